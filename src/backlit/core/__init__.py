@@ -1,0 +1,1 @@
+"""Floor 0: what a value and an op are."""

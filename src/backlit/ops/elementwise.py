@@ -1,0 +1,341 @@
+"""Elementwise ops: arithmetic, exponentials, trigonometry, selection, comparisons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from backlit.core.op import Elementwise, Value, declare
+from backlit.core.tensor import Tensor
+
+
+class _Unary(Elementwise):
+    """An op of one argument; `wide` lists its domain for the generated tests."""
+
+    domain: tuple[float, float] = (-2.0, 2.0)
+
+    def reads(self, argnum: int) -> frozenset[str]:
+        return frozenset({"x"})
+
+    def samples(self) -> list[tuple[Any, ...]]:
+        return [(((3, 2),), {}), (((),), {}), (((0, 2),), {}), (((1,),), {})]
+
+
+class _Binary(Elementwise):
+    domain: tuple[float, float] = (0.3, 2.0)
+
+    def samples(self) -> list[tuple[Any, ...]]:
+        return [(((3, 2), (3, 2)), {}), (((3, 1), (2,)), {}), (((), (2,)), {}), (((0, 2), (1, 2)), {})]
+
+
+class Add(_Binary):
+    """Sum of `x` and `y`."""
+
+    name, notation, forward = "add", "{x} + {y}", staticmethod(np.add)
+
+    def reads(self, argnum: int) -> frozenset[str]:
+        return frozenset()
+
+    def partial(self, argnum: int, out: Value, x: Value, y: Value) -> Value:
+        return 1.0
+
+
+class Sub(_Binary):
+    """Difference of `x` and `y`."""
+
+    name, notation, forward = "sub", "{x} - {y}", staticmethod(np.subtract)
+
+    def reads(self, argnum: int) -> frozenset[str]:
+        return frozenset()
+
+    def partial(self, argnum: int, out: Value, x: Value, y: Value) -> Value:
+        return 1.0 if argnum == 0 else -1.0
+
+
+class Mul(_Binary):
+    """Product of `x` and `y`."""
+
+    name, notation, forward = "mul", "{x} {y}", staticmethod(np.multiply)
+
+    def reads(self, argnum: int) -> frozenset[str]:
+        return frozenset({"y"} if argnum == 0 else {"x"})
+
+    def partial(self, argnum: int, out: Value, x: Value, y: Value) -> Value:
+        return y if argnum == 0 else x
+
+
+class Div(_Binary):
+    """Quotient of `x` and `y`; integers give floats."""
+
+    name, notation, forward = "div", r"\frac{{{x}}}{{{y}}}", staticmethod(np.true_divide)
+
+    def reads(self, argnum: int) -> frozenset[str]:
+        return frozenset({"y"} if argnum == 0 else {"y", "out"})
+
+    def partial(self, argnum: int, out: Value, x: Value, y: Value) -> Value:
+        return 1.0 / y if argnum == 0 else -(out / y)
+
+
+class Pow(_Binary):
+    """`x` to the power `y`; the derivative in `y` at x = 0 is 0 for positive y."""
+
+    name, notation, forward = "pow", "{x}^{{{y}}}", staticmethod(np.power)
+
+    def reads(self, argnum: int) -> frozenset[str]:
+        return frozenset({"x", "y"} if argnum == 0 else {"x", "out"})
+
+    def partial(self, argnum: int, out: Value, x: Value, y: Value) -> Value:
+        if argnum == 0:
+            if not isinstance(y, Tensor):
+                return 0.0 if y == 0 else y * x ** (y - 1)
+            return where(equal(y, 0), 0.0, y * x ** where(equal(y, 0), 1.0, y - 1))
+        return where(equal(x, 0) if isinstance(x, Tensor) else x == 0, 0.0, out * log(where_positive(x)))
+
+
+def where_positive(x: Value) -> Value:
+    """`x`, with zeros replaced by one."""
+    return where(equal(x, 0), 1.0, x) if isinstance(x, Tensor) else (x if x != 0 else 1.0)
+
+
+class Neg(_Unary):
+    """Negative of `x`."""
+
+    name, notation, forward = "neg", "-{x}", staticmethod(np.negative)
+
+    def reads(self, argnum: int) -> frozenset[str]:
+        return frozenset()
+
+    def partial(self, argnum: int, out: Value, x: Value) -> Value:
+        return -1.0
+
+
+class Abs(_Unary):
+    """Absolute value; its derivative at 0 is 0."""
+
+    name, notation, forward = "abs", r"\left|{x}\right|", staticmethod(np.abs)
+
+    def partial(self, argnum: int, out: Value, x: Value) -> Value:
+        return sign(x)
+
+
+class Sign(_Unary):
+    """Sign of `x`; its derivative is 0."""
+
+    name, notation, forward = "sign", r"\operatorname{{sign}} {x}", staticmethod(np.sign)
+
+    def reads(self, argnum: int) -> frozenset[str]:
+        return frozenset()
+
+    def partial(self, argnum: int, out: Value, x: Value) -> Value:
+        return 0.0
+
+
+class _FromOut(_Unary):
+    def reads(self, argnum: int) -> frozenset[str]:
+        return frozenset({"out"})
+
+
+class Exp(_FromOut):
+    """Exponential."""
+
+    name, notation, forward = "exp", "e^{{{x}}}", staticmethod(np.exp)
+
+    def partial(self, argnum: int, out: Value, x: Value) -> Value:
+        return out
+
+
+class Log(_Unary):
+    """Natural logarithm."""
+
+    name, notation, forward = "log", r"\log {x}", staticmethod(np.log)
+    domain = (0.3, 3.0)
+
+    def partial(self, argnum: int, out: Value, x: Value) -> Value:
+        return 1.0 / x
+
+
+class Log1p(_Unary):
+    """log(1 + x), exact for small `x`."""
+
+    name, notation, forward = "log1p", r"\log(1 + {x})", staticmethod(np.log1p)
+    domain = (-0.5, 3.0)
+
+    def partial(self, argnum: int, out: Value, x: Value) -> Value:
+        return 1.0 / (1.0 + x)
+
+
+class Expm1(_FromOut):
+    """exp(x) - 1, exact for small `x`."""
+
+    name, notation, forward = "expm1", "e^{{{x}}} - 1", staticmethod(np.expm1)
+
+    def partial(self, argnum: int, out: Value, x: Value) -> Value:
+        return out + 1.0
+
+
+class Sqrt(_FromOut):
+    """Square root; its derivative at 0 is inf."""
+
+    name, notation, forward = "sqrt", r"\sqrt{{{x}}}", staticmethod(np.sqrt)
+    domain = (0.3, 3.0)
+
+    def partial(self, argnum: int, out: Value, x: Value) -> Value:
+        return 0.5 / out
+
+
+class Sin(_Unary):
+    """Sine."""
+
+    name, notation, forward = "sin", r"\sin {x}", staticmethod(np.sin)
+
+    def partial(self, argnum: int, out: Value, x: Value) -> Value:
+        return cos(x)
+
+
+class Cos(_Unary):
+    """Cosine."""
+
+    name, notation, forward = "cos", r"\cos {x}", staticmethod(np.cos)
+
+    def partial(self, argnum: int, out: Value, x: Value) -> Value:
+        return -sin(x)
+
+
+class Tanh(_FromOut):
+    """Hyperbolic tangent; the partial is taken from `out`, so the pre-activation need not be kept."""
+
+    name, notation, forward = "tanh", r"\tanh {x}", staticmethod(np.tanh)
+
+    def partial(self, argnum: int, out: Value, x: Value) -> Value:
+        return 1.0 - out * out
+
+
+class _Extremum(_Binary):
+    """At a tie two arrays get one half each; against a Python number the number wins."""
+
+    def reads(self, argnum: int) -> frozenset[str]:
+        return frozenset({"x", "y"})
+
+    def _wins(self, mine: Value, other: Value) -> Value:
+        raise NotImplementedError
+
+    def live(self, argnum: int, out: Value, x: Value, y: Value) -> Value:
+        mine, other = (x, y) if argnum == 0 else (y, x)
+        won = self._wins(mine, other)
+        return logical_or(won, equal(mine, other)) if isinstance(other, Tensor) else won
+
+    def partial(self, argnum: int, out: Value, x: Value, y: Value) -> Value:
+        mine, other = (x, y) if argnum == 0 else (y, x)
+        if not isinstance(other, Tensor):
+            return 1.0
+        return where(equal(mine, other), Tensor(np.asarray(0.5, out_dtype(mine))), Tensor(np.asarray(1.0, out_dtype(mine))))
+
+
+def out_dtype(x: Value) -> Any:
+    """The dtype of a tensor."""
+    return x.dtype
+
+
+class Maximum(_Extremum):
+    """The larger of `x` and `y`."""
+
+    name, notation, forward = "maximum", r"\max({x}, {y})", staticmethod(np.maximum)
+
+    def _wins(self, mine: Value, other: Value) -> Value:
+        return greater(mine, other)
+
+
+class Minimum(_Extremum):
+    """The smaller of `x` and `y`."""
+
+    name, notation, forward = "minimum", r"\min({x}, {y})", staticmethod(np.minimum)
+
+    def _wins(self, mine: Value, other: Value) -> Value:
+        return less(mine, other)
+
+
+class Where(Elementwise):
+    """`x` where `condition` is true, else `y`; what is not selected has a structurally zero cotangent."""
+
+    name, notation = "where", r"[{condition}]\,{x} + [\lnot {condition}]\,{y}"
+    inputs = ("condition", "x", "y")
+
+    @staticmethod
+    def forward(condition: Any, x: Any, y: Any) -> Any:
+        out = np.where(condition, x, y)
+        wanted = getattr(x, "dtype", None) or getattr(y, "dtype", None)
+        return out if wanted is None or out.dtype == wanted else out.astype(wanted)
+
+    def is_condition(self, argnum: int) -> bool:
+        return argnum == 0
+
+    def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
+        condition, x, y = args
+        if not isinstance(condition, Tensor):
+            condition = Tensor(np.asarray(condition))
+        if not isinstance(x, Tensor) and not isinstance(y, Tensor):
+            x = Tensor(np.asarray(x, np.result_type(np.float32, type(x))) if isinstance(x, float) else np.asarray(x))
+        branches = [a for a in (x, y) if isinstance(a, Tensor)]
+        if all(a.shape == condition.shape and a.dtype == branches[0].dtype for a in branches):
+            return condition, x, y
+        return self.align((condition, x, y), [condition, *branches])
+
+    def align(self, args: tuple[Any, ...], tensors: list[Tensor]) -> tuple[Any, ...]:
+        condition = args[0]
+        if condition.dtype != bool:
+            args = (not_equal(condition, 0), *args[1:])
+            tensors = [args[0], *tensors[1:]]
+        return super().align(args, tensors)
+
+    def reads(self, argnum: int) -> frozenset[str]:
+        return frozenset({"condition"})
+
+    def partial(self, argnum: int, out: Value, condition: Value, x: Value, y: Value) -> Value:
+        return 0.0 if argnum == 0 else 1.0
+
+    def live(self, argnum: int, out: Value, condition: Value, x: Value, y: Value) -> Value:
+        return condition if argnum == 1 else logical_not(condition)
+
+    def samples(self) -> list[tuple[Any, ...]]:
+        c = np.array([[True], [False], [True]])
+        return [((c, (3, 2), (2,)), {}), ((c[:, 0], (3,), (3,)), {})]
+
+
+class _Predicate(_Binary):
+    """A result of booleans; nothing is differentiable through it."""
+
+    differentiable = False
+
+
+def _predicate(name: str, notation: str, function: Any, doc: str) -> Any:
+    cls = type(name.title(), (_Predicate,), {"name": name, "notation": notation, "forward": staticmethod(function)})
+    cls.__doc__ = doc
+    return declare(cls)
+
+
+add, sub, mul, div, pow = (declare(c) for c in (Add, Sub, Mul, Div, Pow))  # noqa: A001 - the field's name
+neg, sign, exp, log, log1p = (declare(c) for c in (Neg, Sign, Exp, Log, Log1p))
+abs = declare(Abs)  # noqa: A001 - the field's name
+expm1, sqrt, sin, cos, tanh = (declare(c) for c in (Expm1, Sqrt, Sin, Cos, Tanh))
+maximum, minimum, where = (declare(c) for c in (Maximum, Minimum, Where))
+
+equal = _predicate("equal", "{x} = {y}", np.equal, "Whether `x` equals `y`.")
+not_equal = _predicate("not_equal", r"{x} \ne {y}", np.not_equal, "Whether `x` differs from `y`.")
+less = _predicate("less", "{x} < {y}", np.less, "Whether `x` is below `y`.")
+less_equal = _predicate("less_equal", r"{x} \le {y}", np.less_equal, "Whether `x` is at most `y`.")
+greater = _predicate("greater", "{x} > {y}", np.greater, "Whether `x` is above `y`.")
+greater_equal = _predicate("greater_equal", r"{x} \ge {y}", np.greater_equal, "Whether `x` is at least `y`.")
+logical_and = _predicate("logical_and", r"{x} \land {y}", np.logical_and, "Both.")
+logical_or = _predicate("logical_or", r"{x} \lor {y}", np.logical_or, "Either.")
+logical_xor = _predicate("logical_xor", r"{x} \oplus {y}", np.logical_xor, "One of both.")
+
+
+class LogicalNot(_Unary):
+    """Negation of a boolean."""
+
+    name, notation, forward = "logical_not", r"\lnot {x}", staticmethod(np.logical_not)
+    differentiable = False
+
+
+logical_not = declare(LogicalNot)
