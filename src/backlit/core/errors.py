@@ -8,6 +8,8 @@ BacklitError
 │   ├── CutPathError               no path from the output back to anything that requires grad
 │   ├── EscapedValueError          a traced value used after its transform ended
 │   └── WriteError                 a write that would make a gradient meaningless
+├── GradientError (ValueError)     a gradient of something that has none as asked: not a scalar, no such argument
+├── ArgumentError (ValueError)     an option that is none of those there are
 ├── RuleError (RuntimeError)       a derivative rule is missing or returns something malformed
 ├── DataError (ValueError)         data of the user that cannot be used
 └── FileFormatError (ValueError)   a file that is damaged or of another kind
@@ -44,6 +46,14 @@ class EscapedValueError(GraphError):
 
 class WriteError(GraphError):
     """A write that would make a gradient meaningless."""
+
+
+class GradientError(BacklitError, ValueError):
+    """A gradient is asked of something that has none as asked."""
+
+
+class ArgumentError(BacklitError, ValueError):
+    """An option is none of those there are."""
 
 
 class RuleError(BacklitError, RuntimeError):

@@ -6,126 +6,84 @@ that was not selected stays exactly zero, whatever the local derivative says (no
 
 from __future__ import annotations
 
-import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from backlit.core.dtypes import promote
-from backlit.core.errors import DTypeError, RuleError, ShapeError
-from backlit.core.source import Source, user_source
-from backlit.core.tensor import Box, Tensor, as_tensor, recording
+from backlit.core import record
+from backlit.core.dtypes import is_float, promote
+from backlit.core.errors import RuleError, ShapeError
+from backlit.core.graph import Cut, Missing, Node
+from backlit.core.quiet import silence, variable
+from backlit.core.source import here
+from backlit.core.tensor import Box, Tensor, as_tensor, muted
 
 Value = Any  # a Tensor, or a Python number standing for a literal
 Masked = tuple[Value, Value]  # a (co)tangent and its mask; the mask None where nothing is known to be zero
 REGISTRY: dict[str, Op] = {}
-_ids = itertools.count()
-_SCALARS = (bool, int, float)
-
-
-class Missing:
-    """Stands for a value that a rule did not declare in `reads`; touching it is an error."""
-
-    def __init__(self, op: str, name: str) -> None:
-        self.__dict__["_what"] = (op, name)
-
-    def _raise(self, *_: Any, **__: Any) -> Any:
-        op, name = self.__dict__["_what"]
-        raise RuleError(f"{op}: its rule touches {name!r}, which reads() does not name")
-
-    __getattr__ = __add__ = __radd__ = __mul__ = __rmul__ = __sub__ = __rsub__ = _raise
-    __truediv__ = __rtruediv__ = __neg__ = __pow__ = __gt__ = __lt__ = __matmul__ = _raise
-
-
-class Node:
-    """One op in the recorded graph: parents, residuals and the user's line.
-
-    A leaf has no op and holds its tensor. `level` is 0 for the imperative graph.
-    """
-
-    __slots__ = ("id", "op", "parents", "inputs", "out", "params", "source", "shape", "dtype", "level",
-                 "tensor", "hooks", "retain", "__weakref__")  # fmt: skip
-
-    def __init__(self, op: Op | None, parents: tuple[Any, ...], params: dict[str, Any], level: int) -> None:
-        self.id = next(_ids)
-        self.op = op
-        self.parents = parents
-        self.inputs: tuple[Any, ...] | None = ()
-        self.out: Any = None
-        self.params = params
-        self.source: Source | None = None
-        self.shape: tuple[int, ...] = ()
-        self.dtype: Any = None
-        self.level = level
-        self.tensor: Any = None
-        self.hooks: list[Callable[[Any], Any]] | None = None
-        self.retain = False
-
-    def __repr__(self) -> str:
-        name = "leaf" if self.op is None else self.op.name
-        return f"{name} {self.dtype}{list(self.shape)}" + (f" at {self.source}" if self.source else "")
-
-
-def node_of(x: Tensor) -> Node | None:
-    """The node of a level-0 tensor; a leaf gets one the first time."""
-    if x.node is None and x.requires_grad:
-        node = Node(None, (), {}, 0)
-        node.shape, node.dtype, node.tensor = x.shape, x.dtype, x
-        x.node = node
-    return cast("Node | None", x.node)
-
-
-def record_node(
-    op: Op, parents: tuple[Any, ...], inputs: tuple[Any, ...], out: Any, params: dict[str, Any], level: int
-) -> Node:
-    """A node that keeps the inputs and output which the rules of the wanted arguments read."""
-    node = Node(op, parents, params, level)
-    wanted = tuple(p is not None for p in parents)
-    kept = op.kept(wanted)
-    if kept is None:
-        node.inputs, node.out = inputs, out
-    else:
-        node.inputs = tuple(
-            x if op.input_name(i) in kept or x.__class__ in _SCALARS else Missing(op.name, op.input_name(i))
-            for i, x in enumerate(inputs)
-        )
-        node.out = out if "out" in kept else Missing(op.name, "out")
-    node.shape, node.dtype = out.shape, out.dtype
-    node.source = user_source()
-    return node
+NUMBERS = frozenset({bool, int, float, complex})
+_set_quiet, _reset_quiet = variable.set, variable.reset
 
 
 def bind(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Tensor:
-    """Applies `op`: computed at once, or handed to the highest trace among the arguments."""
-    trace = None
-    wanted = False
-    values = []
+    """Applies `op` to prepared arguments: computed at once, or handed to the highest trace among them."""
+    trace = cut = None
+    wanted = 0  # bit i: argument i has a node
+    values, parents = [], []
     for a in args:
+        node = None
         if isinstance(a, Tensor):
             v = a._value
-            if isinstance(v, Box) and (trace is None or v.trace.level > trace.level):
-                trace = v.trace
-            wanted = wanted or a.requires_grad
+            if isinstance(v, Box):
+                if trace is None or v.trace.level > trace.level:
+                    trace = v.trace
+            elif (node := a.node) is not None:
+                if node.__class__ is Node:
+                    wanted |= 1 << len(parents)
+                else:
+                    cut, node = node, None
             values.append(v)
         else:
             values.append(a)
+        parents.append(node)
     if trace is not None:
-        trace.check_alive()
+        trace.check_alive(op)
         return trace.process(op, args, params)  # type: ignore[no-any-return]
-    with np.errstate(all="ignore"):
+    token = _set_quiet(silence)
+    try:
         out = op.forward(*values, **params)
-    result = Tensor(out)
-    if wanted and op.differentiable and recording.get() and out.dtype.kind in "fcV":
-        parents = tuple(node_of(a) if isinstance(a, Tensor) else None for a in args)
-        result.node = record_node(op, parents, tuple(values), out, params, 0)
-        result.requires_grad = True
-    return result
+    finally:
+        _reset_quiet(token)
+    if wanted and op.differentiable and out.dtype.kind in "fcV":
+        if muted.get():
+            return Tensor(out, Cut("no_grad", next(p for p in parents if p is not None)))
+        node = record_node(op, parents, wanted, values, out, params)
+        result = Tensor(out, node)
+        if record.listeners:
+            for listener in record.listeners:
+                listener.recorded(node, result)
+        return result
+    return Tensor(out, cut)
+
+
+def record_node(op: Op, parents: Any, wanted: int, inputs: list[Any], out: Any, params: dict[str, Any]) -> Node:
+    """A node that keeps the inputs and output which the rules of the wanted arguments read; takes over `inputs`."""
+    unread = op.unread.get(wanted)
+    if unread is None:
+        unread = op.find_unread(wanted, len(inputs))
+    for i, missing in unread[0]:
+        if inputs[i].__class__ not in NUMBERS:
+            inputs[i] = missing
+    return Node(op, parents, inputs, unread[1] or out, params, out.shape, out.dtype)
 
 
 class Op(ABC):
-    """A primitive: everything known about it stands in its class."""
+    """A primitive: everything known about it stands in its class.
+
+    A plain op states `forward`, `vjp`, `jvp` and `batch`. Arrays are positional, parameters keyword-only.
+    """
 
     name: ClassVar[str]
     notation: ClassVar[str]
@@ -135,11 +93,10 @@ class Op(ABC):
     forward: Callable[..., Any]
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[bool, ...], frozenset[str] | None] = {}
+        self.unread: dict[int, Any] = {}
 
     def __call__(self, *args: Any, **params: Any) -> Tensor:
-        prepared = tuple(a if isinstance(a, Tensor) or a.__class__ in _SCALARS else as_tensor(a) for a in args)
-        return bind(self, self.prepare(prepared, params), params)
+        return bind(self, self.prepare(args, params), params)
 
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         """Checks and aligns the arguments; raises before anything is computed."""
@@ -147,35 +104,49 @@ class Op(ABC):
 
     def input_name(self, argnum: int) -> str:
         """The name under which `reads` speaks of argument `argnum`."""
-        return "x" if self.variadic else self.inputs[argnum]
+        return self.inputs[0] if self.variadic else self.inputs[argnum]
 
     def reads(self, argnum: int) -> frozenset[str] | None:
         """Names of the inputs and output that this argument's cotangent reads; None means all."""
         return None
 
-    def kept(self, wanted: tuple[bool, ...]) -> frozenset[str] | None:
-        """What must be kept when the cotangents of the `wanted` arguments will be asked for."""
-        if wanted not in self._kept:
-            names: frozenset[str] | None = frozenset()
-            for argnum, w in enumerate(wanted):
-                if w and names is not None:
-                    read = self.reads(argnum)
-                    names = None if read is None else names | read
-            self._kept[wanted] = names
-        return self._kept[wanted]
+    def find_unread(self, wanted: int, n_inputs: int) -> Any:
+        """What need not be kept for the arguments in the bits of `wanted`: inputs by position, and the output."""
+        names: frozenset[str] | None = frozenset()
+        for argnum in range(n_inputs):
+            if wanted >> argnum & 1 and names is not None:
+                read = self.reads(argnum)
+                names = None if read is None else names | read
+        inputs = [(i, self.input_name(i)) for i in range(n_inputs)]
+        found = (
+            () if names is None else tuple((i, Missing(self.name, n)) for i, n in inputs if n not in names),
+            None if names is None or "out" in names else Missing(self.name, "out"),
+        )
+        if not self.variadic:
+            self.unread[wanted] = found
+        return found
 
-    @abstractmethod
-    def pull(
-        self, wanted: tuple[bool, ...], cotangent: Value, mask: Value, out: Value, inputs: tuple[Value, ...],
-        params: dict[str, Any],
-    ) -> tuple[Masked | None, ...]:  # fmt: skip
-        """Cotangent of `out` to cotangents of the inputs, each with its mask."""
+    def vjp(
+        self, wanted: tuple[bool, ...], cotangent: Value, out: Value, inputs: Sequence[Value], **params: Any
+    ) -> tuple[Value | None, ...]:
+        """Cotangent of `out` to cotangents of the inputs, None where not wanted."""
+        raise RuleError(f"{self.name}: no reverse rule is declared")
 
-    @abstractmethod
-    def push(
-        self, tangents: tuple[Masked | None, ...], out: Value, inputs: tuple[Value, ...], params: dict[str, Any]
-    ) -> Masked | None:
+    def jvp(self, tangents: tuple[Value | None, ...], out: Value, inputs: Sequence[Value], **params: Any) -> Value:
         """Tangents of the inputs (None where zero) to the tangent of `out`."""
+        raise RuleError(f"{self.name}: no forward-mode rule is declared")
+
+    def pull(self, cotangent: Masked, out: Value, inputs: Sequence[Value], node: Node) -> tuple[Masked | None, ...]:
+        """The reverse rule with masks; a plain op ends the mask, for its cotangent is zero where it is false."""
+        wanted = tuple([p is not None for p in node.parents])
+        found = self.vjp(wanted, cotangent[0], out, inputs, **node.params)
+        return tuple([None if c is None else (c, None) for c in found])
+
+    def push(
+        self, tangents: tuple[Masked | None, ...], out: Value, inputs: Sequence[Value], params: dict[str, Any]
+    ) -> Masked | None:
+        """The forward-mode rule with masks."""
+        return self.jvp(tuple(None if t is None else t[0] for t in tangents), out, inputs, **params), None
 
     @abstractmethod
     def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
@@ -185,37 +156,50 @@ class Op(ABC):
         """Arguments for the generated tests: (shapes or arrays, params)."""
         return []
 
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
 
 class Elementwise(Op):
     """An op on aligned arrays, element by element: `forward`, `partial` and perhaps `live`."""
+
+    selects: ClassVar[bool] = False
 
     def partial(self, argnum: int, out: Value, *inputs: Value) -> Value:
         """Derivative of `out` with respect to argument `argnum`; a Python number where constant."""
         raise RuleError(f"{self.name}: no derivative is declared for argument {argnum}")
 
     def live(self, argnum: int, out: Value, *inputs: Value) -> Value:
-        """Where argument `argnum` was selected; None when the op selects nothing."""
-        return None
+        """Where argument `argnum` was selected, for an op that `selects`."""
+        raise RuleError(f"{self.name}: no selection is declared for argument {argnum}")
 
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
-        if len(args) == 1:
-            return args if isinstance(args[0], Tensor) else (as_tensor(args[0]),)
-        tensors = [a for a in args if isinstance(a, Tensor)]
-        if not tensors:
-            return (as_tensor(args[0]), *args[1:])
-        shape, dtype = tensors[0].shape, tensors[0].dtype
-        if all(t.shape == shape and t.dtype == dtype for t in tensors[1:]):
-            return args
-        return self.align(args, tensors)
+        first = None
+        for a in args:
+            if not isinstance(a, Tensor):
+                if a.__class__ not in NUMBERS:
+                    return self.prepare(tuple([a if a.__class__ in NUMBERS else as_tensor(a) for a in args]), params)
+            elif first is None:
+                first = a
+                shape, dtype = a._value.shape, a._value.dtype
+            elif a._value.shape != shape or a._value.dtype != dtype:
+                return self.align(args)
+        if first is None:
+            return self.prepare((as_tensor(args[0]), *args[1:]), params)
+        return args
 
-    def align(self, args: tuple[Any, ...], tensors: list[Tensor]) -> tuple[Any, ...]:
+    def align(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Broadcasts and promotes to a common shape and dtype."""
+        tensors = [a for a in args if isinstance(a, Tensor)]
         try:
             shape = np.broadcast_shapes(*(t.shape for t in tensors))
         except ValueError:
-            shown = ", ".join(f"{t.dtype}{list(t.shape)}" for t in tensors)
-            raise ShapeError(f"{self.name}: shapes do not broadcast: {shown}; see reshape and expand_dims") from None
-        numeric = [t for t in tensors if t.dtype != bool] or tensors
+            raise ShapeError(
+                f"{self.name}: shapes do not broadcast: {' and '.join(map(shown, tensors))}; "
+                f"see reshape and expand_dims{here()}"
+            ) from None
+        free = [a for i, a in enumerate(args) if isinstance(a, Tensor) and not self.is_condition(i)]
+        numeric = [t for t in free if t.dtype != bool] or free
         dtype = numeric[0].dtype
         for t in numeric[1:]:
             dtype = promote(dtype, t.dtype)
@@ -233,40 +217,41 @@ class Elementwise(Op):
         """Whether this argument keeps its own dtype."""
         return False
 
-    def pull(self, wanted, cotangent, mask, out, inputs, params):  # type: ignore[no-untyped-def]
-        result: list[Masked | None] = []
-        for argnum, w in enumerate(wanted):
-            result.append(self._scaled(argnum, cotangent, mask, out, inputs) if w else None)
-        return tuple(result)
+    def pull(self, cotangent: Masked, out: Value, inputs: Sequence[Value], node: Node) -> tuple[Masked | None, ...]:
+        value, mask = cotangent
+        return tuple(
+            [None if p is None else self._scaled(i, value, mask, out, inputs) for i, p in enumerate(node.parents)]
+        )
 
-    def _scaled(self, argnum: int, cotangent: Value, mask: Value, out: Value, inputs: tuple[Value, ...]) -> Masked:
+    def _scaled(self, argnum: int, value: Value, mask: Value, out: Value, inputs: Sequence[Value]) -> Masked:
         partial = self.partial(argnum, out, *inputs)
-        live = self.live(argnum, out, *inputs)
-        if live is not None:
+        if self.selects:
+            live = self.live(argnum, out, *inputs)
             mask = live if mask is None else REGISTRY["logical_and"](mask, live)
-        if partial.__class__ is float and partial == 1.0:
-            value = cotangent
-        else:
-            value = cotangent * partial
-        if mask is not None:
-            value = REGISTRY["where"](mask, value, 0.0)
-        return value, mask
+        elif partial.__class__ is float:  # a finite constant keeps zeros zero by itself
+            return (value if partial == 1.0 else value * partial), mask
+        if partial.__class__ is not float or partial != 1.0:
+            value = value * partial
+        return (value if mask is None else REGISTRY["where"](mask, value, 0.0)), mask
 
-    def push(self, tangents, out, inputs, params):  # type: ignore[no-untyped-def]
+    def push(
+        self, tangents: tuple[Masked | None, ...], out: Value, inputs: Sequence[Value], params: dict[str, Any]
+    ) -> Masked | None:
         total: Masked | None = None
         for argnum, t in enumerate(tangents):
             if t is not None:
                 total = add_masked(total, self._scaled(argnum, t[0], t[1], out, inputs))
         return total
 
-    def batch(self, size, args, batched, params):  # type: ignore[no-untyped-def]
-        return self(*args, **params)
+    def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
+        return self(*args, **params)  # aligned per example, so leading axes line up
 
 
 class LinearOp(Op):
     """An op linear in argument 0: `forward` and `transpose`; the JVP is the op itself.
 
-    `sparse` says that `forward` leaves structural zeros, `sparse_transpose` that the transpose does.
+    `sparse` says that `forward` leaves structural zeros, `sparse_transpose` that the transpose does. Masks go
+    through the same two maps: a result is structurally zero where nothing live reaches it.
     """
 
     sparse: ClassVar[bool] = False
@@ -279,31 +264,52 @@ class LinearOp(Op):
     def transpose(self, cotangent: Value, x: Any, *rest: Value, **params: Any) -> Value:
         """Cotangent of `out` to the cotangent of `x`, of which only shape and dtype are known."""
 
-    def pull(self, wanted, cotangent, mask, out, inputs, params):  # type: ignore[no-untyped-def]
-        raise RuleError(f"{self.name}: pulled through pull_shaped")
+    def pull(self, cotangent: Masked, out: Value, inputs: Sequence[Value], node: Node) -> tuple[Masked | None, ...]:
+        (value, mask), x, rest = cotangent, node.parents[0], inputs[1:]
+        pulled = self.transpose(value, x, *rest, **node.params)
+        if x.op is None:  # a leaf has no use for a mask
+            mask = None
+        elif mask is not None or self.sparse_transpose:
+            alive = ones(node.shape) if mask is None else mask
+            mask = truth(self.transpose(alive, Struct(x.shape), *rest, **node.params))
+        return ((pulled, mask), *(None for _ in rest))
 
-    def pull_shaped(self, cotangent: Value, mask: Value, x: Any, rest: tuple[Value, ...], params: Any) -> Masked:
-        """`pull` for the linear argument, whose `shape` and `dtype` the parent node knows."""
-        value = self.transpose(cotangent, x, *rest, **params)
-        if mask is None and not self.sparse_transpose:
-            return value, None
-        lifted = ones_like(cotangent) if mask is None else REGISTRY["astype"](mask, dtype=cotangent.dtype)
-        return value, REGISTRY["not_equal"](self.transpose(lifted, x, *rest, **params), 0.0)
-
-    def push(self, tangents, out, inputs, params):  # type: ignore[no-untyped-def]
+    def push(
+        self, tangents: tuple[Masked | None, ...], out: Value, inputs: Sequence[Value], params: dict[str, Any]
+    ) -> Masked | None:
         if tangents[0] is None:
             return None
-        t, mask = tangents[0]
-        value = self(t, *inputs[1:], **params)
-        if mask is None and not self.sparse:
-            return value, None
-        lifted = ones_like(t) if mask is None else REGISTRY["astype"](mask, dtype=t.dtype)
-        return value, REGISTRY["not_equal"](self(lifted, *inputs[1:], **params), 0.0)
+        value, mask = tangents[0]
+        pushed = self(value, *inputs[1:], **params)
+        if mask is not None or self.sparse:
+            mask = truth(self(ones(value.shape) if mask is None else mask, *inputs[1:], **params))
+        return pushed, mask
 
 
-def ones_like(x: Value) -> Tensor:
-    """Ones of the shape and dtype of `x`."""
-    return Tensor(np.ones(x.shape, x.dtype))
+class Struct:
+    """Shape and dtype of a mask."""
+
+    __slots__ = ("shape",)
+    dtype = np.dtype(bool)
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+
+def ones(shape: tuple[int, ...]) -> Tensor:
+    """A mask that is true everywhere."""
+    return Tensor(np.ones(shape, bool))
+
+
+def truth(x: Tensor) -> Tensor:
+    """Where `x` is not zero."""
+    return x if x.dtype == bool else REGISTRY["not_equal"](x, 0)
+
+
+def shown(x: Any) -> str:
+    """Dtype, shape and origin of a tensor, for an error message."""
+    made = f" made at {x.node.source}" if x.node.__class__ is Node and x.node.where else ""
+    return f"{x.dtype}{list(x.shape)}{made}"
 
 
 def add_masked(a: Masked | None, b: Masked | None) -> Masked | None:
@@ -311,16 +317,12 @@ def add_masked(a: Masked | None, b: Masked | None) -> Masked | None:
     if a is None or b is None:
         return b if a is None else a
     mask = None if a[1] is None or b[1] is None else REGISTRY["logical_or"](a[1], b[1])
-    return a[0] + b[0], mask
+    return REGISTRY["add"](a[0], b[0]), mask
 
 
-def pull_node(node: Node, wanted: tuple[bool, ...], cotangent: Masked, out: Value, inputs: tuple[Value, ...]) -> Any:
-    """The contributions of one node to its parents."""
-    op = cast(Op, node.op)
-    if isinstance(op, LinearOp):
-        first = op.pull_shaped(cotangent[0], cotangent[1], node.parents[0], inputs[1:], node.params)
-        return (first, *(None for _ in inputs[1:]))
-    return op.pull(wanted, cotangent[0], cotangent[1], out, inputs, node.params)
+def has_gradient(x: Any) -> bool:
+    """Whether `x` is an array whose dtype has gradients."""
+    return isinstance(x, Tensor) and is_float(x.dtype)
 
 
 def declare(cls: type[Op]) -> Any:
@@ -329,10 +331,4 @@ def declare(cls: type[Op]) -> Any:
     if op.name in REGISTRY:
         raise RuleError(f"declare: an op named {op.name!r} exists already")
     REGISTRY[op.name] = op
-    return op
-
-
-def check_float(name: str, x: Tensor) -> None:
-    """Raises when `x` is of a dtype that has no gradient."""
-    if x.dtype.kind not in "fcV":
-        raise DTypeError(f"{name}: {x.dtype}{list(x.shape)} has no gradient; use .astype('float32')")
+    return cast(Any, op)

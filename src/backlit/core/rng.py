@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core.dtypes import default_dtype
 from backlit.core.tensor import Tensor
 
 
@@ -20,19 +21,16 @@ class Generator:
         self._bits = np.random.Philox(self._sequence)
         self._numpy = np.random.Generator(self._bits)
 
-    def uniform(
-        self, shape: tuple[int, ...] = (), low: float = 0.0, high: float = 1.0, dtype: Any = np.float32
-    ) -> Tensor:
-        """Values uniform in [low, high)."""
-        draw = self._numpy.random(shape, dtype=np.float64)
-        return Tensor(np.asarray(low + (high - low) * draw).astype(dtype))
+    def uniform(self, shape: tuple[int, ...] = (), low: float = 0.0, high: float = 1.0, dtype: Any = None) -> Tensor:
+        """Values uniform in [low, high); of the default float dtype unless given."""
+        draw = self._numpy.random(shape)
+        return Tensor(np.asarray(low + (high - low) * draw).astype(default_dtype() if dtype is None else dtype))
 
-    def normal(
-        self, shape: tuple[int, ...] = (), mean: float = 0.0, std: float = 1.0, dtype: Any = np.float32
-    ) -> Tensor:
-        """Values normal with the given mean and standard deviation."""
-        draw = self._numpy.standard_normal(shape, dtype=np.float64)
-        return Tensor(np.asarray(mean + std * draw).astype(dtype))
+    def normal(self, shape: tuple[int, ...] = (), mean: float = 0.0, std: float = 1.0, dtype: Any = None) -> Tensor:
+        """Values normal with the given mean and standard deviation (Box and Muller, 1958); default float dtype."""
+        first, second = self._numpy.random(shape), self._numpy.random(shape)
+        draw = np.sqrt(-2.0 * np.log(1.0 - first)) * np.cos((2.0 * np.pi) * second)
+        return Tensor(np.asarray(mean + std * draw).astype(default_dtype() if dtype is None else dtype))
 
     def permutation(self, n: int) -> np.ndarray[Any, Any]:
         """The integers 0..n-1 in random order."""
@@ -49,3 +47,18 @@ class Generator:
     def set_state(self, state: dict[str, Any]) -> None:
         """Continues from a state given by `get_state`."""
         self._bits.state = state
+
+
+_default = Generator(0)
+
+
+def default_generator() -> Generator:
+    """The generator used where none is given."""
+    return _default
+
+
+def seed(n: int) -> Generator:
+    """Starts the default generator anew from the seed `n`; gives it."""
+    global _default
+    _default = Generator(n)
+    return _default

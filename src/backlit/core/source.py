@@ -8,6 +8,7 @@ from types import CodeType, FrameType
 from typing import NamedTuple
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_inside: dict[str, bool] = {}  # file name -> whether it belongs to this package
 
 
 class Source(NamedTuple):
@@ -33,12 +34,22 @@ class Source(NamedTuple):
         return f"{self.file}:{self.line}"
 
 
-def user_source() -> Source | None:
-    """The innermost frame outside this package."""
-    frame: FrameType | None = sys._getframe(1)
+def user_source() -> tuple[CodeType, int] | None:
+    """Code object and offset of the innermost frame outside this package; `Source(*found)` resolves them."""
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         code = frame.f_code
-        if not code.co_filename.startswith(_PACKAGE):
-            return Source(code, frame.f_lasti)
+        name = code.co_filename
+        inside = _inside.get(name)
+        if inside is None:
+            inside = _inside[name] = name.startswith(_PACKAGE)
+        if not inside:
+            return code, frame.f_lasti
         frame = frame.f_back
     return None
+
+
+def here() -> str:
+    """' (file:line)' of the user's innermost frame, for the end of an error message."""
+    found = user_source()
+    return f" ({Source(*found)})" if found else ""

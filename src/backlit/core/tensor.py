@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -9,64 +11,76 @@ from typing import Any
 
 import numpy as np
 
-from backlit.core.dtypes import default_dtype
+from backlit.core.dtypes import default_dtype, is_float
 from backlit.core.errors import DTypeError, GraphError, ShapeError
+from backlit.core.graph import Cut, Node, leaf_node
+from backlit.core.source import here
 
-recording: ContextVar[bool] = ContextVar("recording", default=True)
+trace_levels = itertools.count(1)
+muted: ContextVar[int] = ContextVar("muted", default=0)  # levels below it record nothing
 
 
 @contextmanager
-def no_grad() -> Iterator[None]:
-    """Ops inside record no graph."""
-    token = recording.set(False)
+def _muted_below(level: int) -> Iterator[None]:
+    token = muted.set(level)
     try:
         yield
     finally:
-        recording.reset(token)
+        muted.reset(token)
 
 
-@contextmanager
-def enable_grad() -> Iterator[None]:
+def no_grad() -> Any:
+    """Ops inside record no graph; a transform such as `grad` that begins inside is not affected."""
+    return _muted_below(next(trace_levels))
+
+
+def enable_grad() -> Any:
     """Ops inside record their graph, also within `no_grad`."""
-    token = recording.set(True)
-    try:
-        yield
-    finally:
-        recording.reset(token)
+    return _muted_below(0)
+
+
+def is_grad_enabled() -> bool:
+    """Whether ops on tensors that require grad are recorded here."""
+    return muted.get() == 0
 
 
 class Box:
-    """A value of one transform: it wraps a lower Tensor and knows the trace that made it."""
+    """A value of one transform: it wraps a lower Tensor and knows the trace that made it.
 
-    __slots__ = ("trace", "primal")
+    `extra` is what the transform adds to the value: a graph node or a tangent.
+    """
 
-    def __init__(self, trace: Any, primal: Tensor) -> None:
+    __slots__ = ("trace", "primal", "extra")
+
+    def __init__(self, trace: Any, primal: Tensor, extra: Any = None) -> None:
         self.trace = trace
         self.primal = primal
+        self.extra = extra
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.primal.shape
+        return self.primal._value.shape  # type: ignore[no-any-return]
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.primal.dtype
+        return self.primal._value.dtype  # type: ignore[no-any-return]
 
 
 class Tensor:
     """An array with a place for its gradient.
 
-    `_value` is a NumPy array (or scalar) or, inside a transform, a `Box`. `node` is where
-    the value came from in the recorded graph. Operators attach on floor 1, `backward` on 2.
+    `_value` is a NumPy array (or scalar) or, inside a transform, a `Box`; it is never written to while anything
+    else refers to it. `node` is where the value came from in the recorded graph (a `Node`), where its path was cut
+    (a `Cut`), or None. Operators attach on floor 1, `backward` on floor 2.
     """
 
-    __slots__ = ("_value", "node", "requires_grad", "grad", "__weakref__")
+    __slots__ = ("_value", "node", "grad", "__weakref__")
     __array_priority__ = 1000
+    __hash__ = object.__hash__
 
-    def __init__(self, value: Any, requires_grad: bool = False, node: Any = None) -> None:
+    def __init__(self, value: Any, node: Any = None) -> None:
         self._value = value
         self.node = node
-        self.requires_grad = requires_grad
         self.grad: Tensor | None = None
 
     @property
@@ -82,28 +96,36 @@ class Tensor:
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return len(self.shape)
+        return len(self._value.shape)
 
     @property
     def size(self) -> int:
         """Number of elements."""
         n = 1
-        for length in self.shape:
+        for length in self._value.shape:
             n *= length
         return n
 
     @property
+    def requires_grad(self) -> bool:
+        """Whether ops on this tensor are recorded."""
+        return self.node.__class__ is Node
+
+    @requires_grad.setter
+    def requires_grad(self, requires_grad: bool) -> None:
+        self.requires_grad_(requires_grad)
+
+    @property
     def is_leaf(self) -> bool:
         """Whether no recorded op made this value."""
-        return self.node is None or self.node.op is None
+        return self.node.__class__ is not Node or self.node.op is None
 
     def _concrete(self) -> Any:
-        if isinstance(self._value, Box):
-            raise GraphError(
-                f"a traced value {self._value.dtype}{list(self.shape)} has no contents yet: "
-                "inside a transform use backlit's ops, or return the value and look at it outside"
-            )
-        return self._value
+        value = self._value
+        if isinstance(value, Box):
+            value.trace.check_alive()
+            return value.trace.concrete(value)
+        return value
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """The value as a read-only NumPy array; no copy.
@@ -111,10 +133,10 @@ class Tensor:
         Raises:
           GraphError: the tensor is part of a recorded graph (use `.detach()`), or is traced.
         """
-        value = self._concrete()
-        if self.requires_grad and self.node is not None and self.node.op is not None:
-            raise GraphError("numpy: this tensor is part of a recorded graph; use .detach().numpy()")
-        view = np.asarray(value).view()
+        if isinstance(self._value, Box) or not self.is_leaf:
+            what = self.node or f"a traced value {self.dtype}{list(self.shape)}"
+            raise GraphError(f"numpy: {what} would leave its graph as an ndarray; use .detach().numpy(){here()}")
+        view = np.asarray(self._value).view()
         view.flags.writeable = False
         return view
 
@@ -126,7 +148,10 @@ class Tensor:
 
     def item(self) -> Any:
         """The one element as a Python number."""
-        return self._concrete().item()
+        value = self._concrete()
+        if value.size != 1:
+            raise ShapeError(f"item: expected one element, got {self.dtype}{list(self.shape)}; use .tolist()")
+        return value.item()
 
     def tolist(self) -> Any:
         """Nested Python lists of the elements."""
@@ -137,15 +162,27 @@ class Tensor:
         value = self._value
         if isinstance(value, Box):
             return value.trace.detach(self)  # type: ignore[no-any-return]
-        return Tensor(value)
+        return Tensor(value, Cut("detach", self.node) if self.node is not None else None)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Marks a leaf as wanting its gradient accumulated in `.grad`."""
-        if requires_grad and self.dtype.kind not in "fcV":
-            raise DTypeError(
-                f"requires_grad: {self.dtype}{list(self.shape)} has no gradient; use .astype('float32')"
-            )
-        self.requires_grad = requires_grad
+        """Marks a leaf as wanting its gradient accumulated in `.grad`; gives the tensor itself.
+
+        Raises:
+          DTypeError: integers and booleans have no gradient.
+          GraphError: the tensor is traced, or is not a leaf and gradients are switched off.
+        """
+        if isinstance(self._value, Box):
+            raise GraphError(f"requires_grad_: inside a transform use backlit.grad, not requires_grad_{here()}")
+        if not requires_grad:
+            if not self.is_leaf:
+                raise GraphError(f"requires_grad_: {self.node} is not a leaf; use .detach(){here()}")
+            self.node = None
+        elif not self.requires_grad:
+            if not is_float(self.dtype):
+                raise DTypeError(
+                    f"requires_grad: {self.dtype}{list(self.shape)} has no gradient; use .astype('float32'){here()}"
+                )
+            self.node = leaf_node(self.shape, self.dtype, weakref.ref(self))
         return self
 
     def __len__(self) -> int:
@@ -157,10 +194,13 @@ class Tensor:
         return bool(self._concrete())
 
     def __float__(self) -> float:
-        return float(self._concrete())
+        return float(self.item())
 
     def __int__(self) -> int:
-        return int(self._concrete())
+        return int(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
 
     def __index__(self) -> int:
         return self._concrete().__index__()  # type: ignore[no-any-return]
@@ -170,13 +210,23 @@ class Tensor:
 
     def __repr__(self) -> str:
         if isinstance(self._value, Box):
-            return f"Tensor(traced {self.dtype}{list(self.shape)})"
+            return f"tensor(traced {self.dtype}{list(self.shape)})"
         body = np.array2string(np.asarray(self._value), separator=", ", prefix="tensor(")
-        extra = ", requires_grad=True" if self.requires_grad else ""
-        return f"tensor({body}, dtype={self.dtype}{extra})"
+        return f"tensor({body}, dtype={self.dtype}{', requires_grad=True' if self.requires_grad else ''})"
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"Tensor has no attribute {name!r}")
+    def __copy__(self) -> Tensor:
+        return self.__deepcopy__({})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if not self.is_leaf:
+            raise GraphError(f"deepcopy: {self.node} is part of a recorded graph; copy .detach() of it")
+        made = type(self).__new__(type(self))
+        Tensor.__init__(made, np.array(self._concrete()))
+        memo[id(self)] = made
+        if self.requires_grad:
+            made.requires_grad_()
+        made.grad = None if self.grad is None else self.grad.__deepcopy__(memo)
+        return made
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -185,23 +235,34 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     Python floats become float32 (see `set_default_dtype`); NumPy arrays keep their dtype.
 
     Raises:
+      ShapeError: nested lists of unequal lengths.
       DTypeError: `requires_grad` with a dtype that has no gradient, or data that is no array.
     """
     if isinstance(data, Tensor):
-        data = data._concrete()
-    array = np.array(data)
-    if array.dtype.kind not in "biufcV":
-        raise DTypeError(f"tensor: cannot hold {array.dtype} data; expected numbers or booleans")
+        data = data.detach()._concrete()
+    elif isinstance(data, (list, tuple)):
+        data = _plain(data)
+    try:
+        array = np.array(data)
+    except ValueError:
+        raise ShapeError(f"tensor: nested lists of unequal lengths are no array{here()}") from None
+    if array.dtype.kind not in "biufc" and not is_float(array.dtype):
+        raise DTypeError(f"tensor: cannot hold {array.dtype} data; expected numbers or booleans{here()}")
     if dtype is None and array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic)):
-        dtype = default_dtype()
+        holds_numpy = isinstance(data, list) and any(isinstance(x, (np.ndarray, np.generic)) for x in data)
+        dtype = None if holds_numpy else default_dtype()
     if dtype is not None:
         array = array.astype(dtype)
     result = Tensor(array)
     return result.requires_grad_() if requires_grad else result
 
 
+def _plain(data: Any) -> Any:
+    if isinstance(data, (list, tuple)):
+        return [_plain(x) for x in data]
+    return data.numpy() if isinstance(data, Tensor) else data
+
+
 def as_tensor(data: Any) -> Tensor:
-    """`data` itself when it is a Tensor, else a tensor that holds it."""
-    if isinstance(data, Tensor):
-        return data
-    return Tensor(data) if isinstance(data, np.ndarray) else tensor(data)
+    """`data` itself when it is a Tensor, else a tensor with a copy of it."""
+    return data if isinstance(data, Tensor) else tensor(data)

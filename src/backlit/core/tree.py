@@ -1,80 +1,108 @@
-"""Flatten and rebuild nested containers; the path of each leaf."""
+"""Flatten and rebuild nested containers; the path of each leaf; values lent to cells for a while."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from backlit.core.errors import ShapeError
 
-_registry: dict[type, tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]] = {}
+Path = tuple[Any, ...]
+_registry: dict[type, tuple[Callable[[Any], Any], Callable[[Any, Any], Any], Callable[[Any], int] | None]] = {}
 
 
 def register(
     cls: type,
     flatten: Callable[[Any], tuple[Any, Any]],
     unflatten: Callable[[Any, tuple[Any, ...]], Any],
+    n_trained: Callable[[Any], int] | None = None,
 ) -> None:
-    """Makes `cls` a container: `flatten(x) -> (children, aux)`, `unflatten(aux, children) -> x`."""
-    _registry[cls] = (flatten, unflatten)
+    """Makes `cls` a container: `flatten(x) -> (children, aux)`, `unflatten(aux, children) -> x`.
+
+    With `n_trained`, its children are tensors that belong to it: a transform lends them new values instead of
+    rebuilding `x`, and gives gradients to the first `n_trained(x)` of them.
+    """
+    _registry[cls] = (flatten, unflatten, n_trained)
 
 
-def _split(x: Any) -> tuple[tuple[Any, ...], Any, Callable[[Any, Any], Any]] | None:
-    if isinstance(x, dict):
-        keys = tuple(x)
-        return tuple(x.values()), keys, lambda aux, ch: dict(zip(aux, ch, strict=True))
-    if isinstance(x, tuple) and hasattr(x, "_fields"):
-        return tuple(x), type(x), lambda aux, ch: aux(*ch)
-    if isinstance(x, (tuple, list)):
-        return tuple(x), type(x), lambda aux, ch: aux(ch)
+def _entry(x: Any) -> Any:
     for cls in type(x).__mro__:
         if cls in _registry:
-            flatten_, unflatten_ = _registry[cls]
-            children, aux = flatten_(x)
-            return tuple(children), aux, unflatten_
+            return _registry[cls]
     return None
+
+
+def _split(x: Any) -> tuple[tuple[Any, ...], Any, Callable[[Any, Any], Any], Path] | None:
+    if isinstance(x, dict):
+        keys = tuple(x)
+        return tuple(x.values()), keys, lambda aux, ch: dict(zip(aux, ch, strict=True)), keys
+    if isinstance(x, tuple) and hasattr(x, "_fields"):
+        return tuple(x), type(x), lambda aux, ch: aux(*ch), x._fields
+    if isinstance(x, (tuple, list)):
+        return tuple(x), type(x), lambda aux, ch: aux(ch), tuple(range(len(x)))
+    entry = _entry(x)
+    if entry is None:
+        return None
+    children, aux = entry[0](x)
+    return tuple(children), aux, entry[1], tuple(range(len(children)))
 
 
 class Structure:
     """What remains of a tree when its leaves are taken out."""
 
-    def __init__(self, aux: Any, rebuild: Any, children: tuple[Structure, ...] | None) -> None:
-        self.aux, self.rebuild, self.children = aux, rebuild, children
+    __slots__ = ("kind", "aux", "rebuild", "children", "n_leaves")
 
-    @property
-    def n_leaves(self) -> int:
-        """Number of leaves."""
-        return 1 if self.children is None else sum(c.n_leaves for c in self.children)
+    def __init__(self, kind: Any, aux: Any, rebuild: Any, children: tuple[Structure, ...] | None) -> None:
+        self.kind, self.aux, self.rebuild, self.children = kind, aux, rebuild, children
+        self.n_leaves: int = 1 if children is None else sum(c.n_leaves for c in children)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Structure) or self.kind is not other.kind or self.children != other.children:
+            return False
+        return self.kind is not dict or bool(self.aux == other.aux)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.children))
+
+
+_LEAF = Structure(None, None, None, None)
+_NONE = Structure(type(None), None, lambda aux, ch: None, ())
 
 
 def flatten(x: Any) -> tuple[list[Any], Structure]:
     """The leaves of `x` in order, and its structure; `None` is an empty container."""
     if x is None:
-        return [], Structure(None, lambda aux, ch: None, ())
+        return [], _NONE
     parts = _split(x)
     if parts is None:
-        return [x], Structure(None, None, None)
-    children, aux, rebuild = parts
+        return [x], _LEAF
+    children, aux, rebuild, _ = parts
     found: list[Any] = []
     structures = []
     for child in children:
         below, structure = flatten(child)
         found += below
         structures.append(structure)
-    return found, Structure(aux, rebuild, tuple(structures))
+    return found, Structure(type(x), aux, rebuild, tuple(structures))
 
 
-def unflatten(structure: Structure, leaves: list[Any]) -> Any:
-    """Rebuilds the tree with new leaves."""
+def unflatten(structure: Structure, leaves: Any) -> Any:
+    """Rebuilds the tree with new leaves.
+
+    Raises:
+      ShapeError: their number is another one.
+    """
+    leaves = list(leaves)
     if structure.n_leaves != len(leaves):
-        raise ShapeError(f"unflatten: expected {structure.n_leaves} leaves, got {len(leaves)}")
+        raise ShapeError(f"tree.unflatten: expected {structure.n_leaves} leaves, got {len(leaves)}")
     return _build(structure, iter(leaves))
 
 
 def _build(structure: Structure, leaves: Any) -> Any:
     if structure.children is None:
         return next(leaves)
-    return structure.rebuild(structure.aux, tuple(_build(c, leaves) for c in structure.children))
+    return structure.rebuild(structure.aux, tuple([_build(c, leaves) for c in structure.children]))
 
 
 def leaves(x: Any) -> list[Any]:
@@ -82,10 +110,70 @@ def leaves(x: Any) -> list[Any]:
     return flatten(x)[0]
 
 
-def map(f: Callable[..., Any], x: Any, *others: Any) -> Any:  # noqa: A001 - the field's name
-    """Applies `f` to the leaves of trees of one structure."""
+def paths(x: Any) -> list[Path]:
+    """The path of each leaf: keys and positions from the outside in."""
+    if x is None:
+        return []
+    parts = _split(x)
+    if parts is None:
+        return [()]
+    return [(key, *path) for key, child in zip(parts[3], parts[0], strict=True) for path in paths(child)]
+
+
+def map(f: Callable[..., Any], x: Any, *others: Any) -> Any:
+    """Applies `f` to the leaves of trees of one structure.
+
+    Raises:
+      ShapeError: the numbers of leaves differ.
+    """
     first, structure = flatten(x)
     rest = [flatten(o)[0] for o in others]
     if any(len(r) != len(first) for r in rest):
         raise ShapeError("tree.map: the trees have different structures")
     return unflatten(structure, [f(*values) for values in zip(first, *rest, strict=True)])
+
+
+def trained(x: Any) -> list[bool]:
+    """For each leaf whether a gradient is asked of it: all but the untrained tensors of a container like a module."""
+    if x is None:
+        return []
+    parts = _split(x)
+    if parts is None:
+        return [True]
+    entry = _entry(x) if not isinstance(x, (dict, tuple, list)) else None
+    if entry is not None and entry[2] is not None:
+        count = entry[2](x)
+        return [i < count for i in range(len(parts[0]))]
+    return [flag for child in parts[0] for flag in trained(child)]
+
+
+@contextmanager
+def lent(x: Any, new: list[Any]) -> Iterator[Any]:
+    """`x` with its leaves replaced by the tensors `new`.
+
+    A container whose tensors belong to it stays the same object: its cells hold the new values inside, and their own
+    again afterwards.
+    """
+    restore: list[tuple[Any, Any, Any]] = []
+    try:
+        yield _lend(x, iter(new), restore)
+    finally:
+        for cell, value, node in restore:
+            cell._value, cell.node = value, node
+
+
+def _lend(x: Any, new: Iterator[Any], restore: list[tuple[Any, Any, Any]]) -> Any:
+    if x is None:
+        return None
+    parts = _split(x)
+    if parts is None:
+        return next(new)
+    children, aux, rebuild, _ = parts
+    entry = _entry(x) if not isinstance(x, (dict, tuple, list)) else None
+    if entry is None or entry[2] is None:
+        return rebuild(aux, tuple([_lend(c, new, restore) for c in children]))
+    for cell in children:
+        value = next(new)
+        restore.append((cell, cell._value, cell.node))
+        cell._value, cell.node = value._value, value.node
+    return x

@@ -1,5 +1,5 @@
-"""Floor 1: every primitive, one file per family."""
+"""Floor 1: every primitive, one file per family; importing it gives Tensor its operators and methods."""
 
-from backlit.ops import elementwise, special
+from backlit.ops import array, contract, elementwise, indexing, linear, operators, reduce, special
 
-__all__ = ["elementwise", "special"]
+__all__ = ["array", "contract", "elementwise", "indexing", "linear", "operators", "reduce", "special"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
 
-from backlit.core.op import Elementwise, Value, declare
-from backlit.core.tensor import Tensor
+from backlit.core.op import NUMBERS, Elementwise, Value, declare
+from backlit.core.tensor import Tensor, as_tensor
 
 
 class _Unary(Elementwise):
@@ -32,7 +33,7 @@ class _Binary(Elementwise):
 class Add(_Binary):
     """Sum of `x` and `y`."""
 
-    name, notation, forward = "add", "{x} + {y}", staticmethod(np.add)
+    name, notation, forward = "add", "{x} + {y}", staticmethod(operator.add)
 
     def reads(self, argnum: int) -> frozenset[str]:
         return frozenset()
@@ -44,7 +45,7 @@ class Add(_Binary):
 class Sub(_Binary):
     """Difference of `x` and `y`."""
 
-    name, notation, forward = "sub", "{x} - {y}", staticmethod(np.subtract)
+    name, notation, forward = "sub", "{x} - {y}", staticmethod(operator.sub)
 
     def reads(self, argnum: int) -> frozenset[str]:
         return frozenset()
@@ -56,7 +57,7 @@ class Sub(_Binary):
 class Mul(_Binary):
     """Product of `x` and `y`."""
 
-    name, notation, forward = "mul", "{x} {y}", staticmethod(np.multiply)
+    name, notation, forward = "mul", "{x} {y}", staticmethod(operator.mul)
 
     def reads(self, argnum: int) -> frozenset[str]:
         return frozenset({"y"} if argnum == 0 else {"x"})
@@ -68,7 +69,7 @@ class Mul(_Binary):
 class Div(_Binary):
     """Quotient of `x` and `y`; integers give floats."""
 
-    name, notation, forward = "div", r"\frac{{{x}}}{{{y}}}", staticmethod(np.true_divide)
+    name, notation, forward = "div", r"\frac{{{x}}}{{{y}}}", staticmethod(operator.truediv)
 
     def reads(self, argnum: int) -> frozenset[str]:
         return frozenset({"y"} if argnum == 0 else {"y", "out"})
@@ -80,7 +81,7 @@ class Div(_Binary):
 class Pow(_Binary):
     """`x` to the power `y`; the derivative in `y` at x = 0 is 0 for positive y."""
 
-    name, notation, forward = "pow", "{x}^{{{y}}}", staticmethod(np.power)
+    name, notation, forward = "pow", "{x}^{{{y}}}", staticmethod(operator.pow)
 
     def reads(self, argnum: int) -> frozenset[str]:
         return frozenset({"x", "y"} if argnum == 0 else {"x", "out"})
@@ -123,6 +124,43 @@ class Sign(_Unary):
     """Sign of `x`; its derivative is 0."""
 
     name, notation, forward = "sign", r"\operatorname{{sign}} {x}", staticmethod(np.sign)
+
+    def reads(self, argnum: int) -> frozenset[str]:
+        return frozenset()
+
+    def partial(self, argnum: int, out: Value, x: Value) -> Value:
+        return 0.0
+
+
+class FloorDivide(_Binary):
+    """The largest integer not above `x / y`; its derivatives are 0."""
+
+    name, notation = "floor_divide", r"\left\lfloor {x} / {y} \right\rfloor"
+    forward = staticmethod(operator.floordiv)
+
+    def reads(self, argnum: int) -> frozenset[str]:
+        return frozenset()
+
+    def partial(self, argnum: int, out: Value, x: Value, y: Value) -> Value:
+        return 0.0
+
+
+class Remainder(_Binary):
+    """`x` minus `y` times the floor of `x / y`; the derivative ignores the jumps."""
+
+    name, notation, forward = "remainder", r"{x} \bmod {y}", staticmethod(operator.mod)
+
+    def reads(self, argnum: int) -> frozenset[str]:
+        return frozenset() if argnum == 0 else frozenset({"x", "y"})
+
+    def partial(self, argnum: int, out: Value, x: Value, y: Value) -> Value:
+        return 1.0 if argnum == 0 else -floor_divide(x, y)
+
+
+class Floor(_Unary):
+    """The largest integer not above `x`; its derivative is 0."""
+
+    name, notation, forward = "floor", r"\lfloor {x} \rfloor", staticmethod(np.floor)
 
     def reads(self, argnum: int) -> frozenset[str]:
         return frozenset()
@@ -214,6 +252,8 @@ class Tanh(_FromOut):
 class _Extremum(_Binary):
     """At a tie two arrays get one half each; against a Python number the number wins."""
 
+    selects = True
+
     def reads(self, argnum: int) -> frozenset[str]:
         return frozenset({"x", "y"})
 
@@ -229,12 +269,7 @@ class _Extremum(_Binary):
         mine, other = (x, y) if argnum == 0 else (y, x)
         if not isinstance(other, Tensor):
             return 1.0
-        return where(equal(mine, other), Tensor(np.asarray(0.5, out_dtype(mine))), Tensor(np.asarray(1.0, out_dtype(mine))))
-
-
-def out_dtype(x: Value) -> Any:
-    """The dtype of a tensor."""
-    return x.dtype
+        return where(equal(mine, other), Tensor(mine.dtype.type(0.5)), 1.0)
 
 
 class Maximum(_Extremum):
@@ -260,6 +295,7 @@ class Where(Elementwise):
 
     name, notation = "where", r"[{condition}]\,{x} + [\lnot {condition}]\,{y}"
     inputs = ("condition", "x", "y")
+    selects = True
 
     @staticmethod
     def forward(condition: Any, x: Any, y: Any) -> Any:
@@ -271,22 +307,17 @@ class Where(Elementwise):
         return argnum == 0
 
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
-        condition, x, y = args
-        if not isinstance(condition, Tensor):
-            condition = Tensor(np.asarray(condition))
+        condition, x, y = (a if a.__class__ in NUMBERS else as_tensor(a) for a in args)
+        condition = as_tensor(condition)
+        if condition.dtype != bool:
+            condition = not_equal(condition, 0)
         if not isinstance(x, Tensor) and not isinstance(y, Tensor):
-            x = Tensor(np.asarray(x, np.result_type(np.float32, type(x))) if isinstance(x, float) else np.asarray(x))
+            x, y = (float(x), float(y)) if float in (x.__class__, y.__class__) else (x, y)
+            x = as_tensor(x)
         branches = [a for a in (x, y) if isinstance(a, Tensor)]
         if all(a.shape == condition.shape and a.dtype == branches[0].dtype for a in branches):
             return condition, x, y
-        return self.align((condition, x, y), [condition, *branches])
-
-    def align(self, args: tuple[Any, ...], tensors: list[Tensor]) -> tuple[Any, ...]:
-        condition = args[0]
-        if condition.dtype != bool:
-            args = (not_equal(condition, 0), *args[1:])
-            tensors = [args[0], *tensors[1:]]
-        return super().align(args, tensors)
+        return self.align((condition, x, y))
 
     def reads(self, argnum: int) -> frozenset[str]:
         return frozenset({"condition"})
@@ -315,6 +346,7 @@ def _predicate(name: str, notation: str, function: Any, doc: str) -> Any:
 
 
 add, sub, mul, div, pow = (declare(c) for c in (Add, Sub, Mul, Div, Pow))  # noqa: A001 - the field's name
+floor, floor_divide, remainder = (declare(c) for c in (Floor, FloorDivide, Remainder))
 neg, sign, exp, log, log1p = (declare(c) for c in (Neg, Sign, Exp, Log, Log1p))
 abs = declare(Abs)  # noqa: A001 - the field's name
 expm1, sqrt, sin, cos, tanh = (declare(c) for c in (Expm1, Sqrt, Sin, Cos, Tanh))
@@ -328,6 +360,9 @@ greater = _predicate("greater", "{x} > {y}", np.greater, "Whether `x` is above `
 greater_equal = _predicate("greater_equal", r"{x} \ge {y}", np.greater_equal, "Whether `x` is at least `y`.")
 logical_and = _predicate("logical_and", r"{x} \land {y}", np.logical_and, "Both.")
 logical_or = _predicate("logical_or", r"{x} \lor {y}", np.logical_or, "Either.")
+bitwise_and = _predicate("bitwise_and", r"{x} \mathbin{{\&}} {y}", np.bitwise_and, "Bits set in both.")
+bitwise_or = _predicate("bitwise_or", r"{x} \mathbin{{|}} {y}", np.bitwise_or, "Bits set in either.")
+bitwise_xor = _predicate("bitwise_xor", r"{x} \oplus {y}", np.bitwise_xor, "Bits set in one of both.")
 logical_xor = _predicate("logical_xor", r"{x} \oplus {y}", np.logical_xor, "One of both.")
 
 
@@ -338,4 +373,11 @@ class LogicalNot(_Unary):
     differentiable = False
 
 
-logical_not = declare(LogicalNot)
+class BitwiseInvert(_Unary):
+    """Every bit flipped; the negation of a boolean."""
+
+    name, notation, forward = "bitwise_invert", r"\mathord{{\sim}} {x}", staticmethod(np.invert)
+    differentiable = False
+
+
+logical_not, bitwise_invert = declare(LogicalNot), declare(BitwiseInvert)

@@ -1,4 +1,4 @@
-"""Special functions: erf, computed from its Maclaurin series and a continued fraction."""
+"""Special functions: erf by its Maclaurin series and a continued fraction; the logistic function and its integral."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _erf(x: Any) -> Any:
         fraction = large + (k / 2.0) / fraction
     tail = 1.0 - np.exp(-large * large) / (math.sqrt(math.pi) * fraction)
     out = np.where(np.isnan(x64), x64, np.copysign(np.where(z < _SPLIT, series, tail), x64))
-    return out.astype(x.dtype)
+    return out.astype(x.dtype) if x.dtype.kind in "fV" else out
 
 
 class Erf(_Unary):
@@ -44,4 +44,35 @@ class Erf(_Unary):
         return (2.0 / math.sqrt(math.pi)) * exp(-(x * x))
 
 
-erf = declare(Erf)
+class Sigmoid(_Unary):
+    """Logistic function 1 / (1 + exp(-x)): a primitive for its accuracy in both tails, read from `out` alone."""
+
+    name, notation = "sigmoid", r"\sigma({x})"
+
+    @staticmethod
+    def forward(x: Any) -> Any:
+        x = x if x.dtype.kind in "fV" else x.astype(np.float64)
+        return np.exp(-np.logaddexp(x.dtype.type(0), -x))
+
+    def reads(self, argnum: int) -> frozenset[str]:
+        return frozenset({"out"})
+
+    def partial(self, argnum: int, out: Value, x: Value) -> Value:
+        return out * (1.0 - out)
+
+
+class Softplus(_Unary):
+    """log(1 + exp(x)): a primitive for its accuracy, and because a composition with |x| has a false kink at 0."""
+
+    name, notation = "softplus", r"\log(1 + e^{{{x}}})"
+
+    @staticmethod
+    def forward(x: Any) -> Any:
+        x = x if x.dtype.kind in "fV" else x.astype(np.float64)
+        return np.logaddexp(x, x.dtype.type(0))
+
+    def partial(self, argnum: int, out: Value, x: Value) -> Value:
+        return sigmoid(x)
+
+
+erf, sigmoid, softplus = declare(Erf), declare(Sigmoid), declare(Softplus)

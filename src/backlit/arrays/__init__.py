@@ -1,0 +1,29 @@
+"""Floor 4: creation of arrays."""
+
+from backlit.arrays.creation import (
+    arange,
+    asarray,
+    empty,
+    eye,
+    full,
+    full_like,
+    linspace,
+    ones,
+    ones_like,
+    zeros,
+    zeros_like,
+)
+
+__all__ = [
+    "arange",
+    "asarray",
+    "empty",
+    "eye",
+    "full",
+    "full_like",
+    "linspace",
+    "ones",
+    "ones_like",
+    "zeros",
+    "zeros_like",
+]

@@ -1,0 +1,115 @@
+"""Node: one op in the recorded graph; Cut: where a path to the leaves ended."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from backlit.core.errors import RuleError
+from backlit.core.source import Source, user_source
+
+_ids = itertools.count()
+_next_id = _ids.__next__
+
+
+class Missing:
+    """Stands for a value that a rule did not declare in `reads`; touching it is an error."""
+
+    def __init__(self, op: str, name: str) -> None:
+        self.__dict__["_what"] = (op, name)
+
+    def _raise(self, *_: Any, **__: Any) -> Any:
+        op, name = self.__dict__["_what"]
+        raise RuleError(f"{op}: its rule touches {name!r}, which reads() does not name")
+
+    __getattr__ = __add__ = __radd__ = __mul__ = __rmul__ = __sub__ = __rsub__ = _raise
+    __truediv__ = __rtruediv__ = __neg__ = __pow__ = __rpow__ = __gt__ = __lt__ = __ge__ = __le__ = _raise
+    __matmul__ = __rmatmul__ = __getitem__ = __float__ = __array__ = _raise
+
+
+class Freed:
+    """Stands for the residuals of a graph that a backward pass used up, with the line of that call."""
+
+    __slots__ = ("by",)
+
+    def __init__(self, by: Any) -> None:
+        self.by = by
+
+
+class Extra:
+    """What few nodes have: the cell of a leaf, hooks, the cell that retains its gradient, checksums."""
+
+    __slots__ = ("cell", "hooks", "checksums")
+
+    def __init__(self, cell: Any = None) -> None:
+        self.cell = cell
+        self.hooks: dict[int, Callable[[Any], Any]] = {}
+        self.checksums: Any = None
+
+
+class Node:
+    """One op in the recorded graph: parents, residuals and the user's line; a leaf has no op.
+
+    `inputs` and `out` hold what the rules read: arrays in the imperative graph, lower tensors inside a transform,
+    `Missing` for the rest. Ids grow in the order of creation, so descending ids are a reverse topological order.
+    """
+
+    __slots__ = ("id", "op", "parents", "inputs", "out", "params", "where", "shape", "dtype", "extra", "__weakref__")
+
+    def __init__(
+        self, op: Any, parents: Any, inputs: Any, out: Any, params: dict[str, Any], shape: Any, dtype: Any
+    ) -> None:
+        self.id = _next_id()
+        self.op = op
+        self.parents = parents
+        self.inputs = inputs
+        self.out = out
+        self.params = params
+        self.shape = shape
+        self.dtype = dtype
+        self.where = user_source()
+        self.extra: Extra | None = None
+
+    @property
+    def source(self) -> Source | None:
+        """The line of the user's program that made this value."""
+        return Source(*self.where) if self.where else None
+
+    def ensure_extra(self) -> Extra:
+        """The extra fields, made when missing."""
+        if self.extra is None:
+            self.extra = Extra()
+        return self.extra
+
+    def __repr__(self) -> str:
+        name = "leaf" if self.op is None else self.op.name
+        return f"{name} {self.dtype}{list(self.shape)}" + (f" made at {self.source}" if self.where else "")
+
+
+def leaf_node(shape: tuple[int, ...], dtype: Any, cell: Any = None) -> Node:
+    """The node of a leaf; `cell` refers weakly to the tensor that accumulates its gradient."""
+    node = Node(None, (), (), None, {}, shape, dtype)
+    node.extra = Extra(cell)
+    return node
+
+
+class Cut:
+    """Where a path to a leaf ended: by `detach`, or by `no_grad` around an op."""
+
+    __slots__ = ("how", "what", "where")
+
+    def __init__(self, how: str, node: Node | Cut) -> None:
+        self.how = how
+        self.what: Any = node
+        if isinstance(node, Node):  # the node itself would keep its graph alive
+            self.what = ("leaf" if node.op is None else node.op.name, node.dtype, node.shape, node.where)
+        self.where = user_source()
+
+    def __repr__(self) -> str:
+        by = f"{self.how}" + (f" at {Source(*self.where)}" if self.where else "")
+        if isinstance(self.what, Cut):
+            return repr(self.what)
+        name, dtype, shape, where = self.what
+        made = f" made at {Source(*where)}" if where else ""
+        return f"{name} {dtype}{list(shape)}{made} was cut off by {by}"

@@ -1,0 +1,278 @@
+"""Array functions composed of primitives, with the array API's signatures; shape and reduction methods of Tensor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from backlit.core.errors import DTypeError, ShapeError
+from backlit.core.op import shown
+from backlit.core.source import here
+from backlit.core.tensor import Tensor, as_tensor
+from backlit.ops import contract, elementwise, linear, reduce
+
+Axis = int | tuple[int, ...] | None
+
+
+def sum(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
+    """Sum over `axis`; over all axes when None."""
+    x = as_tensor(x) if dtype is None else linear.astype(x, dtype=dtype)
+    return linear.sum(x, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+
+
+def mean(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Arithmetic mean over `axis`; integers give floats, no elements give NaN."""
+    x = as_tensor(x)
+    n = math.prod(x.shape[a] for a in linear.normalize_axes("mean", axis, x.ndim))
+    total = sum(x, axis=axis, keepdims=keepdims)
+    return total / n if n else total * float("nan")
+
+
+def var(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """Variance over `axis`, dividing by `n - correction`."""
+    x = as_tensor(x)
+    n = math.prod(x.shape[a] for a in linear.normalize_axes("var", axis, x.ndim))
+    centred = x - mean(x, axis=axis, keepdims=True)
+    return sum(centred * centred, axis=axis, keepdims=keepdims) * (1.0 / (n - correction))
+
+
+def std(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """Standard deviation over `axis`; its derivative where it is 0 is NaN."""
+    return elementwise.sqrt(var(x, axis=axis, correction=correction, keepdims=keepdims))  # type: ignore[no-any-return]
+
+
+def max(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The largest element over `axis`; ties share the gradient equally."""
+    return reduce.max(x, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+
+
+def min(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The smallest element over `axis`; ties share the gradient equally."""
+    return reduce.min(x, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+
+
+def logsumexp(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """log(sum(exp(x))) over `axis`, without overflow."""
+    return reduce.logsumexp(x, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+
+
+def argmax(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """Position of the first largest element."""
+    return reduce.argmax(x, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+
+
+def argmin(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """Position of the first smallest element."""
+    return reduce.argmin(x, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+
+
+def matmul(x: Any, y: Any, /) -> Tensor:
+    """Matrix product `[..., m, k] @ [..., k, n]`; leading axes broadcast, a vector is a row or a column.
+
+    Raises:
+      ShapeError: an input is 0-d, the inner sizes differ or the leading axes do not broadcast.
+    """
+    x, y = as_tensor(x), as_tensor(y)
+    if not x.ndim or not y.ndim:
+        raise ShapeError(f"matmul: expected [..., m, k] @ [..., k, n], got {shown(x)} @ {shown(y)}; use *{here()}")
+    if x.shape[-1] != y.shape[-2 if y.ndim > 1 else -1]:
+        raise ShapeError(f"matmul: expected [..., m, k] @ [..., k, n], got {shown(x)} @ {shown(y)}{here()}")
+    row, column = x.ndim == 1, y.ndim == 1
+    x = expand_dims(x, axis=0) if row else x
+    y = expand_dims(y, axis=1) if column else y
+    if x.ndim > 2 and y.ndim == 2:  # one product of all rows
+        rows = linear.reshape(x, shape=(math.prod(x.shape[:-1]), x.shape[-1]))
+        out = linear.reshape(contract.matmul(rows, y), shape=(*x.shape[:-1], y.shape[-1]))
+    else:
+        if x.shape[:-2] != y.shape[:-2]:
+            try:
+                lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+            except ValueError:
+                raise ShapeError(f"matmul: leading axes do not broadcast: {shown(x)} @ {shown(y)}{here()}") from None
+            x = linear.broadcast_to(x, shape=(*lead, *x.shape[-2:]))
+            y = linear.broadcast_to(y, shape=(*lead, *y.shape[-2:]))
+        out = contract.matmul(x, y)
+    if row or column:
+        shape = (*out.shape[:-2], *(() if row else out.shape[-2:-1]), *(() if column else out.shape[-1:]))
+        out = linear.reshape(out, shape=shape)
+    return out  # type: ignore[no-any-return]
+
+
+def reshape(x: Any, /, shape: int | Sequence[int]) -> Tensor:
+    """The elements of `x` in `shape`, of which one length may be -1."""
+    return linear.reshape(x, shape=shape)  # type: ignore[no-any-return]
+
+
+def broadcast_to(x: Any, /, shape: Sequence[int]) -> Tensor:
+    """`x` repeated to `shape`, as a view."""
+    return linear.broadcast_to(x, shape=tuple(shape))  # type: ignore[no-any-return]
+
+
+def permute_dims(x: Any, /, axes: Sequence[int]) -> Tensor:
+    """`x` with its axes in the order `axes`, as a view."""
+    return linear.permute_dims(x, axes=tuple(axes))  # type: ignore[no-any-return]
+
+
+def matrix_transpose(x: Any, /) -> Tensor:
+    """`x: [..., m, n]` with its last two axes exchanged."""
+    x = as_tensor(x)
+    if x.ndim < 2:
+        raise ShapeError(f"matrix_transpose: expected at least two axes, got {shown(x)}{here()}")
+    return contract.matrix_transpose(x)  # type: ignore[no-any-return]
+
+
+def expand_dims(x: Any, /, *, axis: int = 0) -> Tensor:
+    """`x` with a new axis of length one at `axis`."""
+    x = as_tensor(x)
+    (at,) = linear.normalize_axes("expand_dims", axis, x.ndim + 1)
+    return reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
+
+
+def squeeze(x: Any, /, axis: Axis) -> Tensor:
+    """`x` without the axes `axis`, which have length one."""
+    x = as_tensor(x)
+    axes = linear.normalize_axes("squeeze", axis, x.ndim)
+    if any(x.shape[a] != 1 for a in axes):
+        raise ShapeError(f"squeeze: an axis of {list(axes)} is not of length one in {shown(x)}{here()}")
+    return reshape(x, tuple(n for i, n in enumerate(x.shape) if i not in axes))
+
+
+def flatten(x: Any, /, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """`x` with the axes from `start_dim` to `end_dim` (included) made one."""
+    x = as_tensor(x)
+    if not x.ndim:
+        return reshape(x, (1,))
+    start, end = start_dim % x.ndim, end_dim % x.ndim
+    return reshape(x, (*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
+
+
+def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Tensor:
+    """Arrays joined along `axis`; flattened first when None."""
+    if axis is None:
+        return linear.concat(*(reshape(a, -1) for a in arrays), axis=0)  # type: ignore[no-any-return]
+    return linear.concat(*arrays, axis=axis)  # type: ignore[no-any-return]
+
+
+def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Tensor:
+    """Arrays of one shape along a new axis."""
+    return concat([expand_dims(a, axis=axis) for a in arrays], axis=axis)
+
+
+def pad(x: Any, /, pad_width: Any, *, constant_values: float = 0.0) -> Tensor:
+    """`x` with `pad_width` (one number, one pair, or a pair an axis) constants around it."""
+    x = as_tensor(x)
+    width = np.broadcast_to(np.asarray(pad_width), (x.ndim, 2)).tolist()
+    padded = linear.pad(x, width=width)
+    if constant_values == 0:
+        return padded  # type: ignore[no-any-return]
+    inside = linear.pad(np.ones(x.shape, bool), width=width)
+    return elementwise.where(inside, padded, constant_values)  # type: ignore[no-any-return]
+
+
+def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Tensor:
+    """Elements of `x` at integer `indices` along `axis`; of the flattened array when None."""
+    x = reshape(x, -1) if axis is None else as_tensor(x)
+    (at,) = linear.normalize_axes("take", axis or 0, x.ndim)
+    return x[(*(slice(None),) * at, as_tensor(indices))]  # type: ignore[index,no-any-return]
+
+
+def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Tensor:
+    """For every place of `indices` the element of `x` at that position along `axis` (a gather).
+
+    Raises:
+      ShapeError: `indices` differs from `x` in another axis.
+      DTypeError: `indices` are not integers.
+    """
+    x, indices = as_tensor(x), as_tensor(indices)
+    (at,) = linear.normalize_axes("take_along_axis", axis, x.ndim)
+    if indices.dtype.kind not in "iu":
+        raise DTypeError(f"take_along_axis: indices must be integers, got {shown(indices)}{here()}")
+    if (*x.shape[:at], *x.shape[at + 1 :]) != (*indices.shape[:at], *indices.shape[at + 1 :]):
+        raise ShapeError(f"take_along_axis: {shown(indices)} does not fit {shown(x)} beside axis {at}{here()}")
+    grid = np.indices(indices.shape, sparse=True)
+    return x[tuple(indices if i == at else g for i, g in enumerate(grid))]  # type: ignore[index,no-any-return]
+
+
+gather = take_along_axis
+
+
+def one_hot(indices: Any, num_classes: int, /, dtype: Any = np.float32) -> Tensor:
+    """Ones at the class of each index along a new last axis of length `num_classes`, zeros elsewhere.
+
+    Raises:
+      DTypeError: `indices` are not integers.
+    """
+    indices = as_tensor(indices)
+    if indices.dtype.kind not in "iu":
+        raise DTypeError(f"one_hot: indices must be integers, got {shown(indices)}{here()}")
+    hits = elementwise.equal(expand_dims(indices, axis=-1), np.arange(num_classes))
+    return linear.astype(hits, dtype=dtype)  # type: ignore[no-any-return]
+
+
+def clip(x: Any, /, min: Any = None, max: Any = None) -> Tensor:
+    """`x` held between `min` and `max`; outside it the derivative is 0, as at a bound given as a number."""
+    x = as_tensor(x)
+    x = x if min is None else elementwise.maximum(x, min)
+    return x if max is None else elementwise.minimum(x, max)
+
+
+def astype(x: Any, dtype: Any, /) -> Tensor:
+    """`x` with another dtype; the cotangent comes back in the dtype of `x`."""
+    return linear.astype(x, dtype=dtype)  # type: ignore[no-any-return]
+
+
+def _method(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`function` as a method that takes axis and keepdims by position too, or as PyTorch's `dim` and `keepdim`."""
+
+    @wraps(function)
+    def method(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        for theirs, ours in (("dim", "axis"), ("keepdim", "keepdims")):
+            if theirs in kwargs:
+                kwargs[ours] = kwargs.pop(theirs)
+        return function(x, **dict(zip(("axis", "keepdims"), args, strict=False)), **kwargs)
+
+    return method
+
+
+def _spread_args(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The lengths or axes of `x.reshape(2, 3)` and `x.reshape((2, 3))`."""
+    return tuple(args[0]) if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
+
+
+def attach() -> None:
+    """Gives Tensor its shape and reduction methods."""
+    for function in (sum, mean, var, std, max, min, logsumexp, argmax, argmin, squeeze, expand_dims):
+        setattr(Tensor, function.__name__, _method(function))
+    methods: dict[str, Any] = {
+        "astype": lambda x, dtype: astype(x, dtype),
+        "to": lambda x, dtype: astype(x, dtype),
+        "reshape": lambda x, *shape: reshape(x, _spread_args(shape)),
+        "view": lambda x, *shape: reshape(x, _spread_args(shape)),
+        "permute": lambda x, *axes: permute_dims(x, _spread_args(axes)),
+        "transpose": lambda x, *axes: permute_dims(x, _spread_args(axes) or tuple(range(x.ndim))[::-1]),
+        "broadcast_to": lambda x, *shape: broadcast_to(x, _spread_args(shape)),
+        "flatten": flatten,
+        "clip": clip,
+        "clamp": clip,
+        "take": take,
+        "T": property(lambda x: permute_dims(x, tuple(range(x.ndim))[::-1])),
+        "mT": property(matrix_transpose),
+        "unsqueeze": lambda x, dim: expand_dims(x, axis=dim),
+        "clone": lambda x: reshape(x, x.shape),
+        "copy": lambda x: Tensor(np.array(x.detach()._concrete())),
+    }
+    for name in ("exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "tanh", "abs", "sign", "floor"):
+        methods[name] = _unary(getattr(elementwise, name))
+    for name, value in methods.items():
+        setattr(Tensor, name, value)
+
+
+def _unary(op: Any) -> Callable[[Tensor], Tensor]:
+    return lambda x: op(x)  # type: ignore[no-any-return]
+
+
+attach()

@@ -1,0 +1,177 @@
+"""Infix operators, indexing and writing, attached to Tensor."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from backlit.core.errors import ShapeError, WriteError
+from backlit.core.op import bind, shown
+from backlit.core.source import here
+from backlit.core.tensor import Box, Tensor, as_tensor, muted
+from backlit.ops import elementwise, indexing, linear
+from backlit.ops.array import matmul
+
+_NO_PARAMS: dict[str, Any] = {}
+
+
+def _take(x: Tensor, key: Any) -> Tensor:
+    template, arrays = indexing.parse(x, key)
+    return indexing.index(x, *arrays, index=template)  # type: ignore[no-any-return]
+
+
+def _check_writable(x: Tensor, what: str) -> None:
+    if x.requires_grad and x.is_leaf and not muted.get():
+        raise WriteError(
+            f"{what}: {shown(x)} is a leaf that requires grad; write under backlit.no_grad(), "
+            f"or make a new value with x.at[i].set(v){here()}"
+        )
+
+
+def _put_in(x: Tensor, new: Tensor) -> None:
+    """The value of `new` goes into the cell of `x`."""
+    if new.shape != x.shape:
+        raise ShapeError(f"write: {shown(new)} does not fit into {shown(x)}{here()}")
+    new = new if new.dtype == x.dtype else linear.astype(new, dtype=x.dtype)
+    if x.requires_grad and x.is_leaf:
+        x._value = new._value  # under no_grad a leaf stays the leaf it is
+    else:
+        x._value, x.node = new._value, new.node
+
+
+def _write(x: Tensor, key: Any, value: Any) -> None:
+    _check_writable(x, "x[i] = v")
+    template, arrays = indexing.parse(x, key)
+    value = as_tensor(value)
+    value = value if value.dtype == x.dtype else linear.astype(value, dtype=x.dtype)
+    tensors = (x, value, *arrays)
+    plain = all(not isinstance(t._value, Box) for t in tensors) and (
+        muted.get() or not (x.requires_grad or value.requires_grad)
+    )
+    if plain and _owns(x):
+        try:
+            x._value[indexing.fill(template, [a._value for a in arrays])] = value._value
+        except (ValueError, IndexError) as error:
+            raise ShapeError(f"x[i] = v: {error}{here()}") from None
+    else:
+        _put_in(x, indexing.put(x, value, *arrays, index=template))
+
+
+def _owns(x: Tensor) -> bool:
+    """Whether nothing but this cell refers to the buffer, so that it may be written to."""
+    value = x._value
+    return (
+        isinstance(value, np.ndarray) and value.base is None and value.flags.writeable and sys.getrefcount(value) <= 3
+    )
+
+
+def _in_place(op: Any, sign: str) -> Callable[[Tensor, Any], Tensor]:
+    def write(x: Tensor, other: Any) -> Tensor:
+        _check_writable(x, f"x {sign}= v")
+        _put_in(x, op(x, other))
+        return x
+
+    return write
+
+
+def _infix(op: Any) -> Callable[[Tensor, Any], Any]:
+    def apply(x: Tensor, other: Any) -> Any:
+        return bind(op, op.prepare((x, other), _NO_PARAMS), _NO_PARAMS)
+
+    return apply
+
+
+def _reflected(op: Any) -> Callable[[Tensor, Any], Any]:
+    def apply(x: Tensor, other: Any) -> Any:
+        return bind(op, op.prepare((other, x), _NO_PARAMS), _NO_PARAMS)
+
+    return apply
+
+
+class At:
+    """`x.at[i].set(v)` and `x.at[i].add(v)`: a new tensor, `x` as it was."""
+
+    def __init__(self, x: Tensor, key: Any = None) -> None:
+        self._x, self._key = x, key
+
+    def __getitem__(self, key: Any) -> At:
+        return At(self._x, (key,) if not isinstance(key, tuple) else key)
+
+    def set(self, value: Any) -> Tensor:
+        """`x` with `value` at the index; of two writes to one place the last counts."""
+        template, arrays = indexing.parse(self._x, self._key)
+        value = as_tensor(value)
+        value = value if value.dtype == self._x.dtype else linear.astype(value, dtype=self._x.dtype)
+        return indexing.put(self._x, value, *arrays, index=template)  # type: ignore[no-any-return]
+
+    def add(self, value: Any) -> Tensor:
+        """`x` with `value` added at the index; repeated places add up."""
+        template, arrays = indexing.parse(self._x, self._key)
+        picked = indexing.index(self._x, *arrays, index=template)
+        spread = linear.broadcast_to(as_tensor(value), shape=picked.shape)
+        return self._x + indexing.scatter_add(spread, *arrays, index=template, shape=self._x.shape)
+
+
+def _iterate(x: Tensor) -> Iterator[Tensor]:
+    if not x.ndim:
+        raise ShapeError(f"iteration over a 0-d tensor{here()}")
+    return (x[i] for i in range(x.shape[0]))
+
+
+def _ufunc(self: Tensor, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+    op = _UFUNCS.get(ufunc)
+    if method != "__call__" or kwargs or op is None:
+        raise TypeError(
+            f"np.{ufunc.__name__}: not supported on backlit tensors in this form"
+            + (f" ({', '.join(kwargs)}=)" if kwargs else "")
+            + "; use backlit's own functions, or .detach().numpy()"
+        )
+    return op(*args)
+
+
+_UFUNCS: dict[Any, Any] = {
+    getattr(np, numpy_name): getattr(elementwise, name)
+    for numpy_name, name in {
+        "add": "add", "subtract": "sub", "multiply": "mul", "true_divide": "div", "power": "pow", "negative": "neg",
+        "absolute": "abs", "sign": "sign", "exp": "exp", "log": "log", "log1p": "log1p", "expm1": "expm1",
+        "sqrt": "sqrt", "sin": "sin", "cos": "cos", "tanh": "tanh", "maximum": "maximum", "minimum": "minimum",
+        "equal": "equal", "not_equal": "not_equal", "less": "less", "less_equal": "less_equal", "greater": "greater",
+        "greater_equal": "greater_equal", "logical_and": "logical_and", "logical_or": "logical_or",
+        "logical_xor": "logical_xor", "logical_not": "logical_not", "floor_divide": "floor_divide",
+        "remainder": "remainder",
+    }.items()
+}  # fmt: skip
+_UFUNCS[np.matmul] = matmul
+
+
+def attach() -> None:
+    """Gives Tensor its operators."""
+    for dunder, op, sign in (
+        ("add", elementwise.add, "+"), ("sub", elementwise.sub, "-"), ("mul", elementwise.mul, "*"),
+        ("truediv", elementwise.div, "/"), ("pow", elementwise.pow, "**"), ("and", elementwise.bitwise_and, "&"),
+        ("or", elementwise.bitwise_or, "|"), ("xor", elementwise.bitwise_xor, "^"),
+        ("floordiv", elementwise.floor_divide, "//"), ("mod", elementwise.remainder, "%"),
+    ):  # fmt: skip
+        setattr(Tensor, f"__{dunder}__", _infix(op))
+        setattr(Tensor, f"__r{dunder}__", _reflected(op))
+        setattr(Tensor, f"__i{dunder}__", _in_place(op, sign))
+    for dunder, op in (
+        ("eq", elementwise.equal), ("ne", elementwise.not_equal), ("lt", elementwise.less),
+        ("le", elementwise.less_equal), ("gt", elementwise.greater), ("ge", elementwise.greater_equal),
+    ):  # fmt: skip
+        setattr(Tensor, f"__{dunder}__", _infix(op))
+    others: dict[str, Any] = {
+        "__neg__": lambda x: elementwise.neg(x), "__abs__": lambda x: elementwise.abs(x), "__pos__": lambda x: x,
+        "__invert__": lambda x: elementwise.bitwise_invert(x), "__getitem__": _take, "__setitem__": _write,
+        "__iter__": _iterate, "__array_ufunc__": _ufunc, "at": property(At),
+        "__matmul__": lambda x, y: matmul(x, y), "__rmatmul__": lambda x, y: matmul(y, x),
+        "__imatmul__": _in_place(matmul, "@"),
+    }  # fmt: skip
+    for name, value in others.items():
+        setattr(Tensor, name, value)
+
+
+attach()

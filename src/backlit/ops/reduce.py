@@ -1,0 +1,177 @@
+"""Reductions that select or are not linear: max, min, logsumexp, argmax, argmin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from backlit.core.errors import ShapeError
+from backlit.core.graph import Node
+from backlit.core.op import Masked, Op, Value, declare, shown
+from backlit.core.source import here
+from backlit.ops.elementwise import equal, exp, where
+from backlit.ops.linear import astype, broadcast_to, normalize_axes, reshape, sum
+
+
+class _Reduction(Op):
+    """An op over `axis`, a tuple after `prepare`."""
+
+    empty = False  # whether a reduction over no elements has a value
+
+    def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
+        (x,) = super().prepare(args, params)
+        axis = normalize_axes(self.name, params.get("axis"), x.ndim)
+        params.update(axis=axis, keepdims=params.get("keepdims", False))
+        if not self.empty and any(x.shape[a] == 0 for a in axis):
+            raise ShapeError(f"{self.name}: nothing to choose from along axis {list(axis)} of {shown(x)}{here()}")
+        return (x,)
+
+    def reads(self, argnum: int) -> frozenset[str]:
+        return frozenset({"x", "out"})
+
+    def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
+        return self(args[0], **{**params, "axis": tuple(a + 1 for a in params["axis"])})
+
+    def samples(self) -> list[tuple[Any, ...]]:
+        return [
+            (((2, 3),), {"axis": (0,)}),
+            (((3, 2, 2),), {"axis": (0, 2), "keepdims": True}),
+            (((3, 2),), {"axis": -1}),
+            (((3,),), {}),
+            (((),), {}),
+        ]
+
+
+def kept_shape(shape: tuple[int, ...], axis: tuple[int, ...]) -> tuple[int, ...]:
+    """`shape` with length one along `axis`."""
+    return tuple(1 if i in axis else n for i, n in enumerate(shape))
+
+
+def spread(reduced: Value, x: Value, axis: tuple[int, ...]) -> Value:
+    """A reduced value repeated along the reduced axes of `x`."""
+    return broadcast_to(reshape(reduced, shape=kept_shape(x.shape, axis)), shape=x.shape)
+
+
+class _Extreme(_Reduction):
+    """Equal elements share the gradient equally; what was not chosen is structurally zero."""
+
+    def _shares(self, out: Value, x: Value, axis: tuple[int, ...]) -> tuple[Value, Value]:
+        chosen = equal(x, spread(out, x, axis)) | ((x != x) & spread(out != out, x, axis))
+        count = sum(astype(chosen, dtype=x.dtype), axis=axis, keepdims=True)
+        return chosen, broadcast_to(1.0 / count, shape=x.shape)
+
+    def pull(self, cotangent: Masked, out: Value, inputs: Sequence[Value], node: Node) -> tuple[Masked | None, ...]:
+        (value, mask), (x,), axis = cotangent, inputs, node.params["axis"]
+        chosen, share = self._shares(out, x, axis)
+        if mask is not None:
+            chosen = chosen & spread(mask, x, axis)
+        return ((where(chosen, spread(value, x, axis) * share, 0.0), chosen),)
+
+    def push(
+        self, tangents: tuple[Masked | None, ...], out: Value, inputs: Sequence[Value], params: dict[str, Any]
+    ) -> Masked | None:
+        (x,), axis = inputs, params["axis"]
+        assert tangents[0] is not None
+        value, mask = tangents[0]
+        chosen, share = self._shares(out, x, axis)
+        pushed = sum(where(chosen, value * share, 0.0), **params)
+        return pushed, None if mask is None else sum(astype(chosen & mask, dtype=np.intp), **params) > 0
+
+
+class Max(_Extreme):
+    """The largest element along `axis`."""
+
+    name, notation = "max", r"\max {x}"
+
+    @staticmethod
+    def forward(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
+        return np.max(x, axis=axis, keepdims=keepdims)
+
+
+class Min(_Extreme):
+    """The smallest element along `axis`."""
+
+    name, notation = "min", r"\min {x}"
+
+    @staticmethod
+    def forward(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
+        return np.min(x, axis=axis, keepdims=keepdims)
+
+
+class LogSumExp(_Reduction):
+    """log(sum(exp(x))) along `axis`, shifted by the maximum so that nothing overflows; -inf over no elements."""
+
+    name, notation = "logsumexp", r"\log \textstyle\sum e^{{{x}}}"
+    empty = True
+
+    @staticmethod
+    def forward(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
+        high = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+        high = np.where(np.isfinite(high), high, 0).astype(x.dtype)
+        total = np.log(np.sum(np.exp(x - high), axis=axis, keepdims=True)) + high
+        return total if keepdims else np.squeeze(total, axis)[()]
+
+    def vjp(
+        self, wanted: tuple[bool, ...], cotangent: Value, out: Value, inputs: Sequence[Value], **params: Any
+    ) -> tuple[Value | None, ...]:
+        (x,), axis = inputs, params["axis"]
+        return (spread(cotangent, x, axis) * self._weights(x, out, axis),)
+
+    def jvp(self, tangents: tuple[Value | None, ...], out: Value, inputs: Sequence[Value], **params: Any) -> Value:
+        (x,), axis = inputs, params["axis"]
+        return sum(tangents[0] * self._weights(x, out, axis), **params)  # type: ignore[operator]
+
+    def _weights(self, x: Value, out: Value, axis: tuple[int, ...]) -> Value:
+        # x - out is NaN where both are -inf: an element of no weight
+        shift = spread(out, x, axis)
+        return where(equal(x, -np.inf), 0.0, exp(where(equal(x, -np.inf), 0.0, x) - shift))
+
+    def samples(self) -> list[tuple[Any, ...]]:
+        return [*super().samples(), (((0, 2),), {"axis": 0})]
+
+
+class _Position(_Reduction):
+    """Position of the first extreme element along one axis, or in the flattened array; no gradient."""
+
+    differentiable = False
+
+    def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
+        x, axis = super().prepare(args, dict(params))[0], params.get("axis")
+        params.update(axis=None if axis is None else int(axis) % x.ndim, keepdims=params.get("keepdims", False))
+        return (x,)
+
+    def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
+        (x,), axis = args, params["axis"]
+        if axis is not None:
+            return self(x, axis=axis + 1, keepdims=params["keepdims"])
+        found = self(reshape(x, shape=(size, -1)), axis=1)
+        return reshape(found, shape=(size, *(1,) * (x.ndim - 1))) if params["keepdims"] else found
+
+    def samples(self) -> list[tuple[Any, ...]]:
+        return [(((2, 3),), {"axis": 0}), (((2, 3),), {"axis": -1, "keepdims": True}), (((3,),), {})]
+
+
+class ArgMax(_Position):
+    """Position of the first largest element."""
+
+    name, notation = "argmax", r"\arg\max {x}"
+
+    @staticmethod
+    def forward(x: Any, *, axis: int | None, keepdims: bool) -> Any:
+        return np.argmax(x, axis=axis, keepdims=keepdims)
+
+
+class ArgMin(_Position):
+    """Position of the first smallest element."""
+
+    name, notation = "argmin", r"\arg\min {x}"
+
+    @staticmethod
+    def forward(x: Any, *, axis: int | None, keepdims: bool) -> Any:
+        return np.argmin(x, axis=axis, keepdims=keepdims)
+
+
+max, min, logsumexp = declare(Max), declare(Min), declare(LogSumExp)
+argmax, argmin = declare(ArgMax), declare(ArgMin)

@@ -1,0 +1,7 @@
+"""Optimizers."""
+
+from backlit.optim.adam import Adam, AdamW
+from backlit.optim.base import Optimizer
+from backlit.optim.sgd import SGD
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]

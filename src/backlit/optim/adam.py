@@ -1,0 +1,97 @@
+"""Adam and AdamW."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from backlit.core.errors import DTypeError
+from backlit.optim.base import Array, Optimizer, check_range
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, 2015); `weight_decay` is added to the gradient.
+
+    Keeps two arrays per parameter, three with `amsgrad`.
+
+    Raises:
+      ValueError: a setting is negative, or a beta is not in [0, 1).
+      DTypeError: at the step, for a parameter that is not real.
+    """
+
+    decoupled = False
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "amsgrad": amsgrad,
+                "maximize": maximize,
+            },
+        )
+
+    def _check(self, group: dict[str, Any]) -> None:
+        for name in ("lr", "eps", "weight_decay"):
+            check_range(name, group[name])
+        for i, beta in enumerate(group["betas"]):
+            check_range(f"betas[{i}]", beta, below=1.0)
+
+    def _update(self, value: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> Array:
+        if value.dtype.kind == "c":
+            raise DTypeError(f"{type(self).__name__}: expected real parameters, got {value.dtype}")
+        lr, (beta1, beta2), decay = group["lr"], group["betas"], group["weight_decay"]
+        if not state:
+            zeros = np.zeros_like(value)
+            state.update(step=0, exp_avg=zeros, exp_avg_sq=zeros)
+            if group["amsgrad"]:
+                state["max_exp_avg_sq"] = zeros
+        if decay != 0 and self.decoupled:
+            value = value * (1 - lr * decay)
+        elif decay != 0:
+            grad = grad + decay * value
+        step = state["step"] = state["step"] + 1
+        first = state["exp_avg"]
+        first = state["exp_avg"] = first + (1 - beta1) * (grad - first)
+        second = state["exp_avg_sq"] = beta2 * state["exp_avg_sq"] + (1 - beta2) * (grad * grad)
+        if group["amsgrad"]:
+            second = state["max_exp_avg_sq"] = np.maximum(state["max_exp_avg_sq"], second)
+        scale = math.sqrt(1 - beta2**step)
+        denominator = np.sqrt(second) / scale + group["eps"]
+        updated: Array = value - (lr / (1 - beta1**step)) * (first / denominator)
+        return updated
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019): `p *= 1 - lr * weight_decay` first."""
+
+    decoupled = True
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)

@@ -1,0 +1,183 @@
+"""Optimizer: groups of parameters, their state, and the step over them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from backlit.core.errors import DataError, ShapeError
+from backlit.core.tensor import Tensor
+
+Array = np.ndarray[Any, Any]
+
+
+def check_range(name: str, value: float, low: float = 0.0, below: float | None = None) -> None:
+    """Refuses an argument outside `[low, below)`; NaN is outside.
+
+    Raises:
+      ValueError: the value is outside.
+    """
+    if not (value >= low and (below is None or value < below)):
+        limit = f"at least {low}" if below is None else f"in [{low}, {below})"
+        raise ValueError(f"optimizer: {name} must be {limit}, got {value}")
+
+
+class Optimizer:
+    """Base of the optimizers.
+
+    `params` is an iterable of tensors, of `(name, tensor)` pairs, or of groups: dictionaries with
+    `"params"` and settings that override the defaults. Steps are plain NumPy arithmetic on the
+    values in the parameters' own dtype; nothing is recorded.
+
+    Raises:
+      ValueError: there are no parameters, or one is given twice.
+      TypeError: something that is not a Tensor is given.
+    """
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        if isinstance(params, (Tensor, Mapping)):
+            raise TypeError(f"{type(self).__name__}: expected an iterable of tensors or groups")
+        self.defaults = defaults
+        self.param_groups: list[dict[str, Any]] = []
+        self.state: dict[int, dict[str, Any]] = {}  # by position of the parameter over all groups
+        given = list(params)
+        if not given:
+            raise ValueError(f"{type(self).__name__}: there are no parameters")
+        for group in given if isinstance(given[0], dict) else [{"params": given}]:
+            self.add_param_group(group)
+
+    def add_param_group(self, group: dict[str, Any]) -> None:
+        """Adds parameters with their own settings.
+
+        Raises:
+          ValueError: a parameter is already there, or a setting is unknown or out of range.
+          TypeError: something that is not a Tensor is given.
+        """
+        given = group["params"]
+        cells = [given] if isinstance(given, Tensor) else list(given)
+        cells = [cell[1] if isinstance(cell, tuple) else cell for cell in cells]
+        seen = {id(cell) for cell in self._cells()}
+        for cell in cells:
+            if not isinstance(cell, Tensor):
+                raise TypeError(f"{type(self).__name__}: expected tensors, got {type(cell).__name__}")
+            if id(cell) in seen:
+                raise ValueError(f"{type(self).__name__}: a parameter {list(cell.shape)} is given twice")
+            seen.add(id(cell))
+        unknown = sorted(set(group) - {"params", *self.defaults})
+        if unknown:
+            raise ValueError(f"{type(self).__name__}: unknown settings {', '.join(unknown)}")
+        merged = {**self.defaults, **group, "params": cells}
+        self._check(merged)
+        self.param_groups.append(merged)
+
+    def _cells(self) -> list[Tensor]:
+        return [cell for group in self.param_groups for cell in group["params"]]
+
+    def _check(self, group: dict[str, Any]) -> None:
+        """Refuses settings out of range."""
+
+    def _update(self, value: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> Array:
+        """The next value of one parameter; `state` is this parameter's own and is updated."""
+        raise NotImplementedError
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the first group; setting it sets that of every group."""
+        return float(self.param_groups[0]["lr"])
+
+    @lr.setter
+    def lr(self, lr: float) -> None:
+        check_range("lr", lr)
+        for group in self.param_groups:
+            group["lr"] = lr
+
+    def zero_grad(self) -> None:
+        """Sets the gradient of every parameter to None."""
+        for cell in self._cells():
+            cell.grad = None
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update of every parameter that has a gradient; gives what `closure` gives.
+
+        Raises:
+          ShapeError: a gradient has another shape than its parameter.
+        """
+        result = None if closure is None else closure()
+        index = -1
+        for group in self.param_groups:
+            for cell in group["params"]:
+                index += 1
+                if cell.grad is None:
+                    continue
+                value, grad = np.asarray(cell._value), np.asarray(cell.grad._value)
+                if grad.shape != value.shape:
+                    raise ShapeError(
+                        f"{type(self).__name__}: a gradient {list(grad.shape)} for a parameter {list(value.shape)}"
+                    )
+                grad = grad.astype(value.dtype, copy=False)
+                state = self.state.setdefault(index, {})
+                new = self._update(value, -grad if group["maximize"] else grad, state, group)
+                cell._value = np.asarray(new, dtype=value.dtype)
+        return result
+
+    def state_dict(self) -> dict[str, Any]:
+        """State and settings, as PyTorch lays them out; parameters are positions over all groups.
+
+        Later steps do not show in it.
+        """
+        groups, start = [], 0
+        for group in self.param_groups:
+            n = len(group["params"])
+            settings = {k: copy.deepcopy(v) for k, v in group.items() if k != "params"}
+            groups.append({**settings, "params": list(range(start, start + n))})
+            start += n
+        return {"state": {i: dict(s) for i, s in self.state.items()}, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continues from what `state_dict` gave. On an error nothing has changed.
+
+        Raises:
+          DataError: the groups, or the shapes of the state, do not fit the parameters.
+        """
+        who = f"load_state_dict: {type(self).__name__}"
+        cells = self._cells()
+        try:
+            groups, states = list(state_dict["param_groups"]), dict(state_dict["state"])
+            sizes = [len(group["params"]) for group in groups]
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{who}: expected a dictionary with 'state' and 'param_groups'") from error
+        own = [len(group["params"]) for group in self.param_groups]
+        if sizes != own:
+            raise DataError(f"{who}: expected groups of {own} parameters, got {sizes}")
+        order = [key for group in groups for key in group["params"]]
+        new: dict[int, dict[str, Any]] = {}
+        for key, state in states.items():
+            if key not in order:
+                raise DataError(f"{who}: state for a parameter {key!r} that is in no group")
+            index = order.index(key)
+            new[index] = {}
+            for name, value in state.items():
+                if isinstance(value, (Tensor, np.ndarray)) and name != "step":
+                    value = np.array(value, dtype=cells[index].dtype)
+                    if value.shape != cells[index].shape:
+                        raise DataError(
+                            f"{who}: {name} of parameter {key} is {list(value.shape)}, "
+                            f"expected {list(cells[index].shape)}"
+                        )
+                new[index][name] = int(value) if name == "step" else value
+        merged = []
+        for group, mine in zip(groups, self.param_groups, strict=True):
+            settings = {k: copy.deepcopy(group[k]) for k in self.defaults if k in group}
+            merged.append({**mine, **settings})
+            self._check(merged[-1])
+        self.state, self.param_groups = new, merged
+
+    def __repr__(self) -> str:
+        groups = []
+        for group in self.param_groups:
+            settings = ", ".join(f"{k}={v!r}" for k, v in group.items() if k != "params")
+            groups.append(f"{len(group['params'])} parameters, {settings}")
+        return f"{type(self).__name__}({'; '.join(groups)})"

@@ -1,0 +1,60 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from backlit.optim.base import Array, Optimizer, check_range
+
+
+class SGD(Optimizer):
+    """Gradient descent with momentum, Nesterov's momentum and weight decay.
+
+    With `g = grad + weight_decay * p`: `buf = momentum * buf + (1 - dampening) * g` (the first
+    `buf` is `g`), then `p -= lr * buf`, with `nesterov` `p -= lr * (g + momentum * buf)`.
+    Keeps one array per parameter, none without momentum.
+
+    Raises:
+      ValueError: a setting is negative, or `nesterov` without momentum or with dampening.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "dampening": dampening,
+                "weight_decay": weight_decay,
+                "nesterov": nesterov,
+                "maximize": maximize,
+            },
+        )
+
+    def _check(self, group: dict[str, Any]) -> None:
+        for name in ("lr", "momentum", "weight_decay"):
+            check_range(name, group[name])
+        if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
+            raise ValueError("SGD: nesterov needs momentum above 0 and no dampening")
+
+    def _update(self, value: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> Array:
+        momentum = group["momentum"]
+        if group["weight_decay"] != 0:
+            grad = grad + group["weight_decay"] * value
+        if momentum != 0:
+            buf = state.get("momentum_buffer")
+            buf = grad if buf is None else momentum * buf + (1 - group["dampening"]) * grad
+            state["momentum_buffer"] = buf
+            grad = grad + momentum * buf if group["nesterov"] else buf
+        return value - group["lr"] * grad
