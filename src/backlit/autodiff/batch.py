@@ -59,7 +59,7 @@ def move_axis(x: Tensor, start: int, to: int) -> Tensor:
     """`x` with axis `start` moved to `to`."""
     (start,), (to,) = normalize_axes("vmap", start, x.ndim), normalize_axes("vmap", to, x.ndim)
     rest = [a for a in range(x.ndim) if a != start]
-    return x if start == to else permute_dims(x, axes=(*rest[:to], start, *rest[to:]))  # type: ignore[no-any-return]
+    return x if start == to else permute_dims(x, axes=(*rest[:to], start, *rest[to:]))
 
 
 def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Any:
@@ -79,7 +79,7 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Any:
         whole = (args, kwargs)
         axes = [*_axes(in_axes, args, "in_axes"), *([0] * len(tree.leaves(kwargs)))]
         values = [as_tensor(x) for x in tree.leaves(whole)]
-        sizes = {}
+        sizes: dict[int, str] = {}
         for x, axis in zip(values, axes, strict=True):
             if axis is not None:
                 if not -x.ndim <= axis < x.ndim:

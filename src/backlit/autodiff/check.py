@@ -75,10 +75,10 @@ def gradcheck(
         out, pullback = vjp(f, *given)
         _, out_structure = tree.flatten(out)
         pulled = _per_leaf(pullback(tree.unflatten(out_structure, [Tensor(c) for c in cotangents])), structure)
-    for i, (path, x) in enumerate(zip(tree.paths(inputs), arrays, strict=True)):
-        if not is_float(x.dtype) or not x.size or not tree.trained(inputs)[i]:
+    for i, (path, array) in enumerate(zip(tree.paths(inputs), arrays, strict=True)):
+        if not is_float(array.dtype) or not array.size or not tree.trained(inputs)[i]:
             continue
-        direction = rng.standard_normal(x.shape)
+        direction = rng.standard_normal(array.shape)
 
         def moved(t: float, i: int = i, direction: Array = direction) -> Array:
             return weighed(outputs([a + t * direction if k == i else a for k, a in enumerate(arrays)]))  # type: ignore[no-any-return]

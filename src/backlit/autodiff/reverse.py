@@ -82,14 +82,10 @@ def _seed(who: str, out: Tensor, cotangent: Any) -> Tensor:
                 f"{who}: expected a scalar, got {shown(out)}; reduce it (.sum(), .mean()) or pass a cotangent{here()}"
             )
         return Tensor(out.dtype.type(1))
-    cotangent = as_tensor(cotangent)
-    if cotangent.shape != out.shape:
-        raise ShapeError(f"{who}: the cotangent {shown(cotangent)} is not shaped like {shown(out)}{here()}")
-    if cotangent.dtype != out.dtype:
-        if not is_float(cotangent.dtype) and cotangent.dtype.kind not in "iub":
-            raise DTypeError(f"{who}: a cotangent {shown(cotangent)} for {shown(out)}{here()}")
-        cotangent = cotangent.astype(out.dtype)
-    return cotangent
+    seed = as_tensor(cotangent)
+    if seed.shape != out.shape:
+        raise ShapeError(f"{who}: the cotangent {shown(seed)} is not shaped like {shown(out)}{here()}")
+    return seed if seed.dtype == out.dtype else seed.astype(out.dtype)
 
 
 class Handle:

@@ -40,7 +40,7 @@ class Freed:
 class Extra:
     """What few nodes have: the cell of a leaf, hooks, the cell that retains its gradient, checksums."""
 
-    __slots__ = ("cell", "hooks", "checksums")
+    __slots__ = ("cell", "checksums", "hooks")
 
     def __init__(self, cell: Any = None) -> None:
         self.cell = cell
@@ -55,7 +55,7 @@ class Node:
     `Missing` for the rest. Ids grow in the order of creation, so descending ids are a reverse topological order.
     """
 
-    __slots__ = ("id", "op", "parents", "inputs", "out", "params", "where", "shape", "dtype", "extra", "__weakref__")
+    __slots__ = ("__weakref__", "dtype", "extra", "id", "inputs", "op", "out", "params", "parents", "shape", "where")
 
     def __init__(
         self, op: Any, parents: Any, inputs: Any, out: Any, params: dict[str, Any], shape: Any, dtype: Any

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,7 +31,8 @@ def bind(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Tensor:
     """Applies `op` to prepared arguments: computed at once, or handed to the highest trace among them."""
     trace = cut = None
     wanted = 0  # bit i: argument i has a node
-    values, parents = [], []
+    values: list[Any] = []
+    parents: list[Node | None] = []
     for a in args:
         node = None
         if isinstance(a, Tensor):
@@ -325,10 +326,10 @@ def has_gradient(x: Any) -> bool:
     return isinstance(x, Tensor) and is_float(x.dtype)
 
 
-def declare(cls: type[Op]) -> Any:
+def declare(cls: type[Op]) -> Op:
     """Makes the op callable and puts it in the registry."""
     op = cls()
     if op.name in REGISTRY:
         raise RuleError(f"declare: an op named {op.name!r} exists already")
     REGISTRY[op.name] = op
-    return cast(Any, op)
+    return op

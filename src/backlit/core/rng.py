@@ -46,7 +46,7 @@ class Generator:
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continues from a state given by `get_state`."""
-        self._bits.state = state
+        self._bits.state = state  # type: ignore[assignment]
 
 
 _default = Generator(0)

@@ -51,7 +51,7 @@ def _split(x: Any) -> tuple[tuple[Any, ...], Any, Callable[[Any, Any], Any], Pat
 class Structure:
     """What remains of a tree when its leaves are taken out."""
 
-    __slots__ = ("kind", "aux", "rebuild", "children", "n_leaves")
+    __slots__ = ("aux", "children", "kind", "n_leaves", "rebuild")
 
     def __init__(self, kind: Any, aux: Any, rebuild: Any, children: tuple[Structure, ...] | None) -> None:
         self.kind, self.aux, self.rebuild, self.children = kind, aux, rebuild, children

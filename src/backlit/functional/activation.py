@@ -13,23 +13,22 @@ from backlit.ops import reduce, special
 
 def relu(x: Any) -> Tensor:
     """max(x, 0); its derivative at 0 is 0."""
-    return ew.maximum(x, 0.0)  # type: ignore[no-any-return]
+    return ew.maximum(x, 0.0)
 
 
 def sigmoid(x: Any) -> Tensor:
     """1 / (1 + exp(-x)), without overflow and exact in both tails."""
-    return special.sigmoid(x)  # type: ignore[no-any-return]
+    return special.sigmoid(x)
 
 
 def tanh(x: Any) -> Tensor:
     """Hyperbolic tangent."""
-    return ew.tanh(x)  # type: ignore[no-any-return]
+    return ew.tanh(x)
 
 
 def silu(x: Any) -> Tensor:
     """x * sigmoid(x) (also named swish)."""
-    x = as_tensor(x)
-    return x * sigmoid(x)
+    return ew.mul(x, sigmoid(x))
 
 
 def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
@@ -37,7 +36,7 @@ def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     x = as_tensor(x)
     scaled = x if beta == 1.0 else x * beta
     smooth = special.softplus(scaled)
-    return ew.where(scaled > threshold, x, smooth if beta == 1.0 else smooth / beta)  # type: ignore[no-any-return]
+    return ew.where(scaled > threshold, x, smooth if beta == 1.0 else smooth / beta)
 
 
 def gelu(x: Any, approximate: str = "none") -> Tensor:
@@ -65,7 +64,7 @@ def log_softmax(x: Any, axis: int | None = None, *, dim: int | None = None) -> T
 
 def softmax(x: Any, axis: int | None = None, *, dim: int | None = None) -> Tensor:
     """exp(x) / sum(exp(x)) along `axis` (the last unless given), without overflow."""
-    return ew.exp(log_softmax(x, axis, dim=dim))  # type: ignore[no-any-return]
+    return ew.exp(log_softmax(x, axis, dim=dim))
 
 
 def _axis(axis: int | None, dim: int | None) -> int:

@@ -37,7 +37,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
     out = matmul(x, matrix_transpose(weight))
     if bias is None:
         return out
-    bias = as_tensor(bias)
-    if bias.shape != (weight.shape[0],):
-        raise ShapeError(f"linear: bias {shown(bias)} does not fit weight {shown(weight)}{here()}")
-    return out + bias
+    offset = as_tensor(bias)
+    if offset.shape != (weight.shape[0],):
+        raise ShapeError(f"linear: bias {shown(offset)} does not fit weight {shown(weight)}{here()}")
+    return out + offset

@@ -129,5 +129,5 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
     if x.ndim != 2 or target.shape != x.shape[:1] or target.dtype.kind not in "iu":
         raise ShapeError(f"nll_loss: expected [batch, classes] and [batch], got {shown(x)} and {shown(target)}{here()}")
     safe, shares = _weights("nll_loss", target, x.shape[1], weight, ignore_index, x.dtype)
-    losses = -(x[(np.arange(x.shape[0]), safe)] * shares)  # type: ignore[index]
+    losses = -(x[(np.arange(x.shape[0]), safe)] * shares)
     return sum(losses) / sum(shares) if reduction == "mean" else _reduced(losses, reduction, "nll_loss")

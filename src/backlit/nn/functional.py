@@ -1,3 +1,3 @@
 """The functions of `backlit.functional` under the name that PyTorch gives them."""
 
-from backlit.functional import *  # noqa: F403 - the whole floor, under a second name
+from backlit.functional import *

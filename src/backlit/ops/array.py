@@ -21,7 +21,7 @@ Axis = int | tuple[int, ...] | None
 def sum(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """Sum over `axis`; over all axes when None."""
     x = as_tensor(x) if dtype is None else linear.astype(x, dtype=dtype)
-    return linear.sum(x, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+    return linear.sum(x, axis=axis, keepdims=keepdims)
 
 
 def mean(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -37,37 +37,38 @@ def var(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool
     x = as_tensor(x)
     n = math.prod(x.shape[a] for a in linear.normalize_axes("var", axis, x.ndim))
     centred = x - mean(x, axis=axis, keepdims=True)
-    return sum(centred * centred, axis=axis, keepdims=keepdims) * (1.0 / (n - correction))
+    total = sum(centred * centred, axis=axis, keepdims=keepdims)
+    return total * (1.0 / (n - correction)) if n != correction else total * float("nan")
 
 
 def std(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """Standard deviation over `axis`; its derivative where it is 0 is NaN."""
-    return elementwise.sqrt(var(x, axis=axis, correction=correction, keepdims=keepdims))  # type: ignore[no-any-return]
+    return elementwise.sqrt(var(x, axis=axis, correction=correction, keepdims=keepdims))
 
 
 def max(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The largest element over `axis`; ties share the gradient equally."""
-    return reduce.max(x, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+    return reduce.max(x, axis=axis, keepdims=keepdims)
 
 
 def min(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The smallest element over `axis`; ties share the gradient equally."""
-    return reduce.min(x, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+    return reduce.min(x, axis=axis, keepdims=keepdims)
 
 
 def logsumexp(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) over `axis`, without overflow."""
-    return reduce.logsumexp(x, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+    return reduce.logsumexp(x, axis=axis, keepdims=keepdims)
 
 
 def argmax(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """Position of the first largest element."""
-    return reduce.argmax(x, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+    return reduce.argmax(x, axis=axis, keepdims=keepdims)
 
 
 def argmin(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """Position of the first smallest element."""
-    return reduce.argmin(x, axis=axis, keepdims=keepdims)  # type: ignore[no-any-return]
+    return reduce.argmin(x, axis=axis, keepdims=keepdims)
 
 
 def matmul(x: Any, y: Any, /) -> Tensor:
@@ -99,22 +100,22 @@ def matmul(x: Any, y: Any, /) -> Tensor:
     if row or column:
         shape = (*out.shape[:-2], *(() if row else out.shape[-2:-1]), *(() if column else out.shape[-1:]))
         out = linear.reshape(out, shape=shape)
-    return out  # type: ignore[no-any-return]
+    return out
 
 
 def reshape(x: Any, /, shape: int | Sequence[int]) -> Tensor:
     """The elements of `x` in `shape`, of which one length may be -1."""
-    return linear.reshape(x, shape=shape)  # type: ignore[no-any-return]
+    return linear.reshape(x, shape=shape)
 
 
 def broadcast_to(x: Any, /, shape: Sequence[int]) -> Tensor:
     """`x` repeated to `shape`, as a view."""
-    return linear.broadcast_to(x, shape=tuple(shape))  # type: ignore[no-any-return]
+    return linear.broadcast_to(x, shape=tuple(shape))
 
 
 def permute_dims(x: Any, /, axes: Sequence[int]) -> Tensor:
     """`x` with its axes in the order `axes`, as a view."""
-    return linear.permute_dims(x, axes=tuple(axes))  # type: ignore[no-any-return]
+    return linear.permute_dims(x, axes=tuple(axes))
 
 
 def matrix_transpose(x: Any, /) -> Tensor:
@@ -153,8 +154,8 @@ def flatten(x: Any, /, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Tensor:
     """Arrays joined along `axis`; flattened first when None."""
     if axis is None:
-        return linear.concat(*(reshape(a, -1) for a in arrays), axis=0)  # type: ignore[no-any-return]
-    return linear.concat(*arrays, axis=axis)  # type: ignore[no-any-return]
+        return linear.concat(*(reshape(a, -1) for a in arrays), axis=0)
+    return linear.concat(*arrays, axis=axis)
 
 
 def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Tensor:
@@ -168,16 +169,16 @@ def pad(x: Any, /, pad_width: Any, *, constant_values: float = 0.0) -> Tensor:
     width = np.broadcast_to(np.asarray(pad_width), (x.ndim, 2)).tolist()
     padded = linear.pad(x, width=width)
     if constant_values == 0:
-        return padded  # type: ignore[no-any-return]
+        return padded
     inside = linear.pad(np.ones(x.shape, bool), width=width)
-    return elementwise.where(inside, padded, constant_values)  # type: ignore[no-any-return]
+    return elementwise.where(inside, padded, constant_values)
 
 
 def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Tensor:
     """Elements of `x` at integer `indices` along `axis`; of the flattened array when None."""
-    x = reshape(x, -1) if axis is None else as_tensor(x)
-    (at,) = linear.normalize_axes("take", axis or 0, x.ndim)
-    return x[(*(slice(None),) * at, as_tensor(indices))]  # type: ignore[index,no-any-return]
+    source = reshape(x, -1) if axis is None else as_tensor(x)
+    (at,) = linear.normalize_axes("take", axis or 0, source.ndim)
+    return source[(*(slice(None),) * at, as_tensor(indices))]
 
 
 def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Tensor:
@@ -187,14 +188,15 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Tensor:
       ShapeError: `indices` differs from `x` in another axis.
       DTypeError: `indices` are not integers.
     """
-    x, indices = as_tensor(x), as_tensor(indices)
-    (at,) = linear.normalize_axes("take_along_axis", axis, x.ndim)
-    if indices.dtype.kind not in "iu":
-        raise DTypeError(f"take_along_axis: indices must be integers, got {shown(indices)}{here()}")
-    if (*x.shape[:at], *x.shape[at + 1 :]) != (*indices.shape[:at], *indices.shape[at + 1 :]):
-        raise ShapeError(f"take_along_axis: {shown(indices)} does not fit {shown(x)} beside axis {at}{here()}")
-    grid = np.indices(indices.shape, sparse=True)
-    return x[tuple(indices if i == at else g for i, g in enumerate(grid))]  # type: ignore[index,no-any-return]
+    source, positions = as_tensor(x), as_tensor(indices)
+    shape, theirs = source.shape, positions.shape
+    (at,) = linear.normalize_axes("take_along_axis", axis, source.ndim)
+    if positions.dtype.kind not in "iu":
+        raise DTypeError(f"take_along_axis: indices must be integers, got {shown(positions)}{here()}")
+    if (*shape[:at], *shape[at + 1 :]) != (*theirs[:at], *theirs[at + 1 :]):
+        raise ShapeError(f"take_along_axis: {shown(positions)} does not fit {shown(source)} beside axis {at}{here()}")
+    grid = np.indices(theirs, sparse=True)
+    return source[tuple(positions if i == at else g for i, g in enumerate(grid))]
 
 
 gather = take_along_axis
@@ -210,7 +212,7 @@ def one_hot(indices: Any, num_classes: int, /, dtype: Any = np.float32) -> Tenso
     if indices.dtype.kind not in "iu":
         raise DTypeError(f"one_hot: indices must be integers, got {shown(indices)}{here()}")
     hits = elementwise.equal(expand_dims(indices, axis=-1), np.arange(num_classes))
-    return linear.astype(hits, dtype=dtype)  # type: ignore[no-any-return]
+    return linear.astype(hits, dtype=dtype)
 
 
 def clip(x: Any, /, min: Any = None, max: Any = None) -> Tensor:
@@ -222,7 +224,7 @@ def clip(x: Any, /, min: Any = None, max: Any = None) -> Tensor:
 
 def astype(x: Any, dtype: Any, /) -> Tensor:
     """`x` with another dtype; the cotangent comes back in the dtype of `x`."""
-    return linear.astype(x, dtype=dtype)  # type: ignore[no-any-return]
+    return linear.astype(x, dtype=dtype)
 
 
 def _method(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -272,7 +274,7 @@ def attach() -> None:
 
 
 def _unary(op: Any) -> Callable[[Tensor], Tensor]:
-    return lambda x: op(x)  # type: ignore[no-any-return]
+    return lambda x: op(x)
 
 
 attach()

@@ -312,7 +312,7 @@ class Where(Elementwise):
         if condition.dtype != bool:
             condition = not_equal(condition, 0)
         if not isinstance(x, Tensor) and not isinstance(y, Tensor):
-            x, y = (float(x), float(y)) if float in (x.__class__, y.__class__) else (x, y)
+            x, y = (x * 1.0, y * 1.0) if float in (x.__class__, y.__class__) else (x, y)  # type: ignore[operator]
             x = as_tensor(x)
         branches = [a for a in (x, y) if isinstance(a, Tensor)]
         if all(a.shape == condition.shape and a.dtype == branches[0].dtype for a in branches):
@@ -345,10 +345,10 @@ def _predicate(name: str, notation: str, function: Any, doc: str) -> Any:
     return declare(cls)
 
 
-add, sub, mul, div, pow = (declare(c) for c in (Add, Sub, Mul, Div, Pow))  # noqa: A001 - the field's name
+add, sub, mul, div, pow = (declare(c) for c in (Add, Sub, Mul, Div, Pow))
 floor, floor_divide, remainder = (declare(c) for c in (Floor, FloorDivide, Remainder))
 neg, sign, exp, log, log1p = (declare(c) for c in (Neg, Sign, Exp, Log, Log1p))
-abs = declare(Abs)  # noqa: A001 - the field's name
+abs = declare(Abs)
 expm1, sqrt, sin, cos, tanh = (declare(c) for c in (Expm1, Sqrt, Sin, Cos, Tanh))
 maximum, minimum, where = (declare(c) for c in (Maximum, Minimum, Where))
 

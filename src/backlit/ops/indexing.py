@@ -89,7 +89,7 @@ def fill(template: Template, arrays: Any) -> tuple[Any, ...]:
 def _picked_shape(shape: tuple[int, ...], template: Template, arrays: Any) -> tuple[int, ...]:
     blank = np.broadcast_to(np.empty((), np.int8), shape)
     try:
-        return blank[fill(template, arrays)].shape
+        return tuple(blank[fill(template, arrays)].shape)
     except IndexError as error:
         raise ShapeError(f"index: {error}{here()}") from None
 
@@ -248,7 +248,7 @@ class Put(Op):
         ]
 
 
-def _winners(shape: tuple[int, ...], arrays: tuple[Value, ...], template: Template) -> Value:
+def _winners(shape: tuple[int, ...], arrays: Sequence[Value], template: Template) -> Value:
     """Where an element written is the last one written to its place."""
     picked = index(Tensor(np.broadcast_to(np.int64(0), shape)), *arrays, index=template).shape
     count = Tensor(np.arange(int(np.prod(picked))).reshape(picked))

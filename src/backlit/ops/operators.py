@@ -20,7 +20,7 @@ _NO_PARAMS: dict[str, Any] = {}
 
 def _take(x: Tensor, key: Any) -> Tensor:
     template, arrays = indexing.parse(x, key)
-    return indexing.index(x, *arrays, index=template)  # type: ignore[no-any-return]
+    return indexing.index(x, *arrays, index=template)
 
 
 def _check_writable(x: Tensor, what: str) -> None:
@@ -105,7 +105,7 @@ class At:
         template, arrays = indexing.parse(self._x, self._key)
         value = as_tensor(value)
         value = value if value.dtype == self._x.dtype else linear.astype(value, dtype=self._x.dtype)
-        return indexing.put(self._x, value, *arrays, index=template)  # type: ignore[no-any-return]
+        return indexing.put(self._x, value, *arrays, index=template)
 
     def add(self, value: Any) -> Tensor:
         """`x` with `value` added at the index; repeated places add up."""

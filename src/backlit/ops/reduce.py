@@ -11,7 +11,7 @@ from backlit.core.errors import ShapeError
 from backlit.core.graph import Node
 from backlit.core.op import Masked, Op, Value, declare, shown
 from backlit.core.source import here
-from backlit.ops.elementwise import equal, exp, where
+from backlit.ops.elementwise import equal, exp, not_equal, where
 from backlit.ops.linear import astype, broadcast_to, normalize_axes, reshape, sum
 
 
@@ -58,7 +58,7 @@ class _Extreme(_Reduction):
     """Equal elements share the gradient equally; what was not chosen is structurally zero."""
 
     def _shares(self, out: Value, x: Value, axis: tuple[int, ...]) -> tuple[Value, Value]:
-        chosen = equal(x, spread(out, x, axis)) | ((x != x) & spread(out != out, x, axis))
+        chosen = equal(x, spread(out, x, axis)) | (not_equal(x, x) & spread(not_equal(out, out), x, axis))
         count = sum(astype(chosen, dtype=x.dtype), axis=axis, keepdims=True)
         return chosen, broadcast_to(1.0 / count, shape=x.shape)
 
@@ -121,7 +121,7 @@ class LogSumExp(_Reduction):
 
     def jvp(self, tangents: tuple[Value | None, ...], out: Value, inputs: Sequence[Value], **params: Any) -> Value:
         (x,), axis = inputs, params["axis"]
-        return sum(tangents[0] * self._weights(x, out, axis), **params)  # type: ignore[operator]
+        return sum(tangents[0] * self._weights(x, out, axis), **params)
 
     def _weights(self, x: Value, out: Value, axis: tuple[int, ...]) -> Value:
         # x - out is NaN where both are -inf: an element of no weight

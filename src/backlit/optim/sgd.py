@@ -57,4 +57,5 @@ class SGD(Optimizer):
             buf = grad if buf is None else momentum * buf + (1 - group["dampening"]) * grad
             state["momentum_buffer"] = buf
             grad = grad + momentum * buf if group["nesterov"] else buf
-        return value - group["lr"] * grad
+        updated: Array = value - group["lr"] * grad
+        return updated
