@@ -16,7 +16,7 @@ from backlit.autodiff.walk import Joint, Pick
 from backlit.core import record, tree
 from backlit.core.dtypes import is_float
 from backlit.core.errors import RuleError
-from backlit.core.graph import Cut, Node
+from backlit.core.graph import Cut, Node, Plan
 from backlit.core.op import Masked, Value, shown
 from backlit.core.source import here
 from backlit.core.tensor import Box, Tensor, as_tensor, muted, no_grad
@@ -94,13 +94,14 @@ class _Custom:
         joint.outs = [(x.shape, x.dtype) for x in outs]
         joint.structure = structure
         joint.n_outs = len(outs)
-        node = Node(joint, parents, [], None, {}, (), None)
+        plan = Plan(joint, tuple(p is not None for p in parents), joint.reads)
+        node = Node(plan, tuple(p for p in parents if p is not None), (), None, {}, (), None)
         made = []
         for k, x in enumerate(outs):
             if not is_float(x.dtype):
                 made.append(x)
                 continue
-            pick = Node(Pick(self.name, k), [node], [], None, {}, x.shape, x.dtype)
+            pick = Node(Plan(Pick(self.name, k), (True,), joint.reads), node, (), None, {}, x.shape, x.dtype)
             made.append(wrap(x, pick))
             for listener in record.listeners:
                 listener.recorded(pick, made[-1])

@@ -8,7 +8,7 @@ from functools import wraps
 from typing import Any
 
 from backlit.autodiff.trace import Trace, zeros
-from backlit.autodiff.walk import reachable, walk
+from backlit.autodiff.walk import walk
 from backlit.core import record, tree
 from backlit.core.dtypes import is_float
 from backlit.core.errors import CutPathError, DTypeError, GradientError, GraphError, ShapeError
@@ -39,19 +39,16 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False, cr
     if not isinstance(root, Node):
         raise _cut_path("backward", self)
     seed = _seed("backward", self, cotangent)
-    order = reachable([root])
-    keep = retain_graph or create_graph
     with enable_grad() if create_graph else no_grad():
-        leaves = walk(order, {root: (seed, None)}, "backward", arrays=True, record_again=create_graph)
+        leaves, visited = walk({root: (seed, None)}, "backward", arrays=True, record_again=create_graph)
     for node, (value, _) in leaves.items():
         cell = node.extra.cell() if node.extra is not None and node.extra.cell is not None else None
         if cell is not None:
             _accumulate(cell, value, create_graph)
-    if not keep:
+    if not (retain_graph or create_graph):
         by = Freed(user_source())
-        for node in order:
-            if node.op is not None:
-                node.inputs, node.out = by, None
+        for node in visited:
+            node.inputs, node.out = by, None
 
 
 def _accumulate(cell: Tensor, value: Tensor, create_graph: bool) -> None:
@@ -140,16 +137,17 @@ class GradTrace(Trace):
     """Records the ops on its values, to be walked back."""
 
     def process(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Tensor:
-        lowered, parents, wanted = [], [], 0
+        lowered, ups, wanted = [], [], 0
         for i, a in enumerate(args):
             box = self.box(a)
             lowered.append(self.lower(a))
-            parents.append(None if box is None else box.extra)
-            wanted |= (box is not None) << i
+            if box is not None:
+                ups.append(box.extra)
+                wanted |= 1 << i
         out = bind(op, tuple(lowered), params)
         if not op.differentiable or not is_float(out.dtype) or muted.get() > self.level:
             return out
-        node = record_node(op, parents, wanted, lowered, out, params)
+        node = record_node(op, wanted, ups, lowered, out, params)
         made = Tensor(Box(self, out, node))
         for listener in record.listeners:
             listener.recorded(node, made)
@@ -185,7 +183,6 @@ class Linearised:
             traced_outs = [as_tensor(x) for x in leaves]
             self.roots = [b.extra if (b := trace.box(x)) is not None else None for x in traced_outs]
             self.outs = [trace.lower(x) for x in traced_outs]
-        self._order = reachable([r for r in self.roots if r is not None])
 
     @property
     def out(self) -> Any:
@@ -199,7 +196,7 @@ class Linearised:
             if root is not None:
                 present = seeds.get(root)
                 seeds[root] = (cotangent if present is None else present[0] + cotangent, None)
-        found = walk(self._order, seeds, self.name, arrays=False, record_again=False)
+        found, _ = walk(seeds, self.name, arrays=False, record_again=False)
         return [
             None if node is None else found[node][0] if node in found else zeros(node.shape, node.dtype)
             for node in self.nodes

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
 from backlit.core import record
 from backlit.core.dtypes import is_float, promote
-from backlit.core.errors import RuleError, ShapeError
-from backlit.core.graph import Cut, Missing, Node
+from backlit.core.errors import ArgumentError, RuleError, ShapeError
+from backlit.core.graph import Cut, Node, Plan
 from backlit.core.quiet import silence, variable
 from backlit.core.source import here
 from backlit.core.tensor import Box, Tensor, as_tensor, muted
@@ -25,59 +25,68 @@ Masked = tuple[Value, Value]  # a (co)tangent and its mask; the mask None where 
 REGISTRY: dict[str, Op] = {}
 NUMBERS = frozenset({bool, int, float, complex})
 _set_quiet, _reset_quiet = variable.set, variable.reset
+_NO_PARAMS: dict[str, Any] = {}
 
 
 def bind(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Tensor:
     """Applies `op` to prepared arguments: computed at once, or handed to the highest trace among them."""
-    trace = cut = None
+    cut = None
     wanted = 0  # bit i: argument i has a node
     values: list[Any] = []
-    parents: list[Node | None] = []
+    ups: list[Node] = []
     for a in args:
-        node = None
         if isinstance(a, Tensor):
+            if (node := a.node) is not None:
+                if node.__class__ is Node:
+                    wanted |= 1 << len(values)
+                    ups.append(node)
+                else:
+                    cut = node
             v = a._value
             if isinstance(v, Box):
-                if trace is None or v.trace.level > trace.level:
-                    trace = v.trace
-            elif (node := a.node) is not None:
-                if node.__class__ is Node:
-                    wanted |= 1 << len(parents)
-                else:
-                    cut, node = node, None
+                return _process(op, args, params)
             values.append(v)
         else:
             values.append(a)
-        parents.append(node)
-    if trace is not None:
-        trace.check_alive(op)
-        return trace.process(op, args, params)  # type: ignore[no-any-return]
     token = _set_quiet(silence)
     try:
         out = op.forward(*values, **params)
     finally:
         _reset_quiet(token)
-    if wanted and op.differentiable and out.dtype.kind in "fcV":
-        if muted.get():
-            return Tensor(out, Cut("no_grad", next(p for p in parents if p is not None)))
-        node = record_node(op, parents, wanted, values, out, params)
-        result = Tensor(out, node)
-        if record.listeners:
-            for listener in record.listeners:
-                listener.recorded(node, result)
-        return result
-    return Tensor(out, cut)
+    return _recorded(op, wanted, ups, values, out, params) if wanted else Tensor(out, cut)
 
 
-def record_node(op: Op, parents: Any, wanted: int, inputs: list[Any], out: Any, params: dict[str, Any]) -> Node:
-    """A node that keeps the inputs and output which the rules of the wanted arguments read; takes over `inputs`."""
-    unread = op.unread.get(wanted)
-    if unread is None:
-        unread = op.find_unread(wanted, len(inputs))
-    for i, missing in unread[0]:
+def _recorded(op: Op, wanted: int, ups: list[Node], values: list[Any], out: Any, params: dict[str, Any]) -> Tensor:
+    if not op.differentiable or out.dtype.kind not in "fcV":
+        return Tensor(out)
+    if muted.get():
+        return Tensor(out, Cut("no_grad", ups[0]))
+    node = record_node(op, wanted, ups, values, out, params)
+    result = Tensor(out, node)
+    if record.listeners:
+        for listener in record.listeners:
+            listener.recorded(node, result)
+    return result
+
+
+def _process(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Tensor:
+    traces = [a._value.trace for a in args if isinstance(a, Tensor) and isinstance(a._value, Box)]
+    trace = max(traces, key=lambda t: t.level)
+    trace.check_alive(op)
+    return trace.process(op, args, params)  # type: ignore[no-any-return]
+
+
+def record_node(op: Op, wanted: int, ups: list[Node], inputs: list[Any], out: Any, params: dict[str, Any]) -> Node:
+    """A node that keeps the inputs and output which the rules of the wanted arguments (its bits) read."""
+    key = wanted if not op.variadic else wanted | 1 << len(inputs)
+    plan = op.plans.get(key)
+    if plan is None:
+        plan = op.plans[key] = Plan(op, tuple(bool(wanted >> i & 1) for i in range(len(inputs))), op.reads)
+    for i, missing in plan.unread:
         if inputs[i].__class__ not in NUMBERS:
             inputs[i] = missing
-    return Node(op, parents, inputs, unread[1] or out, params, out.shape, out.dtype)
+    up = ups[0] if len(ups) == 1 else tuple(ups)
+    return Node(plan, up, tuple(inputs), plan.unread_out or out, params, out.shape, out.dtype)
 
 
 class Op(ABC):
@@ -94,7 +103,7 @@ class Op(ABC):
     forward: Callable[..., Any]
 
     def __init__(self) -> None:
-        self.unread: dict[int, Any] = {}
+        self.plans: dict[int, Plan] = {}
 
     def __call__(self, *args: Any, **params: Any) -> Tensor:
         return bind(self, self.prepare(args, params), params)
@@ -111,22 +120,6 @@ class Op(ABC):
         """Names of the inputs and output that this argument's cotangent reads; None means all."""
         return None
 
-    def find_unread(self, wanted: int, n_inputs: int) -> Any:
-        """What need not be kept for the arguments in the bits of `wanted`: inputs by position, and the output."""
-        names: frozenset[str] | None = frozenset()
-        for argnum in range(n_inputs):
-            if wanted >> argnum & 1 and names is not None:
-                read = self.reads(argnum)
-                names = None if read is None else names | read
-        inputs = [(i, self.input_name(i)) for i in range(n_inputs)]
-        found = (
-            () if names is None else tuple((i, Missing(self.name, n)) for i, n in inputs if n not in names),
-            None if names is None or "out" in names else Missing(self.name, "out"),
-        )
-        if not self.variadic:
-            self.unread[wanted] = found
-        return found
-
     def vjp(
         self, wanted: tuple[bool, ...], cotangent: Value, out: Value, inputs: Sequence[Value], **params: Any
     ) -> tuple[Value | None, ...]:
@@ -137,10 +130,20 @@ class Op(ABC):
         """Tangents of the inputs (None where zero) to the tangent of `out`."""
         raise RuleError(f"{self.name}: no forward-mode rule is declared")
 
+    def contributions(self, cotangent: Masked, out: Value, inputs: Sequence[Value], node: Node) -> Sequence[Any]:
+        """What one node passes back to the arguments in its plan's `argnums`."""
+        pulled = self.pull(cotangent, out, inputs, node)
+        plan = cast(Plan, node.plan)
+        if len(pulled) != len(plan.wanted):
+            raise RuleError(
+                f"{self.name}: its reverse rule gave {len(pulled)} cotangents for {len(plan.wanted)} arguments "
+                f"({node}){here()}"
+            )
+        return [pulled[i] for i in plan.argnums]
+
     def pull(self, cotangent: Masked, out: Value, inputs: Sequence[Value], node: Node) -> tuple[Masked | None, ...]:
         """The reverse rule with masks; a plain op ends the mask, for its cotangent is zero where it is false."""
-        wanted = tuple([p is not None for p in node.parents])
-        found = self.vjp(wanted, cotangent[0], out, inputs, **node.params)
+        found = self.vjp(cast(Plan, node.plan).wanted, cotangent[0], out, inputs, **node.params)
         return tuple([None if c is None else (c, None) for c in found])
 
     def push(
@@ -165,6 +168,47 @@ class Elementwise(Op):
     """An op on aligned arrays, element by element: `forward`, `partial` and perhaps `live`."""
 
     selects: ClassVar[bool] = False
+
+    def __call__(self, *args: Any, **params: Any) -> Tensor:
+        if params:
+            raise ArgumentError(f"{self.name}: takes no {', '.join(params)}={here()}")
+        return self.apply(args)
+
+    def apply(self, args: tuple[Any, ...]) -> Tensor:
+        """`prepare` and `bind` in one pass, for arguments that are aligned already; all others take the two."""
+        first = cut = None
+        wanted = 0
+        values: list[Any] = []
+        ups: list[Node] = []
+        for a in args:
+            if isinstance(a, Tensor):
+                v = a._value
+                if first is None:
+                    first = v
+                elif v.shape != first.shape or v.dtype != first.dtype:
+                    break
+                if isinstance(v, Box):
+                    break
+                if (node := a.node) is not None:
+                    if node.__class__ is Node:
+                        wanted |= 1 << len(values)
+                        ups.append(node)
+                    else:
+                        cut = node
+                values.append(v)
+            elif a.__class__ in NUMBERS:
+                values.append(a)
+            else:
+                break
+        else:
+            if first is not None:
+                token = _set_quiet(silence)
+                try:
+                    out = self.forward(*values)
+                finally:
+                    _reset_quiet(token)
+                return _recorded(self, wanted, ups, values, out, _NO_PARAMS) if wanted else Tensor(out, cut)
+        return bind(self, self.prepare(args, _NO_PARAMS), _NO_PARAMS)
 
     def partial(self, argnum: int, out: Value, *inputs: Value) -> Value:
         """Derivative of `out` with respect to argument `argnum`; a Python number where constant."""
@@ -218,11 +262,9 @@ class Elementwise(Op):
         """Whether this argument keeps its own dtype."""
         return False
 
-    def pull(self, cotangent: Masked, out: Value, inputs: Sequence[Value], node: Node) -> tuple[Masked | None, ...]:
+    def contributions(self, cotangent: Masked, out: Value, inputs: Sequence[Value], node: Node) -> Sequence[Any]:
         value, mask = cotangent
-        return tuple(
-            [None if p is None else self._scaled(i, value, mask, out, inputs) for i, p in enumerate(node.parents)]
-        )
+        return [self._scaled(i, value, mask, out, inputs) for i in cast(Plan, node.plan).argnums]
 
     def _scaled(self, argnum: int, value: Value, mask: Value, out: Value, inputs: Sequence[Value]) -> Masked:
         partial = self.partial(argnum, out, *inputs)
@@ -266,9 +308,9 @@ class LinearOp(Op):
         """Cotangent of `out` to the cotangent of `x`, of which only shape and dtype are known."""
 
     def pull(self, cotangent: Masked, out: Value, inputs: Sequence[Value], node: Node) -> tuple[Masked | None, ...]:
-        (value, mask), x, rest = cotangent, node.parents[0], inputs[1:]
+        (value, mask), x, rest = cotangent, node.up, inputs[1:]
         pulled = self.transpose(value, x, *rest, **node.params)
-        if x.op is None:  # a leaf has no use for a mask
+        if x.plan is None:  # a leaf has no use for a mask
             mask = None
         elif mask is not None or self.sparse_transpose:
             alive = ones(node.shape) if mask is None else mask

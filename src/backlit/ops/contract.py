@@ -58,7 +58,7 @@ class Matmul(Op):
 
     def pull(self, cotangent: Masked, out: Value, inputs: Sequence[Value], node: Node) -> tuple[Masked | None, ...]:
         value, mask = cotangent
-        x, y = self.vjp(tuple(p is not None for p in node.parents), value, out, inputs)
+        x, y = self.vjp(node.plan.wanted, value, out, inputs)
         return (
             None if x is None else _alive(x, mask, -1),
             None if y is None else _alive(y, mask, -2),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from backlit.core.op import NUMBERS, Elementwise, Value, declare
+from backlit.core.op import NUMBERS, Elementwise, Value, bind, declare
 from backlit.core.tensor import Tensor, as_tensor
 
 
@@ -296,6 +296,9 @@ class Where(Elementwise):
     name, notation = "where", r"[{condition}]\,{x} + [\lnot {condition}]\,{y}"
     inputs = ("condition", "x", "y")
     selects = True
+
+    def apply(self, args: tuple[Any, ...]) -> Tensor:
+        return bind(self, self.prepare(args, {}), {})
 
     @staticmethod
     def forward(condition: Any, x: Any, y: Any) -> Any:

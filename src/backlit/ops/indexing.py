@@ -214,9 +214,9 @@ class Put(Op):
         alive = ones(node.shape) if mask is None else mask
         first: Masked | None = None
         second: Masked | None = None
-        if node.parents[0] is not None:
+        if node.plan.wanted[0]:
             first = (put(value, 0.0, *arrays, index=template), put(alive, False, *arrays, index=template))
-        if node.parents[1] is not None:
+        if node.plan.wanted[1]:
             won = _winners(node.shape, arrays, template)
             live = index(alive, *arrays, index=template) & won
             second = (where(live, index(value, *arrays, index=template), 0.0), live)

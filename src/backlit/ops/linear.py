@@ -258,10 +258,10 @@ class Concat(Op):
 
     def pull(self, cotangent: Masked, out: Value, inputs: Sequence[Value], node: Node) -> tuple[Masked | None, ...]:
         (value, mask), result, start = cotangent, list[Masked | None](), 0
-        for p, n in zip(node.parents, node.params["sizes"], strict=True):
+        for w, n in zip(node.plan.wanted, node.params["sizes"], strict=True):
             cut = (*(slice(None),) * node.params["axis"], slice(start, start + n))
             start += n
-            result.append((value[cut], None if mask is None else mask[cut]) if p is not None else None)
+            result.append((value[cut], None if mask is None else mask[cut]) if w else None)
         return tuple(result)
 
     def push(

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 
 from backlit.core.errors import ShapeError, WriteError
-from backlit.core.op import bind, shown
+from backlit.core.op import shown
 from backlit.core.source import here
 from backlit.core.tensor import Box, Tensor, as_tensor, muted
 from backlit.ops import elementwise, indexing, linear
 from backlit.ops.array import matmul
-
-_NO_PARAMS: dict[str, Any] = {}
 
 
 def _take(x: Tensor, key: Any) -> Tensor:
@@ -78,15 +76,19 @@ def _in_place(op: Any, sign: str) -> Callable[[Tensor, Any], Tensor]:
 
 
 def _infix(op: Any) -> Callable[[Tensor, Any], Any]:
+    apply_op = op.apply
+
     def apply(x: Tensor, other: Any) -> Any:
-        return bind(op, op.prepare((x, other), _NO_PARAMS), _NO_PARAMS)
+        return apply_op((x, other))
 
     return apply
 
 
 def _reflected(op: Any) -> Callable[[Tensor, Any], Any]:
+    apply_op = op.apply
+
     def apply(x: Tensor, other: Any) -> Any:
-        return bind(op, op.prepare((other, x), _NO_PARAMS), _NO_PARAMS)
+        return apply_op((other, x))
 
     return apply
 
