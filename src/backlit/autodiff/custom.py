@@ -18,7 +18,7 @@ from backlit.core.dtypes import is_float
 from backlit.core.errors import RuleError
 from backlit.core.graph import Cut, Node, Plan
 from backlit.core.op import Masked, Value, shown
-from backlit.core.source import here
+from backlit.core.source import here, user_source
 from backlit.core.tensor import Box, Tensor, as_tensor, muted, no_grad
 
 
@@ -95,13 +95,15 @@ class _Custom:
         joint.structure = structure
         joint.n_outs = len(outs)
         plan = Plan(joint, tuple(p is not None for p in parents), joint.reads)
-        node = Node(plan, tuple(p for p in parents if p is not None), (), None, {}, (), None)
+        node = Node(plan, tuple(p for p in parents if p is not None), (), None, {}, (), None, user_source())
         made = []
         for k, x in enumerate(outs):
             if not is_float(x.dtype):
                 made.append(x)
                 continue
-            pick = Node(Plan(Pick(self.name, k), (True,), joint.reads), node, (), None, {}, x.shape, x.dtype)
+            pick = Node(
+                Plan(Pick(self.name, k), (True,), joint.reads), node, (), None, {}, x.shape, x.dtype, node.where
+            )
             made.append(wrap(x, pick))
             for listener in record.listeners:
                 listener.recorded(pick, made[-1])

@@ -52,12 +52,14 @@ def walk(seeds: dict[Node, Any], who: str, arrays: bool, record_again: bool) -> 
     pending: dict[Node, Any] = seeds
     heap = [(-node.id, node) for node in seeds]
     heapify(heap)
+    node: Node | None = None
     leaves: dict[Node, Masked] = {}
     visited: list[Node] = []
     listeners = record.listeners
-    while heap:
-        node = heappop(heap)[1]
-        cotangent = pending.pop(node)
+    while node is not None or heap:
+        if node is None:
+            node = heappop(heap)[1]
+            cotangent = pending.pop(node)
         if node.extra is not None:
             cotangent = _completed(node, cotangent)
         if listeners and not isinstance(node.op, Joint):
@@ -66,6 +68,7 @@ def walk(seeds: dict[Node, Any], who: str, arrays: bool, record_again: bool) -> 
         plan = node.plan
         if plan is None:
             leaves[node] = cotangent
+            node = None
             continue
         op, up, inputs, out = plan.op, node.up, node.inputs, node.out
         if op.__class__ is Pick:
@@ -74,6 +77,7 @@ def walk(seeds: dict[Node, Any], who: str, arrays: bool, record_again: bool) -> 
                 slots = pending[up] = [None] * up.op.n_outs
                 heappush(heap, (-up.id, up))
             slots[op.position] = cotangent
+            node = None
             continue
         if inputs.__class__ is Freed:
             raise _freed(node, who)
@@ -87,16 +91,20 @@ def walk(seeds: dict[Node, Any], who: str, arrays: bool, record_again: bool) -> 
                 inputs = [Tensor(x) if isinstance(x, _ARRAYS) else x for x in inputs]
                 out = Tensor(out) if isinstance(out, _ARRAYS) else out
         contributions = op.contributions(cotangent, out, inputs, node)
+        child, node = node, None
         for position, parent in enumerate((up,) if up.__class__ is Node else up):
             contribution = contributions[position]
             if contribution is None:
                 continue
             value = contribution[0]
             if value._value.shape != parent.shape:
-                raise _misshapen(node, plan.argnums[position], parent, value)
+                raise _misshapen(child, plan.argnums[position], parent, value)
             if listeners:
                 for listener in listeners:
-                    listener.contribution(node, plan.argnums[position], parent, value)
+                    listener.contribution(child, plan.argnums[position], parent, value)
+            if parent is up and not heap:  # nothing else is pending: along a chain neither heap nor table is needed
+                node, cotangent = parent, contribution
+                continue
             present = pending.get(parent)
             if present is None:
                 pending[parent] = contribution

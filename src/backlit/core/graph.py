@@ -81,7 +81,15 @@ class Node:
     __slots__ = ("__weakref__", "dtype", "extra", "id", "inputs", "out", "params", "plan", "shape", "up", "where")
 
     def __init__(
-        self, plan: Plan | None, up: Any, inputs: Any, out: Any, params: dict[str, Any], shape: Any, dtype: Any
+        self,
+        plan: Plan | None,
+        up: Any,
+        inputs: Any,
+        out: Any,
+        params: dict[str, Any],
+        shape: Any,
+        dtype: Any,
+        where: Any,
     ) -> None:
         self.id = _next_id()
         self.plan: Any = plan
@@ -91,7 +99,7 @@ class Node:
         self.params = params
         self.shape = shape
         self.dtype = dtype
-        self.where = user_source()
+        self.where = where
         self.extra: Extra | None = None
 
     @property
@@ -125,7 +133,7 @@ class Node:
 
 def leaf_node(shape: tuple[int, ...], dtype: Any, cell: Any = None) -> Node:
     """The node of a leaf; `cell` refers weakly to the tensor that accumulates its gradient."""
-    node = Node(None, (), (), None, {}, shape, dtype)
+    node = Node(None, (), (), None, {}, shape, dtype, user_source(2))
     node.extra = Extra(cell)
     return node
 

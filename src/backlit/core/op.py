@@ -14,10 +14,10 @@ import numpy as np
 
 from backlit.core import record
 from backlit.core.dtypes import is_float, promote
-from backlit.core.errors import ArgumentError, RuleError, ShapeError
+from backlit.core.errors import RuleError, ShapeError
 from backlit.core.graph import Cut, Node, Plan
 from backlit.core.quiet import silence, variable
-from backlit.core.source import here
+from backlit.core.source import here, user_source
 from backlit.core.tensor import Box, Tensor, as_tensor, muted
 
 Value = Any  # a Tensor, or a Python number standing for a literal
@@ -57,7 +57,8 @@ def bind(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Tensor:
 
 
 def _recorded(op: Op, wanted: int, ups: list[Node], values: list[Any], out: Any, params: dict[str, Any]) -> Tensor:
-    if not op.differentiable or out.dtype.kind not in "fcV":
+    dtype = out.dtype
+    if not op.differentiable or dtype.kind not in "fcV":
         return Tensor(out)
     if muted.get():
         return Tensor(out, Cut("no_grad", ups[0]))
@@ -78,15 +79,12 @@ def _process(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Tensor:
 
 def record_node(op: Op, wanted: int, ups: list[Node], inputs: list[Any], out: Any, params: dict[str, Any]) -> Node:
     """A node that keeps the inputs and output which the rules of the wanted arguments (its bits) read."""
-    key = wanted if not op.variadic else wanted | 1 << len(inputs)
-    plan = op.plans.get(key)
-    if plan is None:
-        plan = op.plans[key] = Plan(op, tuple(bool(wanted >> i & 1) for i in range(len(inputs))), op.reads)
+    plan = op.plans.get(wanted) or op.make_plan(wanted, len(inputs))
     for i, missing in plan.unread:
         if inputs[i].__class__ not in NUMBERS:
             inputs[i] = missing
     up = ups[0] if len(ups) == 1 else tuple(ups)
-    return Node(plan, up, tuple(inputs), plan.unread_out or out, params, out.shape, out.dtype)
+    return Node(plan, up, tuple(inputs), plan.unread_out or out, params, out.shape, out.dtype, user_source(4))
 
 
 class Op(ABC):
@@ -119,6 +117,13 @@ class Op(ABC):
     def reads(self, argnum: int) -> frozenset[str] | None:
         """Names of the inputs and output that this argument's cotangent reads; None means all."""
         return None
+
+    def make_plan(self, wanted: int, n_inputs: int) -> Plan:
+        """The plan for gradients of the arguments in the bits of `wanted`; kept unless the op is variadic."""
+        plan = Plan(self, tuple(bool(wanted >> i & 1) for i in range(n_inputs)), self.reads)
+        if not self.variadic:
+            self.plans[wanted] = plan
+        return plan
 
     def vjp(
         self, wanted: tuple[bool, ...], cotangent: Value, out: Value, inputs: Sequence[Value], **params: Any
@@ -169,13 +174,8 @@ class Elementwise(Op):
 
     selects: ClassVar[bool] = False
 
-    def __call__(self, *args: Any, **params: Any) -> Tensor:
-        if params:
-            raise ArgumentError(f"{self.name}: takes no {', '.join(params)}={here()}")
-        return self.apply(args)
-
-    def apply(self, args: tuple[Any, ...]) -> Tensor:
-        """`prepare` and `bind` in one pass, for arguments that are aligned already; all others take the two."""
+    def __call__(self, *args: Any) -> Tensor:
+        # `prepare` and `bind` in one pass, for arguments that are aligned already; all others take the two
         first = cut = None
         wanted = 0
         values: list[Any] = []
@@ -264,7 +264,11 @@ class Elementwise(Op):
 
     def contributions(self, cotangent: Masked, out: Value, inputs: Sequence[Value], node: Node) -> Sequence[Any]:
         value, mask = cotangent
-        return [self._scaled(i, value, mask, out, inputs) for i in cast(Plan, node.plan).argnums]
+        argnums = node.plan.argnums
+        if mask is None and len(argnums) == 1 and not self.selects:
+            partial = self.partial(argnums[0], out, *inputs)
+            return (((value if partial.__class__ is float and partial == 1.0 else value * partial), None),)
+        return [self._scaled(i, value, mask, out, inputs) for i in argnums]
 
     def _scaled(self, argnum: int, value: Value, mask: Value, out: Value, inputs: Sequence[Value]) -> Masked:
         partial = self.partial(argnum, out, *inputs)

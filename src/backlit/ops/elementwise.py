@@ -297,7 +297,7 @@ class Where(Elementwise):
     inputs = ("condition", "x", "y")
     selects = True
 
-    def apply(self, args: tuple[Any, ...]) -> Tensor:
+    def __call__(self, *args: Any) -> Tensor:
         return bind(self, self.prepare(args, {}), {})
 
     @staticmethod

@@ -76,19 +76,15 @@ def _in_place(op: Any, sign: str) -> Callable[[Tensor, Any], Tensor]:
 
 
 def _infix(op: Any) -> Callable[[Tensor, Any], Any]:
-    apply_op = op.apply
-
     def apply(x: Tensor, other: Any) -> Any:
-        return apply_op((x, other))
+        return op(x, other)
 
     return apply
 
 
 def _reflected(op: Any) -> Callable[[Tensor, Any], Any]:
-    apply_op = op.apply
-
     def apply(x: Tensor, other: Any) -> Any:
-        return apply_op((other, x))
+        return op(other, x)
 
     return apply
 
