@@ -96,7 +96,7 @@ class Op(ABC):
     name: ClassVar[str]
     notation: ClassVar[str]
     inputs: ClassVar[tuple[str, ...]] = ("x", "y", "z")
-    variadic: ClassVar[bool] = False
+    fixed_arity: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
     forward: Callable[..., Any]
 
@@ -112,16 +112,16 @@ class Op(ABC):
 
     def input_name(self, argnum: int) -> str:
         """The name under which `reads` speaks of argument `argnum`."""
-        return self.inputs[0] if self.variadic else self.inputs[argnum]
+        return self.inputs[min(argnum, len(self.inputs) - 1)]
 
     def reads(self, argnum: int) -> frozenset[str] | None:
         """Names of the inputs and output that this argument's cotangent reads; None means all."""
         return None
 
     def make_plan(self, wanted: int, n_inputs: int) -> Plan:
-        """The plan for gradients of the arguments in the bits of `wanted`; kept unless the op is variadic."""
+        """The plan for gradients of the arguments in the bits of `wanted`; kept unless the arity varies."""
         plan = Plan(self, tuple(bool(wanted >> i & 1) for i in range(n_inputs)), self.reads)
-        if not self.variadic:
+        if self.fixed_arity:
             self.plans[wanted] = plan
         return plan
 
@@ -301,6 +301,7 @@ class LinearOp(Op):
     through the same two maps: a result is structurally zero where nothing live reaches it.
     """
 
+    inputs = ("x",)
     sparse: ClassVar[bool] = False
     sparse_transpose: ClassVar[bool] = False
 

@@ -341,6 +341,10 @@ class _Predicate(_Binary):
 
     differentiable = False
 
+    def samples(self) -> list[tuple[Any, ...]]:
+        x, y = np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0])
+        return [*super().samples(), ((x, y), {})]
+
 
 def _predicate(name: str, notation: str, function: Any, doc: str) -> Any:
     cls = type(name.title(), (_Predicate,), {"name": name, "notation": notation, "forward": staticmethod(function)})

@@ -124,6 +124,7 @@ class Index(LinearOp):
 
     name, notation = "index", r"{x}[\cdot]"
     inputs = _NAMES
+    fixed_arity = False
     sparse_transpose = True
 
     @staticmethod
@@ -158,6 +159,7 @@ class ScatterAdd(LinearOp):
 
     name, notation = "scatter_add", r"\operatorname{{scatter}} {x}"
     inputs = _NAMES
+    fixed_arity = False
     sparse = True
 
     @staticmethod
@@ -194,6 +196,7 @@ class Put(Op):
 
     name, notation = "put", r"{x}[\cdot \leftarrow {y}]"
     inputs = ("x", "y", *_NAMES[1:])
+    fixed_arity = False
 
     @staticmethod
     def forward(x: Any, y: Any, *arrays: Any, index: Template) -> Any:

@@ -207,7 +207,7 @@ class Pad(LinearOp):
 
     @staticmethod
     def forward(x: Any, *, width: tuple[tuple[int, int], ...]) -> Any:
-        return np.pad(x, width)
+        return np.pad(x, width) if width else x
 
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         (x,) = super().prepare(args, params)
@@ -233,7 +233,8 @@ class Concat(Op):
     """Arrays joined along `axis`; linear in all of them."""
 
     name, notation = "concat", r"\operatorname{{concat}} {x}"
-    variadic = True
+    inputs = ("x",)
+    fixed_arity = False
 
     @staticmethod
     def forward(*xs: Any, axis: int, sizes: tuple[int, ...]) -> Any:

@@ -128,9 +128,6 @@ class LogSumExp(_Reduction):
         shift = spread(out, x, axis)
         return where(equal(x, -np.inf), 0.0, exp(where(equal(x, -np.inf), 0.0, x) - shift))
 
-    def samples(self) -> list[tuple[Any, ...]]:
-        return [*super().samples(), (((0, 2),), {"axis": 0})]
-
 
 class _Position(_Reduction):
     """Position of the first extreme element along one axis, or in the flattened array; no gradient."""
