@@ -177,14 +177,10 @@ def check_batching(name: str, k: int) -> None:
             cotangent = np.random.default_rng(6).standard_normal(expected.shape)
             pulled = vjp(vmap(apply, in_axes=tuple(axes)), *stacked)[1](cotangent)
             for i in floats(stacked):
-                parts = [
-                    value(
-                        vjp(apply, *(a[r] if c else a for a, c in zip(stacked, chosen, strict=True)))[1](cotangent[r])[
-                            i
-                        ]
-                    )  # fmt: skip
-                    for r in range(size)
-                ]
+                parts = []
+                for r in range(size):
+                    one = [a[r] if c else a for a, c in zip(stacked, chosen, strict=True)]
+                    parts.append(value(vjp(apply, *one)[1](cotangent[r])[i]))
                 want = np.stack(parts) if chosen[i] else sum(parts)
                 np.testing.assert_allclose(value(pulled[i]), want, rtol=1e-12, atol=1e-12, err_msg=f"{name} {chosen}")
 

@@ -301,7 +301,7 @@ class LinearOp(Op):
     through the same two maps: a result is structurally zero where nothing live reaches it.
     """
 
-    inputs = ("x",)
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
     sparse: ClassVar[bool] = False
     sparse_transpose: ClassVar[bool] = False
 
