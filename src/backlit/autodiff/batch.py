@@ -28,6 +28,8 @@ class BatchBox(Box):
 class BatchTrace(Trace):
     """Applies the batching rules."""
 
+    one_value = False
+
     def __init__(self, name: str, size: int) -> None:
         super().__init__(name)
         self.size = size

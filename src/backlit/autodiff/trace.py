@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from backlit.core.tensor import Box, Tensor, trace_levels
 
 class Trace(ABC):
     """One run of a transform; a later one has a higher level and wraps the values of a lower one."""
+
+    one_value: ClassVar[bool] = True  # whether a traced value has one set of contents that can be looked at
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -84,7 +84,7 @@ def walk(seeds: dict[Node, Any], who: str, arrays: bool, record_again: bool) -> 
         visited.append(node)
         if arrays:
             if record_again:
-                pairs = zip(inputs, node.parents, strict=True)
+                pairs = zip(inputs, node.parents, strict=False)  # a joint keeps its inputs itself
                 inputs = [Tensor(x, p) if isinstance(x, _ARRAYS) else x for x, p in pairs]
                 out = Tensor(out, node) if isinstance(out, _ARRAYS) else out
             else:

@@ -291,10 +291,13 @@ class Tensor:
         return format(self.item(), spec) if spec and not self.shape else str(self)
 
     def __repr__(self) -> str:
-        if isinstance(self._value, Box):
-            return f"tensor(traced {self.dtype}{list(self.shape)})"
-        body = np.array2string(np.asarray(self._value), separator=", ", prefix="tensor(")
-        return f"tensor({body}, dtype={self.dtype}{', requires_grad=True' if self.requires_grad else ''})"
+        value, more = self._value, ", requires_grad=True" if self.requires_grad else ""
+        while isinstance(value, Box):
+            if not value.trace.one_value:
+                return f"tensor(traced by {value.trace.name}, {self.dtype}{list(self.shape)})"
+            value, more = value.primal._value, f", traced by {value.trace.name}"
+        body = np.array2string(np.asarray(value), separator=", ", prefix="tensor(")
+        return f"tensor({body}, dtype={self.dtype}{more})"
 
     def __copy__(self) -> Tensor:
         return self.__deepcopy__({})

@@ -1,5 +1,16 @@
 """Floor 1: every primitive, one file per family; importing it gives Tensor its operators and methods."""
 
-from backlit.ops import array, contract, elementwise, indexing, linear, operators, reduce, special
+from backlit.ops import array, contract, dispatch, elementwise, entropy, indexing, linear, operators, reduce, special
 
-__all__ = ["array", "contract", "elementwise", "indexing", "linear", "operators", "reduce", "special"]
+__all__ = [
+    "array",
+    "contract",
+    "dispatch",
+    "elementwise",
+    "entropy",
+    "indexing",
+    "linear",
+    "operators",
+    "reduce",
+    "special",
+]

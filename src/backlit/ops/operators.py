@@ -119,32 +119,6 @@ def _iterate(x: Tensor) -> Iterator[Tensor]:
     return (x[i] for i in range(x.shape[0]))
 
 
-def _ufunc(self: Tensor, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
-    op = _UFUNCS.get(ufunc)
-    if method != "__call__" or kwargs or op is None:
-        raise TypeError(
-            f"np.{ufunc.__name__}: not supported on backlit tensors in this form"
-            + (f" ({', '.join(kwargs)}=)" if kwargs else "")
-            + "; use backlit's own functions, or .detach().numpy()"
-        )
-    return op(*args)
-
-
-_UFUNCS: dict[Any, Any] = {
-    getattr(np, numpy_name): getattr(elementwise, name)
-    for numpy_name, name in {
-        "add": "add", "subtract": "sub", "multiply": "mul", "true_divide": "div", "power": "pow", "negative": "neg",
-        "absolute": "abs", "sign": "sign", "exp": "exp", "log": "log", "log1p": "log1p", "expm1": "expm1",
-        "sqrt": "sqrt", "sin": "sin", "cos": "cos", "tanh": "tanh", "maximum": "maximum", "minimum": "minimum",
-        "equal": "equal", "not_equal": "not_equal", "less": "less", "less_equal": "less_equal", "greater": "greater",
-        "greater_equal": "greater_equal", "logical_and": "logical_and", "logical_or": "logical_or",
-        "logical_xor": "logical_xor", "logical_not": "logical_not", "floor_divide": "floor_divide",
-        "remainder": "remainder",
-    }.items()
-}  # fmt: skip
-_UFUNCS[np.matmul] = matmul
-
-
 def attach() -> None:
     """Gives Tensor its operators."""
     for dunder, op, sign in (
@@ -164,7 +138,7 @@ def attach() -> None:
     others: dict[str, Any] = {
         "__neg__": lambda x: elementwise.neg(x), "__abs__": lambda x: elementwise.abs(x), "__pos__": lambda x: x,
         "__invert__": lambda x: elementwise.bitwise_invert(x), "__getitem__": _take, "__setitem__": _write,
-        "__iter__": _iterate, "__array_ufunc__": _ufunc, "at": property(At),
+        "__iter__": _iterate, "at": property(At),
         "__matmul__": lambda x, y: matmul(x, y), "__rmatmul__": lambda x, y: matmul(y, x),
         "__imatmul__": _in_place(matmul, "@"),
     }  # fmt: skip

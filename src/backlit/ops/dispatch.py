@@ -1,0 +1,100 @@
+"""NumPy's own functions on tensors: np.sin(t) and np.sum(t) call backlit's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from backlit.core.errors import DTypeError
+from backlit.core.source import here
+from backlit.core.tensor import Tensor
+from backlit.ops import array, elementwise
+
+_UFUNCS: dict[Any, Any] = {
+    getattr(np, theirs): getattr(elementwise, ours)
+    for theirs, ours in {
+        "add": "add", "subtract": "sub", "multiply": "mul", "true_divide": "div", "power": "pow", "negative": "neg",
+        "absolute": "abs", "sign": "sign", "exp": "exp", "log": "log", "log1p": "log1p", "expm1": "expm1",
+        "sqrt": "sqrt", "sin": "sin", "cos": "cos", "tanh": "tanh", "maximum": "maximum", "minimum": "minimum",
+        "equal": "equal", "not_equal": "not_equal", "less": "less", "less_equal": "less_equal", "greater": "greater",
+        "greater_equal": "greater_equal", "logical_and": "logical_and", "logical_or": "logical_or",
+        "logical_xor": "logical_xor", "logical_not": "logical_not", "bitwise_and": "bitwise_and",
+        "bitwise_or": "bitwise_or", "bitwise_xor": "bitwise_xor", "invert": "bitwise_invert", "floor": "floor",
+        "floor_divide": "floor_divide", "remainder": "remainder",
+    }.items()
+} | {np.matmul: array.matmul}  # fmt: skip
+
+
+def _positional(function: Callable[..., Any], *names: str) -> Callable[..., Any]:
+    """`function` taking the keywords `names` by position too, in NumPy's order."""
+
+    def call(x: Any, *args: Any, **kwargs: Any) -> Any:
+        return function(x, **dict(zip(names, args, strict=False)), **kwargs)
+
+    return call
+
+
+_FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    np.sum: _positional(array.sum, "axis", "dtype"),
+    np.mean: _positional(array.mean, "axis"),
+    np.max: _positional(array.max, "axis"),
+    np.min: _positional(array.min, "axis"),
+    np.argmax: _positional(array.argmax, "axis"),
+    np.argmin: _positional(array.argmin, "axis"),
+    np.var: lambda x, axis=None, ddof=0, **kwargs: array.var(x, axis=axis, correction=ddof, **kwargs),
+    np.std: lambda x, axis=None, ddof=0, **kwargs: array.std(x, axis=axis, correction=ddof, **kwargs),
+    np.reshape: array.reshape,
+    np.transpose: lambda x, axes=None: array.permute_dims(x, tuple(range(x.ndim))[::-1] if axes is None else axes),
+    np.expand_dims: _positional(array.expand_dims, "axis"),
+    np.squeeze: lambda x, axis=None: array.squeeze(
+        x, tuple(i for i, n in enumerate(x.shape) if n == 1) if axis is None else axis
+    ),
+    np.broadcast_to: array.broadcast_to,
+    np.concatenate: _positional(array.concat, "axis"),
+    np.stack: _positional(array.stack, "axis"),
+    np.where: elementwise.where,
+    np.clip: array.clip,
+    np.take: lambda x, indices, axis=None: array.take(x, indices, axis=axis),
+    np.take_along_axis: lambda x, indices, axis=-1: array.take_along_axis(x, indices, axis=axis),
+    np.pad: lambda x, width, mode="constant", **kwargs: _pad(x, width, mode, **kwargs),
+    np.dot: lambda x, y: array.matmul(x, y) if np.ndim(x) and np.ndim(y) else elementwise.mul(x, y),
+    np.zeros_like: lambda x, dtype=None: Tensor(np.zeros(x.shape, dtype or x.dtype)),
+    np.ones_like: lambda x, dtype=None: Tensor(np.ones(x.shape, dtype or x.dtype)),
+    np.shape: lambda x: x.shape,
+    np.ndim: lambda x: x.ndim,
+    np.size: lambda x, axis=None: x.size if axis is None else x.shape[axis],
+}
+
+
+def _pad(x: Any, width: Any, mode: str, **kwargs: Any) -> Tensor:
+    if mode != "constant":
+        raise _unsupported("np.pad", {"mode": mode})
+    return array.pad(x, width, **kwargs)
+
+
+def _unsupported(name: str, kwargs: dict[str, Any]) -> DTypeError:
+    given = f" with {', '.join(f'{k}=' for k in kwargs)}" if kwargs else ""
+    return DTypeError(
+        f"{name}{given} is not supported on tensors; use backlit's functions or .detach().numpy(){here()}"
+    )
+
+
+def _ufunc(self: Tensor, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+    op = _UFUNCS.get(ufunc)
+    if method != "__call__" or kwargs or op is None:
+        raise _unsupported(f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}"), kwargs)
+    return op(*args)
+
+
+def _function(self: Tensor, function: Any, types: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    ours = _FUNCTIONS.get(function)
+    given = {k: v for k, v in kwargs.items() if v is not None and v is not np._NoValue}
+    if ours is None or "out" in given:
+        raise _unsupported(f"np.{function.__name__}", given)
+    return ours(*args, **given)
+
+
+Tensor.__array_ufunc__ = _ufunc  # type: ignore[attr-defined]
+Tensor.__array_function__ = _function  # type: ignore[attr-defined]
