@@ -128,7 +128,8 @@ class Node:
 
     def __repr__(self) -> str:
         name = "leaf" if self.op is None else self.op.name
-        return f"{name} {self.dtype}{list(self.shape)}" + (f" made at {self.source}" if self.where else "")
+        value = "" if self.dtype is None else f" {self.dtype}{list(self.shape)}"  # a joint has no value of its own
+        return name + value + (f" made at {self.source}" if self.where else "")
 
 
 def leaf_node(shape: tuple[int, ...], dtype: Any, cell: Any = None) -> Node:

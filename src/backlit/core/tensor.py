@@ -74,12 +74,11 @@ class Tensor:
     (a `Cut`), or None. Operators attach on floor 1, `backward` on floor 2.
     """
 
-    __slots__ = ("__weakref__", "_value", "grad", "node")
+    __slots__ = ("__weakref__", "_grad", "_value", "node")
     __array_priority__ = 1000
     __hash__ = object.__hash__
 
     if TYPE_CHECKING:  # attached on floors 1 and 2, where what they do is known
-        grad: Tensor | None
         T: Tensor
         mT: Tensor
         at: Any
@@ -163,7 +162,20 @@ class Tensor:
     def __init__(self, value: Any, node: Any = None) -> None:
         self._value = value
         self.node = node
-        self.grad = None
+        self._grad: Tensor | None = None
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that `backward` has accumulated here, or None."""
+        if isinstance(self._value, Box):
+            raise GraphError(f"grad: inside a transform there is no .grad; use what backlit.grad returns{here()}")
+        return self._grad
+
+    @grad.setter
+    def grad(self, grad: Tensor | None) -> None:
+        if isinstance(self._value, Box):
+            raise GraphError(f"grad: inside a transform there is no .grad; use what backlit.grad returns{here()}")
+        self._grad = grad
 
     @property
     def shape(self) -> tuple[int, ...]:
