@@ -105,7 +105,7 @@ class _Custom:
                 Plan(Pick(self.name, k), (True,), joint.reads), node, (), None, {}, x.shape, x.dtype, node.where
             )
             made.append(wrap(x, pick))
-            for listener in record.listeners:
+            for listener in record.current():
                 listener.recorded(pick, made[-1])
         return tree.unflatten(structure, made)
 

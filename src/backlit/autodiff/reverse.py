@@ -149,7 +149,7 @@ class GradTrace(Trace):
             return out
         node = record_node(op, wanted, ups, lowered, out, params)
         made = Tensor(Box(self, out, node))
-        for listener in record.listeners:
+        for listener in record.current():
             listener.recorded(node, made)
         return made
 

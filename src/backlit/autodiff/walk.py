@@ -55,7 +55,7 @@ def walk(seeds: dict[Node, Any], who: str, arrays: bool, record_again: bool) -> 
     node: Node | None = None
     leaves: dict[Node, Masked] = {}
     visited: list[Node] = []
-    listeners = record.listeners
+    listeners = record.current()
     while node is not None or heap:
         if node is None:
             node = heappop(heap)[1]

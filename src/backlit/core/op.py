@@ -64,8 +64,8 @@ def _recorded(op: Op, wanted: int, ups: list[Node], values: list[Any], out: Any,
         return Tensor(out, Cut("no_grad", ups[0]))
     node = record_node(op, wanted, ups, values, out, params)
     result = Tensor(out, node)
-    if record.listeners:
-        for listener in record.listeners:
+    if record.active:
+        for listener in record.current():
             listener.recorded(node, result)
     return result
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
-listeners: list[Listener] = []
+active = 0  # how many listen, in any thread: the one thing that is looked at on the hot path
+_lock = threading.Lock()
+_listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
 
 
 class Listener:
@@ -22,11 +26,21 @@ class Listener:
         """All contributions to `node` have been summed to `cotangent`."""
 
 
+def current() -> tuple[Listener, ...]:
+    """Who listens here: in this thread, in this context."""
+    return _listeners.get() if active else ()
+
+
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """`listener` hears what happens inside."""
-    listeners.append(listener)
+    """`listener` hears what happens inside, in this thread."""
+    global active
+    token = _listeners.set((*_listeners.get(), listener))
+    with _lock:
+        active += 1
     try:
         yield
     finally:
-        listeners.remove(listener)
+        with _lock:
+            active -= 1
+        _listeners.reset(token)
