@@ -23,8 +23,11 @@ class Generator:
 
     def uniform(self, shape: tuple[int, ...] = (), low: float = 0.0, high: float = 1.0, dtype: Any = None) -> Tensor:
         """Values uniform in [low, high); of the default float dtype unless given."""
-        draw = self._numpy.random(shape)
-        return Tensor(np.asarray(low + (high - low) * draw).astype(default_dtype() if dtype is None else dtype))
+        dtype = np.dtype(default_dtype() if dtype is None else dtype)
+        values = np.asarray(low + (high - low) * self._numpy.random(shape)).astype(dtype)
+        if low < high:  # a draw just below `high` may round to it
+            values = np.minimum(values, np.nextafter(dtype.type(high), dtype.type(low)))
+        return Tensor(values)
 
     def normal(self, shape: tuple[int, ...] = (), mean: float = 0.0, std: float = 1.0, dtype: Any = None) -> Tensor:
         """Values normal with the given mean and standard deviation (Box and Muller, 1958); default float dtype."""
