@@ -165,7 +165,7 @@ def check_batching(name: str, k: int) -> None:
         stacked, axes = [], []
         for i, (a, c) in enumerate(zip(arrays, chosen, strict=True)):
             given = isinstance(REGISTRY[name].samples()[k][0][i], np.ndarray)
-            rows = [np.roll(a, r) if given else sample(name, k, seed=r)[1][i] for r in range(size)]
+            rows = [np.roll(a, min(r, 1)) if given else sample(name, k, seed=r)[1][i] for r in range(size)]
             stacked.append(np.stack(rows) if c else a)
             axes.append(0 if c else None)
         together = vmap(apply, in_axes=tuple(axes))(*stacked)

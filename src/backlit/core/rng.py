@@ -1,55 +1,67 @@
-"""Explicit random streams: a counter-based generator (Philox) with a state that can be saved."""
+"""Explicit random streams: a key and a counter; the samplers attach on floor 1."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backlit.core.dtypes import default_dtype
-from backlit.core.tensor import Tensor
+from backlit.core.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from backlit.core.tensor import Tensor
 
 
 class Generator:
-    """A seeded stream of random numbers (Philox 4x64, Salmon et al., SC 2011).
+    """A stream of random numbers from the counter-based Philox 4x64-10 (Salmon et al., SC 2011).
 
-    Two generators with one seed give the same bits.
+    The bits depend on `key` and on how many were drawn before, nothing else: two generators with one seed give the
+    same numbers. `seed` is a non-negative integer.
+
+    Raises:
+      ArgumentError: the seed is not a non-negative integer.
     """
 
-    def __init__(self, seed: int | np.random.SeedSequence = 0) -> None:
-        self._sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
-        self._bits = np.random.Philox(self._sequence)
-        self._numpy = np.random.Generator(self._bits)
-
-    def uniform(self, shape: tuple[int, ...] = (), low: float = 0.0, high: float = 1.0, dtype: Any = None) -> Tensor:
-        """Values uniform in [low, high); of the default float dtype unless given."""
-        dtype = np.dtype(default_dtype() if dtype is None else dtype)
-        values = np.asarray(low + (high - low) * self._numpy.random(shape)).astype(dtype)
-        if low < high:  # a draw just below `high` may round to it
-            values = np.minimum(values, np.nextafter(dtype.type(high), dtype.type(low)))
-        return Tensor(values)
-
-    def normal(self, shape: tuple[int, ...] = (), mean: float = 0.0, std: float = 1.0, dtype: Any = None) -> Tensor:
-        """Values normal with the given mean and standard deviation (Box and Muller, 1958); default float dtype."""
-        first, second = self._numpy.random(shape), self._numpy.random(shape)
-        draw = np.sqrt(-2.0 * np.log(1.0 - first)) * np.cos((2.0 * np.pi) * second)
-        return Tensor(np.asarray(mean + std * draw).astype(default_dtype() if dtype is None else dtype))
-
-    def permutation(self, n: int) -> np.ndarray[Any, Any]:
-        """The integers 0..n-1 in random order."""
-        return self._numpy.permutation(n)
+    def __init__(self, seed: int = 0) -> None:
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise ArgumentError(f"Generator: the seed must be a non-negative integer, got {seed!r}")
+        self.key = np.random.SeedSequence(int(seed)).generate_state(2, np.uint64)
+        self.counter = 0  # blocks of four 64-bit words drawn so far
+        self.children = 0  # streams split off so far
 
     def split(self, n: int = 2) -> list[Generator]:
-        """`n` independent generators."""
-        return [Generator(child) for child in self._sequence.spawn(n)]
+        """`n` generators independent of this one and of each other; later splits give others."""
+        made = []
+        for _ in range(n):
+            entropy = [int(self.key[0]), int(self.key[1]), self.children]
+            child = Generator()
+            child.key = np.random.SeedSequence(entropy).generate_state(2, np.uint64)
+            self.children += 1
+            made.append(child)
+        return made
 
     def get_state(self) -> dict[str, Any]:
-        """The state as a dictionary of plain values and arrays."""
-        return dict(self._bits.state)
+        """The state as a dictionary of an array and numbers, for `set_state` and `backlit.save`."""
+        return {"key": self.key.copy(), "counter": self.counter, "children": self.children}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Continues from a state given by `get_state`."""
-        self._bits.state = state  # type: ignore[assignment]
+        """Continues from a state given by `get_state`.
+
+        Raises:
+          ArgumentError: it is no such state.
+        """
+        try:
+            key = np.asarray(state["key"], np.uint64).reshape(2)
+            counter, children = int(state["counter"]), int(state["children"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArgumentError("Generator.set_state: expected what get_state gives") from error
+        self.key, self.counter, self.children = key, counter, children
+
+    if TYPE_CHECKING:  # attached on floor 1
+
+        def uniform(self, shape: Any = (), low: float = 0.0, high: float = 1.0, dtype: Any = None) -> Tensor: ...
+        def normal(self, shape: Any = (), mean: float = 0.0, std: float = 1.0, dtype: Any = None) -> Tensor: ...
+        def permutation(self, n: int) -> np.ndarray[Any, Any]: ...
 
 
 _default = Generator(0)

@@ -1,6 +1,18 @@
 """Floor 1: every primitive, one file per family; importing it gives Tensor its operators and methods."""
 
-from backlit.ops import array, contract, dispatch, elementwise, entropy, indexing, linear, operators, reduce, special
+from backlit.ops import (
+    array,
+    contract,
+    dispatch,
+    elementwise,
+    entropy,
+    indexing,
+    linear,
+    operators,
+    random,
+    reduce,
+    special,
+)
 
 __all__ = [
     "array",
@@ -11,6 +23,7 @@ __all__ = [
     "indexing",
     "linear",
     "operators",
+    "random",
     "reduce",
     "special",
 ]

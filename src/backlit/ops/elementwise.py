@@ -388,3 +388,26 @@ class BitwiseInvert(_Unary):
 
 
 logical_not, bitwise_invert = declare(LogicalNot), declare(BitwiseInvert)
+
+
+class _Shift(_Predicate):
+    """Integers with their bits moved by `y` places."""
+
+    def samples(self) -> list[tuple[Any, ...]]:
+        x = np.array([1, 6, 40, 2**33], np.uint64)
+        return [((x, np.array([0, 1, 2, 5], np.uint64)), {}), ((x, np.array(3, np.uint64)), {})]
+
+
+class LeftShift(_Shift):
+    """`x` times 2 to the `y`, in integers."""
+
+    name, notation, forward = "left_shift", r"{x} \ll {y}", staticmethod(np.left_shift)
+
+
+class RightShift(_Shift):
+    """`x` divided by 2 to the `y`, rounded down, in integers."""
+
+    name, notation, forward = "right_shift", r"{x} \gg {y}", staticmethod(np.right_shift)
+
+
+left_shift, right_shift = declare(LeftShift), declare(RightShift)

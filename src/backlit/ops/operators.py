@@ -126,6 +126,7 @@ def attach() -> None:
         ("truediv", elementwise.div, "/"), ("pow", elementwise.pow, "**"), ("and", elementwise.bitwise_and, "&"),
         ("or", elementwise.bitwise_or, "|"), ("xor", elementwise.bitwise_xor, "^"),
         ("floordiv", elementwise.floor_divide, "//"), ("mod", elementwise.remainder, "%"),
+        ("lshift", elementwise.left_shift, "<<"), ("rshift", elementwise.right_shift, ">>"),
     ):  # fmt: skip
         setattr(Tensor, f"__{dunder}__", _infix(op))
         setattr(Tensor, f"__r{dunder}__", _reflected(op))
