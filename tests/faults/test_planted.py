@@ -13,6 +13,7 @@ import pytest
 
 from backlit.autodiff import walk
 from backlit.core import op as op_module
+from backlit.core.aval import Aval
 from backlit.core.op import REGISTRY, Elementwise, LinearOp, Op, ones
 from backlit.core.tensor import Tensor
 from backlit.ops import contract
@@ -31,8 +32,9 @@ def float_args(name: str) -> list[int]:
 
 def noticed(name: str) -> str | None:
     """The first check that fails on some sample of the op."""
-    found = (*checks.DIFFERENTIAL, checks.check_masks, checks.check_inputs_untouched)
-    for check in found if REGISTRY[name].differentiable else (checks.check_batching, checks.check_dtypes):
+    found = (*checks.DIFFERENTIAL, checks.check_masks, checks.check_inputs_untouched, checks.check_shape_rule)
+    plain = (checks.check_batching, checks.check_dtypes, checks.check_shape_rule)
+    for check in found if REGISTRY[name].differentiable else plain:
         for k in range(len(REGISTRY[name].samples())):
             try:
                 check(name, k)
@@ -113,6 +115,20 @@ def test_wrong_shape_rule(monkeypatch, name, argnum, kind):
 
     patch_reverse(monkeypatch, REGISTRY[name], argnum, change)
     assert "its reverse rule gave" in (noticed(name) or "")
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+@pytest.mark.parametrize("kind", ["one axis more", "another dtype"])
+def test_wrong_abstract_value(monkeypatch, name, kind):
+    op = REGISTRY[name]
+    real = op.abstract
+
+    def abstract(*avals: Any, **params: Any) -> Aval:
+        shape, dtype = real(*avals, **params)
+        return Aval((*shape, 1), dtype) if kind == "one axis more" else Aval(shape, np.dtype(np.int8))
+
+    monkeypatch.setattr(op, "abstract", abstract)
+    assert "rule" in (noticed(name) or "")
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)

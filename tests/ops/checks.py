@@ -11,6 +11,7 @@ import numpy as np
 import backlit
 from backlit import jvp, vjp, vmap
 from backlit.autodiff.check import directional
+from backlit.core.aval import aval_of
 from backlit.core.dtypes import is_float
 from backlit.core.op import REGISTRY, Op
 from backlit.core.tensor import Tensor
@@ -197,6 +198,19 @@ def check_dtypes(name: str, k: int) -> None:
     if REGISTRY[name].differentiable:
         for a, c in zip(low, pullback(np.ones(out.shape, out.dtype)), strict=True):
             assert c is None or (c.dtype == a.dtype and c.shape == a.shape), f"{name}: {c.dtype}{c.shape}"
+
+
+def check_shape_rule(name: str, k: int) -> None:
+    """`abstract` against `forward`, in float64 and float32."""
+    op = REGISTRY[name]
+    apply, arrays = sample(name, k)
+    for dtype in (np.float64, np.float32):
+        tensors = [Tensor(a.astype(dtype) if is_float(a.dtype) else a) for a in arrays]
+        params = dict(apply.keywords)
+        prepared = op.prepare(tuple(tensors), params)
+        expected = op.abstract(*(aval_of(x) for x in prepared), **params)
+        out = apply(*tensors)
+        assert (out.shape, out.dtype) == expected, f"{name}: {out.dtype}{out.shape}, rule {expected}"
 
 
 def check_inputs_untouched(name: str, k: int) -> None:

@@ -38,6 +38,11 @@ def test_batching_equals_one_call_an_example(name, k):
 
 
 @pytest.mark.parametrize(("name", "k"), checks.cases())
+def test_shape_rules(name, k):
+    checks.check_shape_rule(name, k)
+
+
+@pytest.mark.parametrize(("name", "k"), checks.cases())
 def test_dtypes(name, k):
     checks.check_dtypes(name, k)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from backlit.core import record
+from backlit.core.aval import Aval
 from backlit.core.errors import FreedGraphError, GraphError, RuleError, ShapeError
 from backlit.core.graph import Freed, Node
 from backlit.core.op import Masked, Op, Value, add_masked
@@ -23,6 +24,9 @@ class Joint(Op):
 
     notation = ""
     n_outs: int
+
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        raise RuleError(f"{self.name}: has no shape rule of its own")
 
     def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
         raise RuleError(f"{self.name}: batched by its transform")
@@ -37,6 +41,9 @@ class Pick(Op):
         super().__init__()
         self.name = name  # type: ignore[misc]
         self.position = position
+
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        raise RuleError(f"{self.name}: has no shape rule of its own")
 
     def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
         raise RuleError(f"{self.name}: batched by its transform")

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from backlit.core import record
+from backlit.core.aval import Aval
 from backlit.core.dtypes import is_float, promote
 from backlit.core.errors import RuleError, ShapeError
 from backlit.core.graph import Cut, Node, Plan
@@ -118,6 +119,10 @@ class Op(ABC):
         """Names of the inputs and output that this argument's cotangent reads; None means all."""
         return None
 
+    @abstractmethod
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        """Shape and dtype of the result for prepared arguments; a Python number stands for itself."""
+
     def make_plan(self, wanted: int, n_inputs: int) -> Plan:
         """The plan for gradients of the arguments in the bits of `wanted`; kept unless the arity varies."""
         plan = Plan(self, tuple(bool(wanted >> i & 1) for i in range(n_inputs)), self.reads)
@@ -209,6 +214,12 @@ class Elementwise(Op):
                     _reset_quiet(token)
                 return _recorded(self, wanted, ups, values, out, _NO_PARAMS) if wanted else Tensor(out, cut)
         return bind(self, self.prepare(args, _NO_PARAMS), _NO_PARAMS)
+
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        shape = next(a.shape for a in avals if isinstance(a, Aval))
+        with np.errstate(all="ignore"):
+            out = self.forward(*(np.ones(1, a.dtype) if isinstance(a, Aval) else a for a in avals))
+        return Aval(shape, out.dtype)  # NumPy's promotion, asked for one element
 
     def partial(self, argnum: int, out: Value, *inputs: Value) -> Value:
         """Derivative of `out` with respect to argument `argnum`; a Python number where constant."""

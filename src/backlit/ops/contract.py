@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core.aval import Aval
 from backlit.core.dtypes import promote
 from backlit.core.errors import ShapeError
 from backlit.core.graph import Node
@@ -36,6 +37,9 @@ class Matmul(Op):
 
     name, notation = "matmul", "{x} {y}"
     forward = staticmethod(np.matmul)
+
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        return Aval((*avals[0].shape[:-1], avals[1].shape[-1]), avals[0].dtype)
 
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         x, y = (as_tensor(a) for a in args)

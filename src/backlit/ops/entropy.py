@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core.aval import Aval
 from backlit.core.errors import DTypeError, ShapeError
 from backlit.core.op import Op, Value, declare, shown
 from backlit.core.source import here
@@ -34,6 +35,9 @@ class SoftmaxCrossEntropy(Op):
         shifted = x - np.where(np.isfinite(high), high, 0).astype(x.dtype)
         loss = np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True)) - shifted
         return np.sum(np.where(y == 0, 0, y * loss), axis=-1, dtype=x.dtype)  # a class of no weight may have z = -inf
+
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        return Aval(avals[0].shape[:-1], avals[0].dtype)
 
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         x, y = (as_tensor(a) for a in args)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core.aval import Aval
 from backlit.core.errors import DTypeError, ShapeError
 from backlit.core.graph import Node
 from backlit.core.op import LinearOp, Masked, Op, Value, declare, ones, shown
@@ -134,6 +135,10 @@ class Index(LinearOp):
         except IndexError as error:
             raise ShapeError(f"index: {error}{here()}") from None
 
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        blanks = [np.broadcast_to(np.intp(0), a.shape) for a in avals[1:]]
+        return Aval(_picked_shape(avals[0].shape, params["index"], blanks), avals[0].dtype)
+
     def transpose(self, cotangent: Value, x: Any, *rest: Value, **params: Any) -> Value:
         return scatter_add(cotangent, *rest, index=params["index"], shape=x.shape)
 
@@ -171,6 +176,9 @@ class ScatterAdd(LinearOp):
             out[fill(index, arrays)] = x
         return out
 
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        return Aval(params["shape"], avals[0].dtype)
+
     def transpose(self, cotangent: Value, x: Any, *rest: Value, **params: Any) -> Value:
         return index(cotangent, *rest, index=params["index"])
 
@@ -203,6 +211,9 @@ class Put(Op):
         out = np.array(x)
         out[fill(index, arrays)] = y
         return out
+
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        return avals[0]  # type: ignore[no-any-return]
 
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         x, y, *arrays = (as_tensor(a) for a in args)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from backlit.core.aval import Aval, reduced_shape
 from backlit.core.dtypes import promote
 from backlit.core.errors import ShapeError
 from backlit.core.graph import Node
@@ -43,6 +45,9 @@ class BroadcastTo(LinearOp):
     def forward(x: Any, *, shape: tuple[int, ...]) -> Any:
         return np.broadcast_to(x, shape)
 
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        return Aval(params["shape"], avals[0].dtype)
+
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         (x,), shape = super().prepare(args, params), tuple(params["shape"])
         params["shape"] = shape
@@ -75,6 +80,9 @@ class SumTo(LinearOp):
         axes = tuple(range(lead)) + inner
         return np.reshape(np.sum(x, axis=axes, dtype=x.dtype), shape) if axes else np.reshape(x, shape)
 
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        return Aval(params["shape"], avals[0].dtype)
+
     def transpose(self, cotangent: Value, x: Any, *rest: Value, **params: Any) -> Value:
         return broadcast_to(cotangent, shape=x.shape)
 
@@ -95,6 +103,11 @@ class Sum(LinearOp):
     @staticmethod
     def forward(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
         return np.sum(x, axis=axis, keepdims=keepdims, dtype=None if x.dtype.kind in "biu" else x.dtype)
+
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        (x,) = avals
+        dtype = np.sum(np.ones(1, x.dtype)).dtype if x.dtype.kind in "biu" else x.dtype
+        return Aval(reduced_shape(x.shape, params["axis"], params["keepdims"]), dtype)
 
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         (x,) = super().prepare(args, params)
@@ -129,6 +142,9 @@ class Reshape(LinearOp):
     def forward(x: Any, *, shape: tuple[int, ...]) -> Any:
         return np.reshape(x, shape)
 
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        return Aval(params["shape"], avals[0].dtype)
+
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         (x,), shape = super().prepare(args, params), params["shape"]
         shape = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
@@ -159,6 +175,9 @@ class PermuteDims(LinearOp):
     def forward(x: Any, *, axes: tuple[int, ...]) -> Any:
         return np.transpose(x, axes)
 
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        return Aval(tuple(avals[0].shape[a] for a in params["axes"]), avals[0].dtype)
+
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         (x,), axes = super().prepare(args, params), tuple(params["axes"])
         if normalize_axes("permute_dims", axes, x.ndim) != tuple(range(x.ndim)):
@@ -185,6 +204,9 @@ class AsType(LinearOp):
     def forward(x: Any, *, dtype: np.dtype[Any]) -> Any:
         return x.astype(dtype)
 
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        return Aval(avals[0].shape, params["dtype"])
+
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         params["dtype"] = np.dtype(params["dtype"])
         return super().prepare(args, params)
@@ -208,6 +230,10 @@ class Pad(LinearOp):
     @staticmethod
     def forward(x: Any, *, width: tuple[tuple[int, int], ...]) -> Any:
         return np.pad(x, width) if width else x
+
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        widened = zip(avals[0].shape, params["width"], strict=True)
+        return Aval(tuple(n + before + behind for n, (before, behind) in widened), avals[0].dtype)
 
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         (x,) = super().prepare(args, params)
@@ -239,6 +265,10 @@ class Concat(Op):
     @staticmethod
     def forward(*xs: Any, axis: int, sizes: tuple[int, ...]) -> Any:
         return np.concatenate(xs, axis=axis)
+
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        shape, axis = avals[0].shape, params["axis"]
+        return Aval((*shape[:axis], builtins.sum(params["sizes"]), *shape[axis + 1 :]), avals[0].dtype)
 
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         tensors = [as_tensor(a) for a in args]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core.aval import Aval
 from backlit.core.dtypes import default_dtype
 from backlit.core.op import Op, Value, declare
 from backlit.core.rng import Generator
@@ -31,6 +32,9 @@ class RandomWords(Op):
     @staticmethod
     def forward(key: Any, counter: Any, *, n: int) -> Any:
         return np.random.Philox(key=key, counter=int(counter)).random_raw(n)
+
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        return Aval((params["n"],), np.dtype(np.uint64))
 
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         key, counter = (astype(as_tensor(a), dtype=np.uint64) for a in args)

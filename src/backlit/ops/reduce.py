@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core.aval import Aval, reduced_shape
 from backlit.core.errors import ShapeError
 from backlit.core.graph import Node
 from backlit.core.op import Masked, Op, Value, declare, shown
@@ -19,6 +20,9 @@ class _Reduction(Op):
     """An op over `axis`, a tuple after `prepare`."""
 
     empty = False  # whether a reduction over no elements has a value
+
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        return Aval(reduced_shape(avals[0].shape, params["axis"], params["keepdims"]), avals[0].dtype)
 
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         (x,) = super().prepare(args, params)
@@ -44,14 +48,9 @@ class _Reduction(Op):
         ]
 
 
-def kept_shape(shape: tuple[int, ...], axis: tuple[int, ...]) -> tuple[int, ...]:
-    """`shape` with length one along `axis`."""
-    return tuple(1 if i in axis else n for i, n in enumerate(shape))
-
-
 def spread(reduced: Value, x: Value, axis: tuple[int, ...]) -> Value:
     """A reduced value repeated along the reduced axes of `x`."""
-    return broadcast_to(reshape(reduced, shape=kept_shape(x.shape, axis)), shape=x.shape)
+    return broadcast_to(reshape(reduced, shape=reduced_shape(x.shape, axis, True)), shape=x.shape)
 
 
 class _Extreme(_Reduction):
@@ -133,6 +132,11 @@ class _Position(_Reduction):
     """Position of the first extreme element along one axis, or in the flattened array; no gradient."""
 
     differentiable = False
+
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        shape, axis = avals[0].shape, params["axis"]
+        axes = tuple(range(len(shape))) if axis is None else (axis,)
+        return Aval(reduced_shape(shape, axes, params["keepdims"]), np.dtype(np.intp))
 
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         x, axis = super().prepare(args, dict(params))[0], params.get("axis")
