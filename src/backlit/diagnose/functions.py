@@ -1,0 +1,84 @@
+"""The functions that an expression may call, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from backlit import functional
+from backlit.core.errors import DataError
+from backlit.core.op import NUMBERS, Elementwise
+from backlit.core.tensor import Tensor
+from backlit.ops import array, elementwise, special
+
+_EXACT = 2**53  # whole numbers up to it are exact in float64
+
+
+class Function(NamedTuple):
+    """A function with the number of its arguments and the names of its options."""
+
+    call: Callable[..., Any]
+    n_args: int = 1
+    options: frozenset[str] = frozenset()
+
+
+def _where(condition: Any, x: Any, y: Any) -> Tensor:
+    if not isinstance(x, Tensor) and not isinstance(y, Tensor):
+        x = np.float64(x)  # two plain numbers would make float32
+    return elementwise.where(condition, x, y)
+
+
+def _cross_entropy(logits: Any, target: Any) -> Tensor:
+    """Cross-entropy with probabilities shaped like the logits, or with class numbers, which are whole."""
+    if target.shape == logits.shape:
+        return functional.cross_entropy(logits, target)
+    classes = np.asarray(target.tolist())
+    if not np.all(classes == np.floor(classes)):
+        raise DataError(
+            f"cross_entropy: the target {list(target.shape)} holds class numbers, for the logits are "
+            f"{list(logits.shape)}, and a class number is whole"
+        )
+    return functional.cross_entropy(logits, classes.astype(np.intp))
+
+
+_AXIS = frozenset({"axis"})
+_REDUCTION = frozenset({"axis", "keepdims"})
+FUNCTIONS: dict[str, Function] = {
+    **{
+        name: Function(getattr(elementwise, name))
+        for name in ("sin", "cos", "tanh", "exp", "log", "log1p", "expm1", "sqrt", "abs", "sign")
+    },
+    **{name: Function(getattr(special, name)) for name in ("erf", "sigmoid", "softplus")},
+    **{name: Function(getattr(array, name), 1, _REDUCTION) for name in ("sum", "mean", "max", "min", "logsumexp")},
+    **{name: Function(getattr(functional, name), 1, _AXIS) for name in ("softmax", "log_softmax")},
+    "relu": Function(functional.relu),
+    "gelu": Function(functional.gelu),
+    "maximum": Function(elementwise.maximum, 2),
+    "minimum": Function(elementwise.minimum, 2),
+    "where": Function(_where, 3),
+    "matmul": Function(array.matmul, 2),
+    "mse_loss": Function(functional.mse_loss, 2),
+    "cross_entropy": Function(_cross_entropy, 2),
+}
+
+
+def call(function: Callable[..., Any], args: list[Any], options: dict[str, Any]) -> Any:
+    """Calls with numbers and tensors; of numbers alone it gives a number, whole where they are whole.
+
+    Numbers become float64 arrays except for elementwise ops, in which a number is weak: it takes the dtype of the
+    array beside it, and wins a tie of `maximum`.
+    """
+    plain = all(a.__class__ in NUMBERS for a in args)
+    if plain or not (isinstance(function, Elementwise) or function is _where):
+        args = [Tensor(np.asarray(a, np.float64)) if a.__class__ in NUMBERS else a for a in args]
+    out = function(*args, **options)
+    return simplest(out.item(), args) if plain and not out.shape else out
+
+
+def simplest(x: Any, of: list[Any]) -> Any:
+    """A float as the whole number that it is, when it was computed from whole numbers."""
+    if x.__class__ is float and x.is_integer() and abs(x) <= _EXACT and all(float(a).is_integer() for a in of):
+        return int(x)
+    return x
