@@ -1,11 +1,47 @@
 PYTHON ?= python3
+BIN := .venv/bin
 
-.venv/ready: pyproject.toml
+.venv/made: Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "backlit needs Python 3.11 or later; give one with: make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install -q -e '.[test]'
-	touch .venv/ready
+	touch $@
 
-test: .venv/ready
-	.venv/bin/pytest -n auto
+.venv/user: .venv/made pyproject.toml
+	$(BIN)/pip install -q -e '.[table,plot]'
+	touch $@
 
-.PHONY: test
+.venv/test: .venv/made pyproject.toml
+	$(BIN)/pip install -q -e '.[test]'
+	touch $@
+
+.venv/docs: .venv/made pyproject.toml
+	$(BIN)/pip install -q -e '.[docs]'
+	touch $@
+
+.venv/bench: .venv/made pyproject.toml
+	$(BIN)/pip install -q -e '.[bench]'
+	touch $@
+
+demo: .venv/user
+	$(BIN)/backlit train digits
+
+test: .venv/test
+	$(BIN)/pytest -q -n auto
+
+check: .venv/test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q -n auto -m 'not slow' --ignore=tests/cli
+
+docs: .venv/docs
+	$(BIN)/mkdocs build --strict --quiet --site-dir .site
+
+bench: .venv/bench
+	for program in benchmarks/*.py; do $(BIN)/python $$program; done
+
+clean:
+	rm -rf .venv .site runs
+
+.PHONY: demo test check docs bench clean

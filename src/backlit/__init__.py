@@ -33,6 +33,7 @@ from backlit.core.errors import (
 )
 from backlit.core.rng import Generator
 from backlit.core.tensor import Tensor, enable_grad, is_grad_enabled, no_grad, tensor
+from backlit.io.state import load, save
 from backlit.ops.array import (
     argmax,
     argmin,
@@ -148,6 +149,7 @@ __all__ = [
     "less",
     "less_equal",
     "linspace",
+    "load",
     "log",
     "log1p",
     "logical_and",
@@ -177,6 +179,7 @@ __all__ = [
     "random",
     "remainder",
     "reshape",
+    "save",
     "set_default_dtype",
     "sign",
     "sin",

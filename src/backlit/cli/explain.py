@@ -99,9 +99,9 @@ def _joined(lines: Iterable[Text]) -> Text:
 
 
 def _equation(left: str, value: Any, style: str, width: int = _WIDTH) -> Text:
-    """`left = value`, the value on a line of its own where the line would be long; its rows stand under each other."""
+    """`left = value`, an array on a line of its own where the line would be long; its rows stand under each other."""
     body = array_text(value, width - len("= "))
-    long = len(f"{left} = {body.splitlines()[0]}") > width
+    long = np.ndim(value) and len(f"{left} = {body.splitlines()[0]}") > width
     start = f"{left}\n= " if long else f"{left} = "
     indent = len(start) - start.rfind("\n") - 1
     return Text.assemble(start, (body.replace("\n", "\n" + " " * indent), style))

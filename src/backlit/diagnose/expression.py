@@ -15,7 +15,7 @@ import numpy as np
 from backlit.core.errors import BacklitError, DataError
 from backlit.core.source import here
 from backlit.core.tensor import Tensor
-from backlit.diagnose.functions import FUNCTIONS, Function, call
+from backlit.diagnose.functions import FUNCTIONS, Function, call, take, transpose
 from backlit.diagnose.source import Source, near
 from backlit.ops import array, elementwise
 
@@ -254,11 +254,11 @@ class _Reader:
             return self._call(node)
         if isinstance(node, ast.Subscript):
             key = self._key(node.slice)
-            return Apply("index", lambda x: x[key], (self.part(node.value),), {}, node)
+            return Apply("index", take, (self.part(node.value),), {"key": key}, node)
         if isinstance(node, ast.Attribute):
             if node.attr != "T":
                 raise self.error(node, f".{node.attr} is not supported; of attributes there is only .T")
-            return Apply("permute_dims", lambda x: x.T, (self.part(node.value),), {}, node)
+            return Apply("permute_dims", transpose, (self.part(node.value),), {}, node)
         raise self._unsupported(node)
 
     def _operator(self, node: ast.AST, operator: ast.AST, *operands: ast.expr) -> Part:

@@ -11,7 +11,7 @@ from backlit import functional
 from backlit.core.errors import DataError
 from backlit.core.op import NUMBERS, Elementwise
 from backlit.core.tensor import Tensor
-from backlit.ops import array, elementwise, special
+from backlit.ops import array, elementwise, linear, special
 
 _EXACT = 2**53  # whole numbers up to it are exact in float64
 
@@ -24,6 +24,20 @@ class Function(NamedTuple):
     options: frozenset[str] = frozenset()
 
 
+def take(x: Any, key: Any) -> Any:
+    """`x[key]`."""
+    return x[key]
+
+
+def transpose(x: Any) -> Any:
+    """`x.T`."""
+    return x.T
+
+
+def _counted(x: Any) -> Any:
+    return linear.astype(x, dtype=np.float64) if isinstance(x, Tensor) and x.dtype == bool else x
+
+
 def _where(condition: Any, x: Any, y: Any) -> Tensor:
     if not isinstance(x, Tensor) and not isinstance(y, Tensor):
         x = np.float64(x)  # two plain numbers would make float32
@@ -32,10 +46,11 @@ def _where(condition: Any, x: Any, y: Any) -> Tensor:
 
 def _cross_entropy(logits: Any, target: Any) -> Tensor:
     """Cross-entropy with probabilities shaped like the logits, or with class numbers, which are whole."""
-    if target.shape == logits.shape:
-        return functional.cross_entropy(logits, target)
+    axis = 0 if logits.ndim == 1 else 1
+    if target.shape != (*logits.shape[:axis], *logits.shape[axis + 1 :]):
+        return functional.cross_entropy(logits, target)  # probabilities, or of a wrong shape
     classes = np.asarray(target.tolist())
-    if not np.all(classes == np.floor(classes)):
+    if not np.all((np.abs(classes) < _EXACT) & (classes == np.floor(classes))):
         raise DataError(
             f"cross_entropy: the target {list(target.shape)} holds class numbers, for the logits are "
             f"{list(logits.shape)}, and a class number is whole"
@@ -64,12 +79,20 @@ FUNCTIONS: dict[str, Function] = {
 }
 
 
+_OF_TRUTH = (
+    take, transpose, elementwise.equal, elementwise.not_equal, elementwise.less, elementwise.less_equal,
+    elementwise.greater, elementwise.greater_equal,
+)  # fmt: skip
+
+
 def call(function: Callable[..., Any], args: list[Any], options: dict[str, Any]) -> Any:
     """Calls with numbers and tensors; of numbers alone it gives a number, whole where they are whole.
 
     Numbers become float64 arrays except for elementwise ops, in which a number is weak: it takes the dtype of the
-    array beside it, and wins a tie of `maximum`.
+    array beside it, and wins a tie of `maximum`. Truth values count as 1 and 0 where numbers are computed with.
     """
+    if function not in _OF_TRUTH:
+        args = [a if i == 0 and function is _where else _counted(a) for i, a in enumerate(args)]
     plain = all(a.__class__ in NUMBERS for a in args)
     if plain or not (isinstance(function, Elementwise) or function is _where):
         args = [Tensor(np.asarray(a, np.float64)) if a.__class__ in NUMBERS else a for a in args]

@@ -93,7 +93,8 @@ class Recorder(Watcher):
             raise error(last, f"{message}; constants and comparisons pass none on", GradientError)
         symbol = self.trace.formula(out)
         assert isinstance(symbol, Symbol)
-        symbol.name = symbol.name or self._unique("out")
+        symbol.name = symbol.name or ("out" if "out" not in self.taken else self._numbered("out"))
+        self.used.add(symbol.name)
         names = fresh("t", self.taken | self.used)
         last_of = {d.group: d for d in self.drafts if d.kind == "op"}
         for draft in self.drafts:
@@ -108,19 +109,23 @@ class Recorder(Watcher):
 
     def _unique(self, name: str) -> str:
         """The name, or with a number when an earlier value has it."""
-        if name in self.used or (name == "out" and name in self.taken):
-            others = self.taken | self.used
-            name = next(fresh(f"{name}_", others | {f"{name}_1"}))
+        if name in self.used:
+            name = self._numbered(name)
         self.used.add(name)
         return name
+
+    def _numbered(self, name: str) -> str:
+        return next(fresh(f"{name}_", self.taken | self.used | {f"{name}_1"}))
 
 
 def _note(draft: Draft, is_result: bool) -> str:
     """Why a step is there whose op the expression does not name."""
     if draft.op is None or draft.op.name == draft.label:
         return ""
-    if draft.op.name in ("broadcast_to", "astype"):
-        return f"inserted: {'shapes' if draft.op.name == 'broadcast_to' else 'dtypes'} differ"
+    if draft.op.name == "broadcast_to":
+        return "inserted: shapes differ"
+    if draft.op.name == "astype":
+        return "inserted: true is 1, false is 0"  # all other values are float64
     return f"{'result' if is_result else 'part'} of {draft.label}"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from backlit.core.errors import DTypeError
 from backlit.core.source import here
-from backlit.core.tensor import Tensor
+from backlit.core.tensor import Box, Tensor
 from backlit.ops import array, elementwise
 
 _UFUNCS: dict[Any, Any] = {
@@ -77,23 +77,38 @@ def _pad(x: Any, width: Any, mode: str, **kwargs: Any) -> Tensor:
 def _unsupported(name: str, kwargs: dict[str, Any]) -> DTypeError:
     given = f" with {', '.join(f'{k}=' for k in kwargs)}" if kwargs else ""
     return DTypeError(
-        f"{name}{given} is not supported on tensors; use backlit's functions or .detach().numpy(){here()}"
+        f"{name}{given} has no gradient here; use backlit's functions, or .detach() first for plain NumPy{here()}"
     )
+
+
+def _arrays(x: Any, error: DTypeError) -> Any:
+    """`x` with plain tensors as arrays; a value with derivatives is not let out of its graph."""
+    if isinstance(x, Tensor):
+        if isinstance(x._value, Box) or x.requires_grad:
+            raise error
+        return x.numpy()
+    if isinstance(x, (list, tuple)):
+        return type(x)(_arrays(part, error) for part in x)
+    if isinstance(x, dict):
+        return {key: _arrays(part, error) for key, part in x.items()}
+    return x
 
 
 def _ufunc(self: Tensor, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
     op = _UFUNCS.get(ufunc)
-    if method != "__call__" or kwargs or op is None:
-        raise _unsupported(f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}"), kwargs)
-    return op(*args)
+    if method == "__call__" and not kwargs and op is not None:
+        return op(*args)
+    error = _unsupported(f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}"), kwargs)
+    return getattr(ufunc, method)(*_arrays(args, error), **_arrays(kwargs, error))
 
 
 def _function(self: Tensor, function: Any, types: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     ours = _FUNCTIONS.get(function)
     given = {k: v for k, v in kwargs.items() if v is not None and v is not np._NoValue}
-    if ours is None or "out" in given:
-        raise _unsupported(f"np.{function.__name__}", given)
-    return ours(*args, **given)
+    if ours is not None and "out" not in given:
+        return ours(*args, **given)
+    error = _unsupported(f"np.{function.__name__}", given)
+    return function(*_arrays(args, error), **_arrays(kwargs, error))
 
 
 Tensor.__array_ufunc__ = _ufunc  # type: ignore[attr-defined]
