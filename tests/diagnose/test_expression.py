@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from backlit.core.errors import BacklitError, DataError, DTypeError, GradientError, ShapeError
 from backlit.diagnose import explain, parse_values
 from backlit.diagnose.expression import MAX_LENGTH, parse
+from backlit.diagnose.functions import FUNCTIONS
 
 A = [[1.0, 2.0], [3.0, 4.0]]
 
@@ -42,6 +45,13 @@ def output(expression, **values):
 )
 def test_values_follow_python(expression, expected):
     assert output(expression, x=2.0) == pytest.approx(expected, rel=1e-15)
+
+
+def test_truth_counts_as_one_and_zero():
+    assert output("x * (-(x > 0) - (x > 1) + 5)", x=2.0) == 6.0
+    assert output("x * sum(x * [1, 2] > 3, axis=0) + (2 > 1)", x=2.0) == 3.0
+    assert output("where(where(x > 0, x > 1, x > 2), x, 0)", x=2.0) == 2.0
+    assert output("where(1e-300, x, 0)", x=2.0) == 2.0
 
 
 def test_numbers_are_float64_wherever_they_stand():
@@ -168,6 +178,7 @@ def test_length_has_a_limit():
         ("sum(A + x)", ShapeError, "shapes do not broadcast: float64[2, 2] and float64[3]"),
         ("cross_entropy(A, x)", ShapeError, "cross_entropy: expected class numbers [2]"),
         ("cross_entropy(A, x[:2])", DataError, "a class number is whole (at column 1)"),
+        ("cross_entropy(A, [0, 1e300])", DataError, "a class number is whole"),
         ("cross_entropy(A, [0, 2])", BacklitError, "the class 2 is not in 0..1 (1 such) (at column 1)"),
         ("2[0] + x[0]", ShapeError, "index"),
         ("x * 2", GradientError, "the output is an array [3], and a gradient is that of one number; end with sum(...)"),
@@ -180,6 +191,38 @@ def test_errors_of_the_engine_keep_their_class_and_get_a_place(expression, kind,
         explain(expression, values)
     assert message in str(raised.value)
     assert ".py:" not in str(raised.value)  # no line of the caller's program: the place is in the expression
+
+
+PARTS = st.sampled_from(["x", "v", "A", "2", "0.5", "1e300", "[1, 2]", "[[1, 2], [3, 4]]"])
+COMBINED = st.recursive(
+    PARTS,
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from(["+", "-", "*", "/", "**", "@", ">", "=="]), inner).map(
+            lambda p: f"({p[0]} {p[1]} {p[2]})"
+        ),
+        inner.map("-{}".format),
+        st.tuples(inner, st.sampled_from(["[0]", "[1:]", "[-1, 0]", ".T", "[...]"])).map("".join),
+        st.tuples(st.sampled_from(sorted(FUNCTIONS)), st.lists(inner, min_size=3, max_size=3)).map(
+            lambda p: f"{p[0]}({', '.join(p[1][: FUNCTIONS[p[0]].n_args])})"
+        ),
+        st.tuples(st.sampled_from(["sum", "max", "mean", "logsumexp"]), inner).map(lambda p: f"{p[0]}({p[1]}, axis=0)"),
+    ),
+    max_leaves=8,
+)
+NOISE = st.lists(st.sampled_from([*"x=;+-*/@()[],:.#\\'é1", "**", "\n", "sin(", "axis=", "if", "lambda"]), max_size=12)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(st.one_of(COMBINED.map("sum({})".format), COMBINED, NOISE.map("".join)))
+def test_anything_is_explained_or_refused_with_a_reason(expression):
+    try:
+        reads = parse(expression).reads
+        given = {name: v for name, v in {"x": 0.5, "v": [1.0, 2.0], "A": A}.items() if name in reads}
+        found = explain(expression, given)
+    except BacklitError as error:
+        assert str(error)
+    else:
+        assert found[found.output].gradient == 1.0
 
 
 def test_an_output_without_gradient_is_an_error():

@@ -17,8 +17,9 @@ app = typer.Typer(
     help="Train, predict and explain with exact gradients.",
 )  # fmt: skip
 _USAGE: type = typer.BadParameter.__mro__[2]  # typer's base of usage errors; where it lives differs by version
-for _command in (train, predict, explain):
+for _command in (train, predict):
     app.command()(_command)
+app.command(context_settings={"ignore_unknown_options": True})(explain)  # an expression may begin with a minus
 
 
 def main() -> None:

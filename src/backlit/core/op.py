@@ -15,7 +15,7 @@ import numpy as np
 from backlit.core import record
 from backlit.core.aval import Aval
 from backlit.core.dtypes import is_float, promote
-from backlit.core.errors import RuleError, ShapeError
+from backlit.core.errors import BacklitError, DTypeError, RuleError, ShapeError
 from backlit.core.graph import Cut, Node, Plan
 from backlit.core.quiet import silence, variable
 from backlit.core.source import here, user_source
@@ -52,6 +52,8 @@ def bind(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Tensor:
     token = _set_quiet(silence)
     try:
         out = op.forward(*values, **params)
+    except (TypeError, ValueError) as error:
+        raise _refused(op, args, error) from error
     finally:
         _reset_quiet(token)
     return _recorded(op, wanted, ups, values, out, params) if wanted else Tensor(out, cut)
@@ -69,6 +71,14 @@ def _recorded(op: Op, wanted: int, ups: list[Node], values: list[Any], out: Any,
         for listener in record.current():
             listener.recorded(node, result)
     return result
+
+
+def _refused(op: Op, args: tuple[Any, ...], error: Exception) -> Exception:
+    """The error for operands that NumPy refuses, such as a negated boolean."""
+    if isinstance(error, BacklitError):
+        return error
+    operands = ", ".join(shown(a) if isinstance(a, Tensor) else repr(a) for a in args)
+    return DTypeError(f"{op.name}: cannot be applied to {operands} ({error}); use .astype{here()}")
 
 
 def _process(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Tensor:
@@ -210,6 +220,8 @@ class Elementwise(Op):
                 token = _set_quiet(silence)
                 try:
                     out = self.forward(*values)
+                except (TypeError, ValueError) as error:
+                    raise _refused(self, args, error) from error
                 finally:
                     _reset_quiet(token)
                 return _recorded(self, wanted, ups, values, out, _NO_PARAMS) if wanted else Tensor(out, cut)

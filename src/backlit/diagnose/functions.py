@@ -39,6 +39,7 @@ def _counted(x: Any) -> Any:
 
 
 def _where(condition: Any, x: Any, y: Any) -> Tensor:
+    condition = condition if isinstance(condition, Tensor) else bool(condition)
     if not isinstance(x, Tensor) and not isinstance(y, Tensor):
         x = np.float64(x)  # two plain numbers would make float32
     return elementwise.where(condition, x, y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -75,7 +76,9 @@ class Div(_Binary):
         return frozenset({"y"} if argnum == 0 else {"y", "out"})
 
     def partial(self, argnum: int, out: Value, x: Value, y: Value) -> Value:
-        return 1.0 / y if argnum == 0 else -(out / y)
+        if argnum == 0:
+            return 1.0 / y if isinstance(y, Tensor) or y else math.copysign(math.inf, y)
+        return -(out / y)
 
 
 class Pow(_Binary):
@@ -91,12 +94,9 @@ class Pow(_Binary):
             if not isinstance(y, Tensor):
                 return 0.0 if y == 0 else y * x ** (y - 1)
             return where(equal(y, 0), 0.0, y * x ** where(equal(y, 0), 1.0, y - 1))
-        return where(equal(x, 0) if isinstance(x, Tensor) else x == 0, 0.0, out * log(where_positive(x)))
-
-
-def where_positive(x: Value) -> Value:
-    """`x`, with zeros replaced by one."""
-    return where(equal(x, 0), 1.0, x) if isinstance(x, Tensor) else (x if x != 0 else 1.0)
+        if not isinstance(x, Tensor):  # in double precision, whatever the dtype of y
+            return 0.0 if x == 0 else out * (math.log(x) if x > 0 else math.nan)
+        return where(equal(x, 0), 0.0, out * log(where(equal(x, 0), 1.0, x)))
 
 
 class Neg(_Unary):
@@ -311,7 +311,7 @@ class Where(Elementwise):
 
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         condition, x, y = (a if a.__class__ in NUMBERS else as_tensor(a) for a in args)
-        condition = as_tensor(condition)
+        condition = condition if isinstance(condition, Tensor) else Tensor(np.asarray(condition))
         if condition.dtype != bool:
             condition = not_equal(condition, 0)
         if not isinstance(x, Tensor) and not isinstance(y, Tensor):

@@ -9,10 +9,11 @@ import numpy as np
 
 from backlit.core.aval import Aval
 from backlit.core.errors import DTypeError, ShapeError
-from backlit.core.op import Op, Value, declare, shown
+from backlit.core.graph import Node
+from backlit.core.op import Masked, Op, Value, declare, shown
 from backlit.core.source import here
 from backlit.core.tensor import as_tensor
-from backlit.ops.elementwise import exp
+from backlit.ops.elementwise import exp, where
 from backlit.ops.linear import astype, broadcast_to, reshape, sum
 from backlit.ops.reduce import logsumexp
 
@@ -67,6 +68,14 @@ class SoftmaxCrossEntropy(Op):
             upstream * self._slope(x, y) if wanted[0] else None,
             -(upstream * self._log_p(x)) if wanted[1] else None,
         )
+
+    def pull(self, cotangent: Masked, out: Value, inputs: Sequence[Value], node: Node) -> tuple[Masked | None, ...]:
+        (value, mask), shape = cotangent, inputs[0].shape
+        pulled = self.vjp(node.plan.wanted, value, out, inputs)
+        if mask is None:
+            return tuple(None if p is None else (p, None) for p in pulled)
+        alive = broadcast_to(reshape(mask, shape=(*shape[:-1], 1)), shape=shape)
+        return tuple(None if p is None else (where(alive, p, 0.0), alive) for p in pulled)
 
     def jvp(self, tangents: tuple[Value | None, ...], out: Value, inputs: Sequence[Value], **params: Any) -> Value:
         (x, y), (t, u) = inputs, tangents

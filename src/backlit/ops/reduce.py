@@ -105,6 +105,10 @@ class LogSumExp(_Reduction):
     name, notation = "logsumexp", r"\log \textstyle\sum e^{{{x}}}"
     empty = True
 
+    def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
+        (x,) = super().prepare(args, params)
+        return (x if x.dtype.kind in "fV" else astype(x, dtype=np.float64),)
+
     @staticmethod
     def forward(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
         high = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
@@ -112,11 +116,13 @@ class LogSumExp(_Reduction):
         total = np.log(np.sum(np.exp(x - high), axis=axis, keepdims=True)) + high
         return total if keepdims else np.squeeze(total, axis)[()]
 
-    def vjp(
-        self, wanted: tuple[bool, ...], cotangent: Value, out: Value, inputs: Sequence[Value], **params: Any
-    ) -> tuple[Value | None, ...]:
-        (x,), axis = inputs, params["axis"]
-        return (spread(cotangent, x, axis) * self._weights(x, out, axis),)
+    def pull(self, cotangent: Masked, out: Value, inputs: Sequence[Value], node: Node) -> tuple[Masked | None, ...]:
+        (value, mask), (x,), axis = cotangent, inputs, node.params["axis"]
+        pulled = spread(value, x, axis) * self._weights(x, out, axis)
+        if mask is None:
+            return ((pulled, None),)
+        alive = spread(mask, x, axis)
+        return ((where(alive, pulled, 0.0), alive),)
 
     def jvp(self, tangents: tuple[Value | None, ...], out: Value, inputs: Sequence[Value], **params: Any) -> Value:
         (x,), axis = inputs, params["axis"]
