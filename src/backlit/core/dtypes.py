@@ -37,4 +37,6 @@ def promote(x: np.dtype[Any], y: np.dtype[Any]) -> np.dtype[Any]:
         return x
     if y_float and not x_float:
         return y
+    if bfloat16 in (x, y) and np.dtype(np.float16) in (x, y):  # neither holds the other
+        return np.dtype(np.float32)
     return np.promote_types(x, y)

@@ -49,7 +49,8 @@ def parse(x: Any, key: Any) -> tuple[Template, list[Tensor]]:
     if used > x.ndim or template.count(Ellipsis) > 1:
         raise ShapeError(f"index: {used} indices for {shown(x)}, which has {x.ndim} axes{here()}")
     at = template.index(Ellipsis) if Ellipsis in template else len(template)
-    template[at : at + 1] = [_WHOLE] * (x.ndim - used)
+    if used < x.ndim or not arrays:  # an ellipsis of no axes still keeps the arrays beside it apart
+        template[at : at + 1] = [_WHOLE] * (x.ndim - used)
     _check_range(x, template)
     return tuple(template), arrays
 
@@ -72,7 +73,7 @@ def _parse_array(part: Any, template: list[Any], arrays: list[Tensor]) -> None:
 def _check_range(x: Any, template: list[Any]) -> None:
     axis = 0
     for part in template:
-        if part is None:
+        if part is None or part is Ellipsis:
             continue
         if isinstance(part, int) and not -x.shape[axis] <= part < x.shape[axis]:
             raise ShapeError(f"index: {part} is out of range for axis {axis} of {shown(x)}{here()}")
@@ -108,7 +109,8 @@ def _batched(
         made.append(reshape(a, shape=(size if b else 1, *(1,) * (width - len(inner)), *inner)))
     advanced = [i for i, part in enumerate(template) if part == "array" or isinstance(part, int)]
     together = advanced[-1] - advanced[0] == len(advanced) - 1
-    return ("array", *template), made, width, advanced[0] if together else 0
+    before = len([part for part in template[: advanced[0]] if part is not Ellipsis])
+    return ("array", *template), made, width, before if together else 0
 
 
 def _move(x: Value, ndim: int, start: int, count: int, to: int) -> Value:
