@@ -131,16 +131,15 @@ def test_wrong_abstract_value(monkeypatch, name, kind):
     assert "rule" in (noticed(name) or "")
 
 
-@pytest.mark.parametrize("name", DIFFERENTIABLE)
-def test_wrong_number_of_cotangents(monkeypatch, name):
+@pytest.mark.parametrize("name", [n for n in DIFFERENTIABLE if not isinstance(REGISTRY[n], Elementwise)])
+@pytest.mark.parametrize(
+    "change", [lambda found: (*found, None), lambda found: found[:-1]], ids=["one more", "one less"]
+)
+def test_wrong_number_of_cotangents(monkeypatch, name, change):
     op = REGISTRY[name]
-    if isinstance(op, Elementwise):
-        real = op.contributions
-        monkeypatch.setattr(op, "contributions", lambda *a: real(*a)[:-1])
-    else:
-        real = op.pull
-        monkeypatch.setattr(op, "pull", lambda *a: (*real(*a), None))
-    assert noticed(name)
+    real = op.pull
+    monkeypatch.setattr(op, "pull", lambda *a: change(real(*a)))
+    assert "its reverse rule gave" in (noticed(name) or "")
 
 
 @pytest.mark.parametrize("name", sorted(REGISTRY))

@@ -14,7 +14,7 @@ from backlit.core import record
 from backlit.core.aval import Aval
 from backlit.core.errors import FreedGraphError, GraphError, RuleError, ShapeError
 from backlit.core.graph import Freed, Node
-from backlit.core.op import Masked, Op, Value, add_masked
+from backlit.core.op import NUMBERS, Masked, Op, Value, add_masked
 from backlit.core.source import Source, here
 from backlit.core.tensor import Tensor
 
@@ -24,6 +24,9 @@ class Joint(Op):
 
     notation = ""
     n_outs: int
+
+    def reads(self, argnum: int) -> frozenset[str]:
+        return frozenset()  # what it keeps, it keeps itself
 
     def abstract(self, *avals: Any, **params: Any) -> Aval:
         raise RuleError(f"{self.name}: has no shape rule of its own")
@@ -90,26 +93,30 @@ def walk(seeds: dict[Node, Any], who: str, arrays: bool, record_again: bool) -> 
             raise _freed(node, who)
         visited.append(node)
         if arrays:
-            if record_again:
-                pairs = zip(inputs, node.parents, strict=False)  # a joint keeps its inputs itself
-                inputs = [Tensor(x, p) if isinstance(x, _ARRAYS) else x for x, p in pairs]
-                out = Tensor(out, node) if isinstance(out, _ARRAYS) else out
-            else:
-                inputs = [Tensor(x) if isinstance(x, _ARRAYS) else x for x in inputs]
-                out = Tensor(out) if isinstance(out, _ARRAYS) else out
+            kept = plan.kept
+            if kept:
+                parents = node.parents if record_again else None
+                inputs = list(inputs)
+                for i in kept:
+                    x = inputs[i]
+                    if x.__class__ not in NUMBERS:
+                        inputs[i] = Tensor(x, parents[i]) if parents is not None else Tensor(x)
+            if plan.unread_out is None:
+                out = Tensor(out, node if record_again else None)
         contributions = op.contributions(cotangent, out, inputs, node)
         child, node = node, None
-        for position, parent in enumerate((up,) if up.__class__ is Node else up):
-            contribution = contributions[position]
+        single = up.__class__ is Node
+        for position, contribution in enumerate(contributions):
             if contribution is None:
                 continue
+            parent = up if single else up[position]
             value = contribution[0]
             if value._value.shape != parent.shape:
                 raise _misshapen(child, plan.argnums[position], parent, value)
             if listeners:
                 for listener in listeners:
                     listener.contribution(child, plan.argnums[position], parent, value)
-            if parent is up and not heap:  # nothing else is pending: along a chain neither heap nor table is needed
+            if single and not heap:  # nothing else is pending: along a chain neither heap nor table is needed
                 node, cotangent = parent, contribution
                 continue
             present = pending.get(parent)
@@ -126,9 +133,6 @@ def _misshapen(node: Node, argnum: int, parent: Node, value: Any) -> RuleError:
         f"{node.op.name}: its reverse rule gave {value.dtype}{list(value.shape)} for argument {argnum}, "
         f"{parent.dtype}{list(parent.shape)} ({node}){here()}"
     )
-
-
-_ARRAYS = (np.ndarray, np.generic)
 
 
 def _completed(node: Node, cotangent: Masked) -> Masked:

@@ -51,11 +51,11 @@ class Extra:
 class Plan:
     """What is the same for all calls of an op with gradients wanted for the same arguments.
 
-    `argnums` are those arguments; `unread` says by position what need not be kept of the inputs, and `unread_out`
-    of the output: a `Missing` to stand for it.
+    `argnums` are those arguments, `kept` the positions of the inputs that their rules read; `unread` gives the other
+    positions, and `unread_out` the output when it is not read, a `Missing` to stand for them.
     """
 
-    __slots__ = ("argnums", "op", "unread", "unread_out", "wanted")
+    __slots__ = ("argnums", "kept", "op", "unread", "unread_out", "wanted")
 
     def __init__(self, op: Any, wanted: tuple[bool, ...], reads: Callable[[int], frozenset[str] | None]) -> None:
         self.op = op
@@ -64,8 +64,9 @@ class Plan:
         read = [reads(i) for i in self.argnums]
         every = None in read
         names: frozenset[str] = frozenset().union(*(r for r in read if r is not None))
-        inputs = [] if every else [(i, op.input_name(i)) for i in range(len(wanted))]
-        self.unread = tuple((i, Missing(op.name, name)) for i, name in inputs if name not in names)
+        inputs = [(i, op.input_name(i)) for i in range(len(wanted))]
+        self.kept = tuple(i for i, name in inputs if every or name in names)
+        self.unread = tuple((i, Missing(op.name, name)) for i, name in inputs if i not in self.kept)
         self.unread_out = None if every or "out" in names else Missing(op.name, "out")
 
 

@@ -290,7 +290,8 @@ class Elementwise(Op):
         argnums = node.plan.argnums
         if mask is None and len(argnums) == 1 and not self.selects:
             partial = self.partial(argnums[0], out, *inputs)
-            return (((value if partial.__class__ is float and partial == 1.0 else value * partial), None),)
+            plain = partial.__class__ is float and partial == 1.0
+            return ((value if plain else REGISTRY["mul"](value, partial), None),)
         return [self._scaled(i, value, mask, out, inputs) for i in argnums]
 
     def _scaled(self, argnum: int, value: Value, mask: Value, out: Value, inputs: Sequence[Value]) -> Masked:
