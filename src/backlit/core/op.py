@@ -291,7 +291,7 @@ class Elementwise(Op):
         if mask is None and len(argnums) == 1 and not self.selects:
             partial = self.partial(argnums[0], out, *inputs)
             plain = partial.__class__ is float and partial == 1.0
-            return ((value if plain else REGISTRY["mul"](value, partial), None),)
+            return ((value if plain else value * partial, None),)
         return [self._scaled(i, value, mask, out, inputs) for i in argnums]
 
     def _scaled(self, argnum: int, value: Value, mask: Value, out: Value, inputs: Sequence[Value]) -> Masked:
