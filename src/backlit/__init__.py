@@ -27,9 +27,9 @@ from backlit.core.errors import (
     DTypeError,
     FileFormatError,
     GradientError,
-    GraphError,
     RuleError,
     ShapeError,
+    TraceError,
 )
 from backlit.core.rng import Generator
 from backlit.core.tensor import Tensor, enable_grad, is_grad_enabled, no_grad, tensor
@@ -106,10 +106,10 @@ __all__ = [
     "FileFormatError",
     "Generator",
     "GradientError",
-    "GraphError",
     "RuleError",
     "ShapeError",
     "Tensor",
+    "TraceError",
     "abs",
     "add",
     "arange",

@@ -11,7 +11,7 @@ from backlit.autodiff.trace import Trace, zeros
 from backlit.autodiff.walk import walk
 from backlit.core import record, tree
 from backlit.core.dtypes import is_float
-from backlit.core.errors import CutPathError, DTypeError, GradientError, GraphError, ShapeError
+from backlit.core.errors import CutPathError, DTypeError, GradientError, ShapeError, TraceError
 from backlit.core.graph import Cut, Freed, Node, leaf_node
 from backlit.core.op import Masked, Op, bind, record_node, shown
 from backlit.core.source import here, user_source
@@ -34,7 +34,7 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False, cr
       ShapeError: the cotangent has another shape.
     """
     if isinstance(self._value, Box):
-        raise GraphError(f"backward: inside a transform use backlit.grad, not backward{here()}")
+        raise TraceError(f"backward: inside a transform use backlit.grad, not backward{here()}")
     root = self.node
     if not isinstance(root, Node):
         raise _cut_path("backward", self)
@@ -99,7 +99,7 @@ class Handle:
 def _node_for_hook(x: Tensor, what: str) -> Node:
     node = x._value.extra if isinstance(x._value, Box) else x.node
     if not isinstance(node, Node):
-        raise GraphError(f"{what}: {shown(x)} does not require grad{here()}")
+        raise GradientError(f"{what}: {shown(x)} does not require grad{here()}")
     return node
 
 
@@ -107,7 +107,7 @@ def register_hook(self: Tensor, hook: Callable[[Tensor], Any]) -> Handle:
     """Calls `hook(cotangent)` when the gradient of this tensor is complete; a tensor it returns replaces it.
 
     Raises:
-      GraphError: the tensor does not require grad.
+      GradientError: the tensor does not require grad.
     """
     hooks = _node_for_hook(self, "register_hook").ensure_extra().hooks
     key = max(hooks, default=-1) + 1
@@ -119,7 +119,7 @@ def retain_grad(self: Tensor) -> None:
     """Keeps the gradient of a tensor that is not a leaf in `.grad`; a leaf does so anyway.
 
     Raises:
-      GraphError: the tensor does not require grad.
+      GradientError: the tensor does not require grad.
     """
     node = _node_for_hook(self, "retain_grad")
     if node.op is not None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from backlit.core.errors import EscapedValueError, GraphError
+from backlit.core.errors import EscapedValueError, TraceError
 from backlit.core.op import Op
 from backlit.core.source import Source, here, user_source
 from backlit.core.tensor import Box, Tensor, trace_levels
@@ -79,9 +79,9 @@ def highest(tensors: Any) -> Any:
     return found
 
 
-def no_contents(what: str, box: Box) -> GraphError:
+def no_contents(what: str, box: Box) -> TraceError:
     """The error for asking a value that stands for many at once for its contents."""
-    return GraphError(
+    return TraceError(
         f"{what}: a traced value {box.dtype}{list(box.shape)} stands for many at once and has no contents of its own; "
         f"use backlit's ops (where instead of if){here()}"
     )

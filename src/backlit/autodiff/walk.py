@@ -12,7 +12,7 @@ import numpy as np
 
 from backlit.core import record
 from backlit.core.aval import Aval
-from backlit.core.errors import FreedGraphError, GraphError, RuleError, ShapeError
+from backlit.core.errors import FreedGraphError, GradientError, RuleError, ShapeError
 from backlit.core.graph import Freed, Node
 from backlit.core.op import NUMBERS, Masked, Op, Value, add_masked
 from backlit.core.source import Source, here
@@ -201,7 +201,7 @@ def _verify(node: Node) -> None:
         return
     for (name, before), (_, now) in zip(node.extra.checksums, _checksums(node), strict=True):  # type: ignore[union-attr]
         if before != now:
-            raise GraphError(
+            raise GradientError(
                 f"{node.op.name}: its residual {name!r} was changed from outside between forward and backward "
                 f"({node}); copy the array, or do not write to shared memory while a graph is alive{here()}"
             )

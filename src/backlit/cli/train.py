@@ -98,16 +98,14 @@ def _progress(problem: Problem, settings: Settings, quiet: bool) -> Iterator[tup
         yield None, line
         return
     columns = (
-        TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"), BarColumn(), TextColumn("loss {task.fields[loss]:.4f}"),
-        TextColumn("{task.fields[speed]:,.0f} rows/s"), MofNCompleteColumn(), TimeRemainingColumn(),
+        TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"), BarColumn(), TextColumn("{task.fields[status]}"),
+        MofNCompleteColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(
-            "", total=rows * settings.epochs, epoch=1, epochs=settings.epochs, loss=float("nan"), speed=0.0
-        )
+        task = bar.add_task("", total=rows * settings.epochs, epoch=1, epochs=settings.epochs, status="starting")
 
         def step(n: int, loss: float) -> None:
-            bar.update(task, advance=n, loss=loss, speed=bar.tasks[0].speed or 0.0)
+            bar.update(task, advance=n, status=f"loss {loss:.4f}  {bar.tasks[0].speed or 0.0:,.0f} rows/s")
 
         def epoch_done(epoch: Epoch) -> None:
             bar.update(task, epoch=min(epoch.number + 1, settings.epochs))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from backlit.core.dtypes import default_dtype, is_float
-from backlit.core.errors import DTypeError, GraphError, ShapeError
+from backlit.core.errors import DTypeError, GradientError, ShapeError, TraceError
 from backlit.core.graph import Cut, Node, leaf_node
 from backlit.core.source import here
 
@@ -168,13 +168,13 @@ class Tensor:
     def grad(self) -> Tensor | None:
         """The gradient that `backward` has accumulated here, or None."""
         if isinstance(self._value, Box):
-            raise GraphError(f"grad: inside a transform there is no .grad; use what backlit.grad returns{here()}")
+            raise TraceError(f"grad: inside a transform there is no .grad; use what backlit.grad returns{here()}")
         return self._grad
 
     @grad.setter
     def grad(self, grad: Tensor | None) -> None:
         if isinstance(self._value, Box):
-            raise GraphError(f"grad: inside a transform there is no .grad; use what backlit.grad returns{here()}")
+            raise TraceError(f"grad: inside a transform there is no .grad; use what backlit.grad returns{here()}")
         self._grad = grad
 
     @property
@@ -225,11 +225,13 @@ class Tensor:
         """The value as a read-only NumPy array; no copy.
 
         Raises:
-          GraphError: the tensor is part of a recorded graph (use `.detach()`), or is traced.
+          GradientError: the tensor is part of a recorded graph (use `.detach()`).
+          TraceError: it is traced.
         """
         if isinstance(self._value, Box) or not self.is_leaf:
             what = self.node or f"a traced value {self.dtype}{list(self.shape)}"
-            raise GraphError(f"numpy: {what} would leave its graph as an ndarray; use .detach().numpy(){here()}")
+            error = TraceError if isinstance(self._value, Box) else GradientError
+            raise error(f"numpy: {what} would leave its graph as an ndarray; use .detach().numpy(){here()}")
         view = np.asarray(self._value).view()
         view.flags.writeable = False
         return view
@@ -263,13 +265,14 @@ class Tensor:
 
         Raises:
           DTypeError: integers and booleans have no gradient.
-          GraphError: the tensor is traced, or is not a leaf and gradients are switched off.
+          TraceError: the tensor is traced.
+          GradientError: it is not a leaf and gradients are to be switched off.
         """
         if isinstance(self._value, Box):
-            raise GraphError(f"requires_grad_: inside a transform use backlit.grad, not requires_grad_{here()}")
+            raise TraceError(f"requires_grad_: inside a transform use backlit.grad, not requires_grad_{here()}")
         if not requires_grad:
             if not self.is_leaf:
-                raise GraphError(f"requires_grad_: {self.node} is not a leaf; use .detach(){here()}")
+                raise GradientError(f"requires_grad_: {self.node} is not a leaf; use .detach(){here()}")
             self.node = None
         elif not self.requires_grad:
             if not is_float(self.dtype):
@@ -316,7 +319,7 @@ class Tensor:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if not self.is_leaf:
-            raise GraphError(f"deepcopy: {self.node} is part of a recorded graph; copy .detach() of it")
+            raise GradientError(f"deepcopy: {self.node} is part of a recorded graph; copy .detach() of it")
         made = type(self).__new__(type(self))
         Tensor.__init__(made, np.array(self._concrete()))
         memo[id(self)] = made
