@@ -61,3 +61,16 @@ def test_every_public_name_has_a_docstring():
         value = getattr(backlit, name)
         if callable(value):
             assert (type(value) if hasattr(value, "notation") else value).__doc__, name
+
+
+def test_the_reference_has_every_public_name_and_its_sentence():
+    rows = dict(
+        re.findall(
+            r"^\| `(\w+)` \| (.*) \|$", (ROOT / "docs" / "reference.md").read_text(encoding="utf-8"), re.MULTILINE
+        )
+    )
+    assert set(rows) == set(backlit.__all__)
+    for name, sentence in rows.items():
+        value = getattr(backlit, name)
+        documented = " ".join(((type(value) if hasattr(value, "notation") else value).__doc__ or "").split())
+        assert documented.startswith(sentence) or name == "bfloat16", name
