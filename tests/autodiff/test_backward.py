@@ -18,7 +18,7 @@ def leaf(values):
     return bl.tensor(np.asarray(values, np.float64), requires_grad=True)
 
 
-def close(a, b):
+def assert_close(a, b):
     np.testing.assert_allclose(np.asarray(a.detach()), b, rtol=1e-12)
 
 
@@ -27,10 +27,10 @@ def test_gradients_accumulate_until_reset():
     assert x.grad is None
     (x * x).sum().backward()
     (x * x).sum().backward()
-    close(x.grad, [4.0, 8.0])
+    assert_close(x.grad, [4.0, 8.0])
     x.grad = None
     (x * 3).sum().backward()
-    close(x.grad, [3.0, 3.0])
+    assert_close(x.grad, [3.0, 3.0])
     assert not x.grad.requires_grad
 
 
@@ -39,7 +39,7 @@ def test_retained_and_created_graphs():
     y = x**4
     y.backward(retain_graph=True)
     y.backward()
-    close(x.grad, 64.0)
+    assert_close(x.grad, 64.0)
     derivatives = []
     y = x**4
     for _ in range(3):
@@ -57,17 +57,17 @@ def test_paths_meet():
     (b * b + x + x).backward()
     f = lambda x, y: (x * y + x + (x * y) ** 2) ** 2 + 2 * x
     gx, gy = bl.grad(f, argnums=(0, 1))(np.float64(3.0), np.float64(2.0))
-    close(x.grad, gx.item())
-    close(y.grad, gy.item())
+    assert_close(x.grad, gx.item())
+    assert_close(y.grad, gy.item())
 
 
 def test_a_cotangent_weighs_the_outputs():
     x = leaf([1.0, 2.0])
     (x * x).backward(np.array([10.0, 100.0]))
-    close(x.grad, [20.0, 400.0])
+    assert_close(x.grad, [20.0, 400.0])
     x.grad = None
     (x * 2).backward([1, 0])
-    close(x.grad, [2.0, 0.0])
+    assert_close(x.grad, [2.0, 0.0])
 
 
 def test_float32_leaves_get_float32_gradients():
@@ -85,7 +85,7 @@ def test_hooks_see_the_completed_gradient_and_may_replace_it():
     on_leaf = x.register_hook(lambda g: order.append(("leaf", g.tolist())))
     (y.sum() + (y * y).sum()).backward(retain_graph=True)
     assert order == [("first", [5.0, 9.0]), ("second", [5.0, 9.0]), ("leaf", [100.0, 180.0])]
-    close(x.grad, [100.0, 180.0])
+    assert_close(x.grad, [100.0, 180.0])
     first.remove()
     first.remove()
     on_leaf.remove()
@@ -101,7 +101,7 @@ def test_retain_grad():
     y = x * 2
     y.retain_grad()
     (y * y).sum().backward()
-    close(y.grad, [4.0, 8.0])
+    assert_close(y.grad, [4.0, 8.0])
     z = x * 2
     (z * z).sum().backward()
     assert z.grad is None
@@ -133,7 +133,7 @@ def test_a_dropped_leaf_takes_its_gradient_along():
     gc.collect()
     assert ref() is None
     z.backward()
-    close(y.grad, [1.0])
+    assert_close(y.grad, [1.0])
 
 
 # Writing
@@ -146,11 +146,11 @@ def test_writing_is_recorded_and_keeps_what_was_read_before():
     y[1] = w[0] * 3
     y[0] += 1.0
     (y * y).sum().backward(retain_graph=True)
-    close(x.grad, [12.0, 0.0, 24.0])
-    close(w.grad, [90.0])
+    assert_close(x.grad, [12.0, 0.0, 24.0])
+    assert_close(w.grad, [90.0])
     x.grad = None
     before.backward()
-    close(x.grad, [8.0, 16.0, 24.0])
+    assert_close(x.grad, [8.0, 16.0, 24.0])
 
 
 def test_a_slice_is_a_value_and_arrays_given_out_do_not_change():
@@ -181,7 +181,7 @@ def test_writing_under_no_grad_keeps_a_leaf_a_leaf():
         x[0] = 7.0
     assert x.is_leaf and x.requires_grad and x.tolist() == [7.0, 1.5]
     (x * x).sum().backward()
-    close(x.grad, [14.0, 3.0])
+    assert_close(x.grad, [14.0, 3.0])
 
 
 def test_at_gives_a_new_tensor():
@@ -190,9 +190,9 @@ def test_at_gives_a_new_tensor():
     z = x.at[1:].set(0.0)
     assert y.tolist() == [3.0, 2.0, 3.0] and z.tolist() == [1.0, 0.0, 0.0] and x.tolist() == [1.0, 2.0, 3.0]
     (z * z).sum().backward()
-    close(x.grad, [2.0, 0.0, 0.0])
+    assert_close(x.grad, [2.0, 0.0, 0.0])
     last = bl.grad(lambda v: (bl.tensor(np.zeros(2)).at[np.array([0, 0])].set(v) ** 2).sum())(np.array([1.0, 2.0]))
-    close(last, [0.0, 4.0])
+    assert_close(last, [0.0, 4.0])
 
 
 @settings(deadline=None, max_examples=60)
@@ -225,10 +225,10 @@ def test_no_sequence_of_writes_gives_a_wrong_gradient(steps):
 
     at = np.array([0.5, -1.0, 2.0, 1.5])
     expected = bl.grad(lambda x: run(x, True))(at)
-    close(bl.grad(lambda x: run(x, False))(at), expected.numpy())
+    assert_close(bl.grad(lambda x: run(x, False))(at), expected.numpy())
     x = leaf(at)
     run(x, False).backward()
-    close(x.grad, expected.numpy())
+    assert_close(x.grad, expected.numpy())
 
 
 # Size
@@ -241,7 +241,7 @@ def test_a_graph_of_a_million_nodes():
     for _ in range(1_000_000):
         y = y + 1e-6
     y.backward()
-    close(x.grad, 1.0)
+    assert_close(x.grad, 1.0)
     del y
 
 
@@ -260,7 +260,7 @@ def test_a_wide_graph_sums_every_contribution_once():
     x = leaf(np.ones(3))
     total = sum((x * float(k) for k in range(1000)), start=bl.tensor(np.zeros(3)))
     total.sum().backward()
-    close(x.grad, np.full(3, 499500.0))
+    assert_close(x.grad, np.full(3, 499500.0))
 
 
 # Tensors
@@ -275,7 +275,7 @@ def test_copies():
     with pytest.raises(bl.GradientError, match="detach"):
         copy.deepcopy(x * 2)
     x.clone().sum().backward()
-    close(x.grad, [3.0, 5.0])
+    assert_close(x.grad, [3.0, 5.0])
     assert not x.copy().requires_grad
 
 
@@ -283,7 +283,7 @@ def test_numpy_functions_come_back_as_tensors_with_gradients():
     x = leaf([[1.0, 2.0], [3.0, 4.0]])
     y = np.sum(np.sin(x) * np.float64(2)) + np.mean(np.concatenate([x, x])) + np.where(x > 2, x, 0.0).max()
     y.backward()
-    close(x.grad, 2 * np.cos([[1.0, 2.0], [3.0, 4.0]]) + 0.25 + np.array([[0, 0], [0, 1.0]]))
+    assert_close(x.grad, 2 * np.cos([[1.0, 2.0], [3.0, 4.0]]) + 0.25 + np.array([[0, 0], [0, 1.0]]))
     assert np.allclose(x.detach(), [[1, 2], [3, 4]]) and np.add.reduce(x.detach(), axis=0).tolist() == [4.0, 6.0]
     assert np.shape(x) == (2, 2) and np.ndim(x) == 2 and np.transpose(x).shape == (2, 2)
 

@@ -12,7 +12,7 @@ X = np.array([0.5, -1.5, 2.0])
 V = np.array([1.0, 2.0, -0.5])
 
 
-def close(a, b, rtol=1e-12):
+def assert_close(a, b, rtol=1e-12):
     np.testing.assert_allclose(np.asarray(a.detach()), b, rtol=rtol)
 
 
@@ -37,11 +37,11 @@ def _(primals, tangents):
 
 @pytest.mark.parametrize("op", [cube, cube_forward])
 def test_first_and_second_order(op):
-    close(grad(lambda x: op(x).sum())(X), 3 * X * X)
-    close(grad(lambda x: grad(lambda x: op(x).sum())(x).sum())(X), 6 * X)
-    close(vmap(grad(op))(X), 3 * X * X)
-    close(grad(lambda x: vmap(op)(x).sum())(X), 3 * X * X)
-    close(vmap(vmap(op))(np.stack([X, V])), np.stack([X, V]) ** 3)
+    assert_close(grad(lambda x: op(x).sum())(X), 3 * X * X)
+    assert_close(grad(lambda x: grad(lambda x: op(x).sum())(x).sum())(X), 6 * X)
+    assert_close(vmap(grad(op))(X), 3 * X * X)
+    assert_close(grad(lambda x: vmap(op)(x).sum())(X), 3 * X * X)
+    assert_close(vmap(vmap(op))(np.stack([X, V])), np.stack([X, V]) ** 3)
 
 
 @pytest.mark.parametrize("op", [cube, cube_forward])
@@ -49,18 +49,18 @@ def test_imperative(op):
     x = bl.tensor(X, requires_grad=True)
     op(x).sum().backward(create_graph=True)
     first, x.grad = x.grad, None
-    close(first, 3 * X * X)
+    assert_close(first, 3 * X * X)
     first.sum().backward()
-    close(x.grad, 6 * X)
+    assert_close(x.grad, 6 * X)
     with bl.no_grad():
         assert not op(x).requires_grad
 
 
 def test_forward_mode():
-    close(jvp(cube_forward, (X,), (V,))[1], 3 * X * X * V)
-    close(jvp(lambda x: vmap(cube_forward)(x), (X,), (V,))[1], 3 * X * X * V)
-    close(vmap(lambda x, t: jvp(cube_forward, (x,), (t,))[1])(X, V), 3 * X * X * V)
-    close(jvp(grad(lambda x: cube_forward(x).sum()), (X,), (V,))[1], 6 * X * V)
+    assert_close(jvp(cube_forward, (X,), (V,))[1], 3 * X * X * V)
+    assert_close(jvp(lambda x: vmap(cube_forward)(x), (X,), (V,))[1], 3 * X * X * V)
+    assert_close(vmap(lambda x, t: jvp(cube_forward, (x,), (t,))[1])(X, V), 3 * X * X * V)
+    assert_close(jvp(grad(lambda x: cube_forward(x).sum()), (X,), (V,))[1], 6 * X * V)
 
 
 def test_the_rule_is_used_and_not_the_function():
@@ -69,7 +69,7 @@ def test_the_rule_is_used_and_not_the_function():
         return x * 2
 
     lie.defvjp(lambda x: (x * 2, None), lambda r, g: (g * 100.0,))
-    close(grad(lambda x: lie(x).sum())(X), np.full(3, 100.0))
+    assert_close(grad(lambda x: lie(x).sum())(X), np.full(3, 100.0))
     with pytest.raises(bl.GradientError, match="argument 0: reverse mode"):
         gradcheck(lie, X, forward=False)
 
@@ -90,10 +90,10 @@ def test_several_outputs_trees_and_arguments_without_gradient():
     fused.defvjp(fwd, bwd)
     loss = lambda p: (fused(p, "sum", np.arange(3))[0] * V).sum() + fused(p, "sum", np.arange(3))[1][0].sum()
     g = grad(loss)({"a": X, "b": V})
-    close(g["a"], V * V + 1)
-    close(g["b"], V * X)
+    assert_close(g["a"], V * V + 1)
+    assert_close(g["b"], V * X)
     one = grad(lambda p: fused(p, "sum", np.arange(3))[0].sum())({"a": X, "b": V})
-    close(one["a"], V)
+    assert_close(one["a"], V)
 
 
 def test_arguments_shared_by_a_batch_get_the_sum():
@@ -102,8 +102,8 @@ def test_arguments_shared_by_a_batch_get_the_sum():
         return a * x
 
     scale.defvjp(lambda a, x: (a * x, (a, x)), lambda r, g: ((g * r[1]).sum(), g * r[0]))
-    close(grad(lambda a: vmap(lambda x: scale(a, x))(X).sum())(np.float64(2.0)), X.sum())
-    close(vmap(grad(lambda a, x: scale(a, x).sum()), in_axes=(None, 0))(np.float64(2.0), X), X)
+    assert_close(grad(lambda a: vmap(lambda x: scale(a, x))(X).sum())(np.float64(2.0)), X.sum())
+    assert_close(vmap(grad(lambda a, x: scale(a, x).sum()), in_axes=(None, 0))(np.float64(2.0), X), X)
 
 
 @pytest.mark.parametrize(

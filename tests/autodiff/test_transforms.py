@@ -26,14 +26,14 @@ def ddf(x):
     return -np.sin(x) * x * x + 4 * np.cos(x) * x + 2 * np.sin(x)
 
 
-def close(a, b, rtol=1e-12):
+def assert_close(a, b, rtol=1e-12):
     np.testing.assert_allclose(np.asarray(a.detach() if isinstance(a, bl.Tensor) else a), b, rtol=rtol, atol=1e-12)
 
 
 def test_grad_and_value():
     value, g = value_and_grad(f)(X)
-    close(value, np.sum(np.sin(X) * X * X))
-    close(g, df(X))
+    assert_close(value, np.sum(np.sin(X) * X * X))
+    assert_close(g, df(X))
 
 
 def test_argnums_aux_and_keywords():
@@ -41,12 +41,12 @@ def test_argnums_aux_and_keywords():
         return (a * a * b).sum() * scale, {"a": a * 2}
 
     (ga, gb), aux = grad(loss, argnums=(0, -1), has_aux=True)(X, V, scale=3.0)
-    close(ga, 6 * X * V)
-    close(gb, 3 * X * X)
-    close(aux["a"], 2 * X)
+    assert_close(ga, 6 * X * V)
+    assert_close(gb, 3 * X * X)
+    assert_close(aux["a"], 2 * X)
     (value, aux), g = value_and_grad(loss, argnums=1, has_aux=True)(X, V)
-    close(value, np.sum(X * X * V))
-    close(g, X * X)
+    assert_close(value, np.sum(X * X * V))
+    assert_close(g, X * X)
     with pytest.raises(bl.GradientError, match="has_aux"):
         grad(lambda x: x.sum(), has_aux=True)(X)
 
@@ -58,12 +58,12 @@ def test_trees_in_and_out():
     tree = {"p": Pair(X, [V, None]), "q": (2.0,)}
     g = grad(lambda t: (t["p"].first * t["p"].second[0]).sum() * t["q"][0])(tree)
     assert isinstance(g["p"], Pair) and g["p"].second[1] is None
-    close(g["p"].first, 2 * V)
-    close(g["q"][0], np.dot(X, V), rtol=1e-6)
+    assert_close(g["p"].first, 2 * V)
+    assert_close(g["q"][0], np.dot(X, V), rtol=1e-6)
     _, pullback = vjp(lambda t: {"s": t[0] * t[1], "u": [t[1]]}, (X, V))
     (cot,) = pullback({"s": np.ones(3), "u": [2 * np.ones(3)]})
-    close(cot[0], V)
-    close(cot[1], X + 2)
+    assert_close(cot[0], V)
+    assert_close(cot[1], X + 2)
     with pytest.raises(bl.ShapeError, match="tree"):
         pullback({"s": np.ones(3)})
 
@@ -72,7 +72,7 @@ def test_vjp_is_reusable_and_gives_none_to_integers():
     _, pullback = vjp(lambda x, n: x * n, X, np.array([1, 2, 3]))
     for scale in (1.0, 5.0):
         cot, nothing = pullback(np.full(3, scale))
-        close(cot, scale * np.array([1, 2, 3]))
+        assert_close(cot, scale * np.array([1, 2, 3]))
         assert nothing is None
     with pytest.raises(bl.ShapeError, match=r"float64\[2\]"):
         pullback(np.ones(2))
@@ -80,11 +80,11 @@ def test_vjp_is_reusable_and_gives_none_to_integers():
 
 def test_jvp_with_trees_and_zero_tangents():
     _, tangent = jvp(lambda p, y: (p["a"] * y, p["b"]), ({"a": X, "b": V}, X), ({"a": V, "b": None}, None))
-    close(tangent[0], V * X)
-    close(tangent[1], np.zeros(3))
+    assert_close(tangent[0], V * X)
+    assert_close(tangent[1], np.zeros(3))
     _, tangent, aux = jvp(lambda x: (x * x, x), (X,), (V,), has_aux=True)
-    close(tangent, 2 * X * V)
-    close(aux, X)
+    assert_close(tangent, 2 * X * V)
+    assert_close(aux, X)
     with pytest.raises(bl.ShapeError, match="float64\\[2\\]"):
         jvp(f, (X,), (np.ones(2),))
     with pytest.raises(bl.DTypeError, match="int64"):
@@ -92,47 +92,47 @@ def test_jvp_with_trees_and_zero_tangents():
 
 
 def test_an_output_that_does_not_depend_has_zero_gradient():
-    close(grad(lambda x: bl.tensor(np.float64(3.0)) + 0.0 * 1)(X), np.zeros(3))
+    assert_close(grad(lambda x: bl.tensor(np.float64(3.0)) + 0.0 * 1)(X), np.zeros(3))
     _, tangent = jvp(lambda x: bl.tensor(X), (V,), (V,))
-    close(tangent, np.zeros(3))
+    assert_close(tangent, np.zeros(3))
 
 
 def test_no_perturbation_confusion():
     inner = lambda x: x * grad(lambda y: x + y)(1.0)
-    close(grad(inner)(2.0), 1.0)
-    close(jvp(lambda x: x * jvp(lambda y: x * y, (1.0,), (1.0,))[1], (3.0,), (1.0,))[1], 6.0)
-    close(grad(lambda x: jvp(lambda y: x * x * y, (x,), (1.0,))[1])(3.0), 6.0)
+    assert_close(grad(inner)(2.0), 1.0)
+    assert_close(jvp(lambda x: x * jvp(lambda y: x * y, (1.0,), (1.0,))[1], (3.0,), (1.0,))[1], 6.0)
+    assert_close(grad(lambda x: jvp(lambda y: x * x * y, (x,), (1.0,))[1])(3.0), 6.0)
 
 
 def test_second_and_third_order_in_every_nesting():
-    close(jvp(grad(f), (X,), (V,))[1], ddf(X) * V)
-    close(grad(lambda x: jvp(f, (x,), (V,))[1])(X), ddf(X) * V)
-    close(grad(lambda x: (grad(f)(x) * V).sum())(X), ddf(X) * V)
-    close(jvp(lambda x: jvp(f, (x,), (V,))[1], (X,), (V,))[1], np.sum(ddf(X) * V * V))
-    close(vmap(lambda t: jvp(grad(f), (X,), (t,))[1])(np.eye(3)), np.diag(ddf(X)))
-    close(vmap(vjp(grad(f), X)[1])(np.eye(3))[0], np.diag(ddf(X)))
-    close(grad(grad(grad(lambda x: bl.exp(x * 2.0))))(np.float64(0.3)), 8 * np.exp(0.6))
+    assert_close(jvp(grad(f), (X,), (V,))[1], ddf(X) * V)
+    assert_close(grad(lambda x: jvp(f, (x,), (V,))[1])(X), ddf(X) * V)
+    assert_close(grad(lambda x: (grad(f)(x) * V).sum())(X), ddf(X) * V)
+    assert_close(jvp(lambda x: jvp(f, (x,), (V,))[1], (X,), (V,))[1], np.sum(ddf(X) * V * V))
+    assert_close(vmap(lambda t: jvp(grad(f), (X,), (t,))[1])(np.eye(3)), np.diag(ddf(X)))
+    assert_close(vmap(vjp(grad(f), X)[1])(np.eye(3))[0], np.diag(ddf(X)))
+    assert_close(grad(grad(grad(lambda x: bl.exp(x * 2.0))))(np.float64(0.3)), 8 * np.exp(0.6))
 
 
 def test_vmap_of_grad_and_grad_of_vmap():
     both = np.stack([X, V, X * V])
-    close(vmap(grad(f))(both), df(both))
-    close(grad(lambda x: vmap(f)(x).sum())(both), df(both))
-    close(vmap(vmap(lambda x: x * x))(both), both**2)
+    assert_close(vmap(grad(f))(both), df(both))
+    assert_close(grad(lambda x: vmap(f)(x).sum())(both), df(both))
+    assert_close(vmap(vmap(lambda x: x * x))(both), both**2)
     nested = vmap(grad(lambda w, x: vmap(lambda a, b: a * b)(w, x).sum()), in_axes=(None, 0))(X, both)
-    close(nested, both)
+    assert_close(nested, both)
 
 
 def test_vmap_axes():
     a = np.arange(24.0).reshape(2, 3, 4)
-    close(vmap(lambda x: x.sum(axis=0), in_axes=1)(a), a.transpose(1, 0, 2).sum(1))
-    close(vmap(lambda x: x * 2, in_axes=-1, out_axes=-1)(a), a * 2)
-    close(vmap(lambda x, y: x + y, in_axes=(0, None))(a, 1.0), a + 1)
+    assert_close(vmap(lambda x: x.sum(axis=0), in_axes=1)(a), a.transpose(1, 0, 2).sum(1))
+    assert_close(vmap(lambda x: x * 2, in_axes=-1, out_axes=-1)(a), a * 2)
+    assert_close(vmap(lambda x, y: x + y, in_axes=(0, None))(a, 1.0), a + 1)
     out = vmap(lambda t, k: {"s": t["x"] * k, "c": 1.0}, in_axes=({"x": 0}, None))({"x": X}, 3.0)
-    close(out["s"], 3 * X)
-    close(out["c"], np.ones(3))
-    close(vmap(lambda x, k: x * k)(X, k=V), X * V)
-    close(vmap(lambda x: (x, 1.0), out_axes=(0, None))(X)[1], 1.0)
+    assert_close(out["s"], 3 * X)
+    assert_close(out["c"], np.ones(3))
+    assert_close(vmap(lambda x, k: x * k)(X, k=V), X * V)
+    assert_close(vmap(lambda x: (x, 1.0), out_axes=(0, None))(X)[1], 1.0)
     with pytest.raises(bl.ShapeError, match="out_axes"):
         vmap(lambda x: x, out_axes=None)(X)
     with pytest.raises(bl.ShapeError, match="in_axes"):
@@ -149,16 +149,16 @@ def test_leaves_that_require_grad_are_recorded_beneath_every_transform():
         run(w).backward()
         return w.grad
 
-    close(gradient_of(lambda w: grad(lambda x: (w * x * x).sum())(V).sum()), 2 * V)
-    close(gradient_of(lambda w: jvp(lambda x: (w * x * x).sum(), (V,), (X,))[1]), 2 * V * X)
-    close(gradient_of(lambda w: vmap(lambda x: (w * x).sum())(np.stack([X, V])).sum()), X + V)
-    close(gradient_of(lambda w: vjp(lambda x: x * w, V)[1](X)[0].sum()), X)
-    close(gradient_of(lambda w: grad(f)(w).sum()), ddf(X))
+    assert_close(gradient_of(lambda w: grad(lambda x: (w * x * x).sum())(V).sum()), 2 * V)
+    assert_close(gradient_of(lambda w: jvp(lambda x: (w * x * x).sum(), (V,), (X,))[1]), 2 * V * X)
+    assert_close(gradient_of(lambda w: vmap(lambda x: (w * x).sum())(np.stack([X, V])).sum()), X + V)
+    assert_close(gradient_of(lambda w: vjp(lambda x: x * w, V)[1](X)[0].sum()), X)
+    assert_close(gradient_of(lambda w: grad(f)(w).sum()), ddf(X))
 
 
 def test_no_grad_outside_and_inside():
     with bl.no_grad():
-        close(grad(f)(X), df(X))
+        assert_close(grad(f)(X), df(X))
         assert not (bl.tensor(X, requires_grad=True) * 2).requires_grad
         with bl.enable_grad():
             assert (bl.tensor(X, requires_grad=True) * 2).requires_grad
@@ -168,7 +168,7 @@ def test_no_grad_outside_and_inside():
             square = x * x
         return (square * x).sum()
 
-    close(grad(constant_square)(X), X * X)
+    assert_close(grad(constant_square)(X), X * X)
     with pytest.raises(ZeroDivisionError), bl.no_grad():
         raise ZeroDivisionError
     assert bl.is_grad_enabled()
@@ -176,28 +176,28 @@ def test_no_grad_outside_and_inside():
 
 def test_stop_gradient_in_every_mode():
     g = lambda x: (bl.stop_gradient(x * x) * x).sum()
-    close(grad(g)(X), X * X)
-    close(jvp(g, (X,), (V,))[1], np.sum(X * X * V))
-    close(vmap(lambda x: bl.stop_gradient(x) * 2)(X), 2 * X)
-    close(vmap(grad(lambda x: bl.stop_gradient(x) * x))(X), X)
+    assert_close(grad(g)(X), X * X)
+    assert_close(jvp(g, (X,), (V,))[1], np.sum(X * X * V))
+    assert_close(vmap(lambda x: bl.stop_gradient(x) * 2)(X), 2 * X)
+    assert_close(vmap(grad(lambda x: bl.stop_gradient(x) * x))(X), X)
     assert bl.stop_gradient({"a": 3, "b": None}) == {"a": 3, "b": None}
 
 
 def test_structural_zeros_in_every_mode_and_order():
     g = lambda x: bl.where(x > 0, bl.sqrt(x) * bl.log(x), 0).sum()
     at = np.array([0.0, 1.0])
-    close(grad(g)(at), [0.0, 1.0])
-    close(jvp(g, (at,), (np.array([1.0, 0.0]),))[1], 0.0)
-    close(jvp(g, (at,), (np.array([0.0, 1.0]),))[1], 1.0)
-    close(grad(lambda x: grad(g)(x).sum())(at), [0.0, 0.0])
-    close(jvp(grad(g), (at,), (np.ones(2),))[1], [0.0, 0.0])
-    close(vmap(grad(lambda x: bl.where(x > 0, bl.sqrt(x) * bl.log(x), 0)))(at), [0.0, 1.0])
+    assert_close(grad(g)(at), [0.0, 1.0])
+    assert_close(jvp(g, (at,), (np.array([1.0, 0.0]),))[1], 0.0)
+    assert_close(jvp(g, (at,), (np.array([0.0, 1.0]),))[1], 1.0)
+    assert_close(grad(lambda x: grad(g)(x).sum())(at), [0.0, 0.0])
+    assert_close(jvp(grad(g), (at,), (np.ones(2),))[1], [0.0, 0.0])
+    assert_close(vmap(grad(lambda x: bl.where(x > 0, bl.sqrt(x) * bl.log(x), 0)))(at), [0.0, 1.0])
     x = bl.tensor(at, requires_grad=True)
     g(x).backward(create_graph=True)
     first, x.grad = x.grad, None
-    close(first, [0.0, 1.0])
+    assert_close(first, [0.0, 1.0])
     first.sum().backward()
-    close(x.grad, [0.0, 0.0])
+    assert_close(x.grad, [0.0, 0.0])
     assert np.isnan(grad(lambda x: bl.sqrt(x) * bl.sqrt(x))(np.float64(0.0)).item())
 
 
@@ -235,7 +235,7 @@ def test_rows_that_nothing_selects_survive_infinite_factors():
     x = np.array([[1.0, 2.0], [3.0, 4.0]])
     w = np.array([[1.0, np.inf], [2.0, 1.0]])
     g = grad(lambda x: bl.where(np.array([[False], [True]]) & np.array([True, False]), x @ w, 0).sum())(x)
-    close(g[0], [0.0, 0.0])
+    assert_close(g[0], [0.0, 0.0])
 
 
 def test_modules_are_trees_of_their_own_cells():
@@ -247,7 +247,7 @@ def test_modules_are_trees_of_their_own_cells():
     g = grad(loss)(model, x)
     assert type(g) is nn.Sequential and g.scale is None and model[0].weight is weight and weight.requires_grad
     loss(model, x).backward()
-    close(g[0].weight, weight.grad.numpy(), rtol=1e-6)
+    assert_close(g[0].weight, weight.grad.numpy(), rtol=1e-6)
 
     def failing(m):
         m(x)
@@ -256,15 +256,15 @@ def test_modules_are_trees_of_their_own_cells():
     before = weight.numpy().copy()
     with pytest.raises(ZeroDivisionError):
         grad(failing)(model)
-    close(model[0].weight, before)
+    assert_close(model[0].weight, before)
     assert model[0].weight.requires_grad
 
 
 def test_python_control_flow_on_the_values_of_one_example():
     g = lambda x: x * 2 if x > 0 else -x
-    close(grad(g)(3.0), 2.0)
-    close(grad(g)(-3.0), -1.0)
-    close(grad(lambda x: x * float(x))(3.0), 3.0)
+    assert_close(grad(g)(3.0), 2.0)
+    assert_close(grad(g)(-3.0), -1.0)
+    assert_close(grad(lambda x: x * float(x))(3.0), 3.0)
     shown = []
     grad(lambda x: (shown.append(repr(x)), x)[1])(np.float64(1.5))
     vmap(lambda x: (shown.append(repr(x)), x)[1])(X)

@@ -13,7 +13,7 @@ RNG = np.random.default_rng(0)
 F = bl.nn.functional
 
 
-def close(a, b, rtol=1e-12):
+def assert_close(a, b, rtol=1e-12):
     np.testing.assert_allclose(np.asarray(a.detach()), b, rtol=rtol, atol=1e-13)
 
 
@@ -38,8 +38,8 @@ def test_a_merge(x, y):
         (v**2).backward()
     value = y * (x + 1)
     assert received == [("add", 2 * value), ("mul", 2 * value * x)]
-    close(b.grad, 2 * value * (1 + x))
-    close(a.grad, 2 * value * y)
+    assert_close(b.grad, 2 * value * (1 + x))
+    assert_close(a.grad, 2 * value * y)
 
 
 @pytest.mark.parametrize("phi, slope", [(bl.tanh, lambda z: 1 - np.tanh(z) ** 2), (F.relu, lambda z: z > 0)])
@@ -55,11 +55,11 @@ def test_one_hidden_layer(phi, slope):
     a1 = np.asarray(phi(z1))
     delta2 = W2 @ a1 + b2 - y
     delta1 = (W2.T @ delta2) * slope(z1)
-    close(dW2, np.outer(delta2, a1))
-    close(db2, delta2)
-    close(dW1, np.outer(delta1, x))
-    close(db1, delta1)
-    close(dx, W1.T @ delta1)
+    assert_close(dW2, np.outer(delta2, a1))
+    assert_close(db2, delta2)
+    assert_close(dW1, np.outer(delta1, x))
+    assert_close(db1, delta1)
+    assert_close(dx, W1.T @ delta1)
 
 
 def test_the_layerwise_recurrence_through_many_layers():
@@ -82,16 +82,16 @@ def test_the_layerwise_recurrence_through_many_layers():
     for k in range(5, 0, -1):
         np.testing.assert_allclose(deltas[k], delta, rtol=1e-11)
         delta = (weights[k].T @ delta) * (1 - np.tanh(pre[k - 1]) ** 2)
-    close(leaf.grad, weights[0].T @ delta, rtol=1e-11)
+    assert_close(leaf.grad, weights[0].T @ delta, rtol=1e-11)
 
 
 def test_softmax_with_cross_entropy_starts_at_p_minus_y():
     (z,) = draw(5)
     y = np.array([0.1, 0.2, 0.0, 0.3, 0.4])
     p = np.exp(z) / np.exp(z).sum()
-    close(grad(lambda z: F.cross_entropy(z, y))(z), p - y)
-    close(grad(lambda z: F.cross_entropy(z, 2))(z), p - np.eye(5)[2])
-    close(grad(lambda z: -(bl.tensor(y) * F.log_softmax(z)).sum())(z), p - y)
+    assert_close(grad(lambda z: F.cross_entropy(z, y))(z), p - y)
+    assert_close(grad(lambda z: F.cross_entropy(z, 2))(z), p - np.eye(5)[2])
+    assert_close(grad(lambda z: -(bl.tensor(y) * F.log_softmax(z)).sum())(z), p - y)
     started = []
 
     class Nodes(Listener):
@@ -106,16 +106,16 @@ def test_softmax_with_cross_entropy_starts_at_p_minus_y():
 
 def test_squared_error_starts_at_a_minus_y():
     a, y = draw(4, 4)
-    close(grad(lambda a: 0.5 * ((a - y) ** 2).sum())(a), a - y)
-    close(grad(lambda a: F.mse_loss(a, y, reduction="sum"))(a), 2 * (a - y))
+    assert_close(grad(lambda a: 0.5 * ((a - y) ** 2).sum())(a), a - y)
+    assert_close(grad(lambda a: F.mse_loss(a, y, reduction="sum"))(a), 2 * (a - y))
 
 
 def test_practice_easy():
     """a = x + y, b = x a, L = b^2."""
     for x, y in RNG.standard_normal((5, 2)):
         dx, dy = grad(lambda x, y: (x * (x + y)) ** 2, argnums=(0, 1))(x, y)
-        close(dx, 2 * x * (x + y) * (2 * x + y))
-        close(dy, 2 * x * x * (x + y))
+        assert_close(dx, 2 * x * (x + y) * (2 * x + y))
+        assert_close(dy, 2 * x * x * (x + y))
 
 
 def test_practice_medium():
@@ -123,9 +123,9 @@ def test_practice_medium():
     W, x, b, g = draw((4, 3), 3, 4, 4)
     dW, dx, db = vjp(lambda W, x, b: F.relu(W @ x + b), W, x, b)[1](g)
     delta = g * (W @ x + b > 0)
-    close(dW, np.outer(delta, x))
-    close(db, delta)
-    close(dx, W.T @ delta)
+    assert_close(dW, np.outer(delta, x))
+    assert_close(db, delta)
+    assert_close(dx, W.T @ delta)
 
 
 def test_practice_hard():
@@ -133,7 +133,7 @@ def test_practice_hard():
     W, x, u = draw((4, 4), 4, 4)
     branch = lambda x: bl.tanh(W @ x)
     jacobian = np.diag(1 - np.tanh(W @ x) ** 2) @ W
-    close(vjp(lambda x: x + branch(x), x)[1](u)[0], u + jacobian.T @ u)
+    assert_close(vjp(lambda x: x + branch(x), x)[1](u)[0], u + jacobian.T @ u)
 
 
 def test_rules_of_common_nodes():
@@ -147,24 +147,24 @@ def test_rules_of_common_nodes():
         (bl.tanh, (x,), (g * (1 - np.tanh(x) ** 2),)),
     ):
         for got, want in zip(vjp(f, *args)[1](g), expected, strict=True):
-            close(got, want)
+            assert_close(got, want)
     W, b, G = draw((4, 5), 4, 4)
     dW, dx, db = vjp(lambda W, x, b: W @ x + b, W, x, b)[1](G)
-    close(dW, np.outer(G, x))
-    close(dx, W.T @ G)
-    close(db, G)
+    assert_close(dW, np.outer(G, x))
+    assert_close(dx, W.T @ G)
+    assert_close(db, G)
 
 
 def test_the_batched_affine_layer():
     W, b, X, G = draw((4, 3), (4, 1), (3, 6), (4, 6))
     dW, db, dX = vjp(lambda W, b, X: W @ X + b, W, b, X)[1](G)
-    close(dW, G @ X.T)
-    close(db, G.sum(1, keepdims=True))
-    close(dX, W.T @ G)
+    assert_close(dW, G @ X.T)
+    assert_close(db, G.sum(1, keepdims=True))
+    assert_close(dX, W.T @ G)
     rows = vjp(lambda W, b, x: F.linear(x, W, b), W, b[:, 0], X.T.copy())[1](G.T.copy())
-    close(rows[0], G @ X.T)
-    close(rows[1], G.sum(1))
-    close(rows[2], (W.T @ G).T)
+    assert_close(rows[0], G @ X.T)
+    assert_close(rows[1], G.sum(1))
+    assert_close(rows[2], (W.T @ G).T)
 
 
 def test_forward_and_reverse_mode_give_the_same_jacobian():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import Any
@@ -22,7 +23,7 @@ from backlit.core.source import here, user_source
 from backlit.core.tensor import Box, Tensor, as_tensor, muted, no_grad
 
 
-class _Custom:
+class _Custom(ABC):
     """What both decorators share: the arguments' leaves, and what happens at each kind of trace."""
 
     kind = ""
@@ -52,19 +53,21 @@ class _Custom:
             return self._trace(trace, values, structure)
         raise RuleError(f"{self.kind} {self.name}: not supported inside {trace.name}{here()}")
 
+    @abstractmethod
     def _check(self) -> None:
-        raise NotImplementedError
+        """Raises when no rule is defined."""
 
+    @abstractmethod
     def _joint(self, lowered: list[Any], structure: Any) -> tuple[Any, _Joint]:
         """The output on lower values, and the node that pulls back through it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _batched(self, axes: list[Any], structure: Any) -> _Custom:
         """The same function and rule for arguments with or without a leading batch axis."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _push(self, trace: JvpTrace, values: list[Any], structure: Any) -> Any:
-        raise NotImplementedError
+        """The call in forward mode."""
 
     def _record(self, values: list[Any], structure: Any) -> Any:
         parents = [x.node if isinstance(x, Tensor) and isinstance(x.node, Node) else None for x in values]
@@ -138,9 +141,9 @@ class _Joint(Joint):
         found = self.pull_custom(tree.unflatten(self.structure, filled), node)
         return tuple(None if c is None else (c, None) for c in found)
 
+    @abstractmethod
     def pull_custom(self, cotangent: Any, node: Node) -> list[Any]:
         """Cotangents of the leaves of the arguments."""
-        raise NotImplementedError
 
 
 class _VjpJoint(_Joint):

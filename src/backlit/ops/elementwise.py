@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -257,8 +258,9 @@ class _Extremum(_Binary):
     def reads(self, argnum: int) -> frozenset[str]:
         return frozenset({"x", "y"})
 
+    @abstractmethod
     def _wins(self, mine: Value, other: Value) -> Value:
-        raise NotImplementedError
+        """Where `mine` is strictly the extreme one."""
 
     def live(self, argnum: int, out: Value, x: Value, y: Value) -> Value:
         mine, other = (x, y) if argnum == 0 else (y, x)

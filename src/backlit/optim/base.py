@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -25,7 +26,7 @@ def check_range(name: str, value: float, low: float = 0.0, below: float | None =
         raise ValueError(f"optimizer: {name} must be {limit}, got {value}")
 
 
-class Optimizer:
+class Optimizer(ABC):
     """Base of the optimizers.
 
     `params` is an iterable of tensors, of `(name, tensor)` pairs, or of groups: dictionaries with
@@ -79,9 +80,9 @@ class Optimizer:
     def _check(self, group: dict[str, Any]) -> None:
         """Refuses settings out of range."""
 
+    @abstractmethod
     def _update(self, value: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> Array:
         """The next value of one parameter; `state` is this parameter's own and is updated."""
-        raise NotImplementedError
 
     @property
     def lr(self) -> float:
