@@ -109,7 +109,13 @@ def test_what_all_share(cls):
     assert a.grad is None
     optimizer.lr = 0.25
     assert [g["lr"] for g in optimizer.param_groups] == [0.25, 0.25]
-    assert cls.__name__ in repr(optimizer)
+    optimizer.param_groups[0]["lr"] = 0.125
+    cell = optimizer.param_groups[0].cell("lr")
+    assert optimizer.lr == cell.item() == 0.125 and dict(optimizer.param_groups[0].items())["lr"] == 0.125
+    assert optimizer.param_groups[0].cell("lr") is cell
+    with pytest.raises(ValueError, match="lr"):
+        optimizer.param_groups[0]["lr"] = math.nan
+    assert cls.__name__ in repr(optimizer) and "lr=0.125" in repr(optimizer)
     with pytest.raises(ValueError, match="lr"):
         optimizer.lr = -1.0
     with pytest.raises(ValueError, match="twice"):

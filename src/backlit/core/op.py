@@ -190,9 +190,11 @@ class Elementwise(Op):
     selects: ClassVar[bool] = False
 
     def __call__(self, *args: Any) -> Tensor:
-        # `prepare` and `bind` in one pass, for arguments that are aligned already; all others take the two
+        # `prepare` and `bind` in one pass, for arguments of one dtype that are aligned already, or that NumPy may
+        # broadcast because nothing is recorded; all others take the two
         first = cut = None
         wanted = 0
+        broadcasts = False
         values: list[Any] = []
         ups: list[Node] = []
         for a in args:
@@ -200,8 +202,10 @@ class Elementwise(Op):
                 v = a._value
                 if first is None:
                     first = v
-                elif v.shape != first.shape or v.dtype != first.dtype:
+                elif v.dtype != first.dtype:
                     break
+                elif v.shape != first.shape:
+                    broadcasts = True
                 if isinstance(v, Box):
                     break
                 if (node := a.node) is not None:
@@ -216,11 +220,12 @@ class Elementwise(Op):
             else:
                 break
         else:
-            if first is not None:
+            if first is not None and not (broadcasts and wanted):
                 token = _set_quiet(silence)
                 try:
                     out = self.forward(*values)
                 except (TypeError, ValueError) as error:
+                    self.align(args)  # which raises when it is for the shapes
                     raise _refused(self, args, error) from error
                 finally:
                     _reset_quiet(token)
@@ -260,7 +265,7 @@ class Elementwise(Op):
         """Broadcasts and promotes to a common shape and dtype."""
         tensors = [a for a in args if isinstance(a, Tensor)]
         try:
-            shape = np.broadcast_shapes(*(t.shape for t in tensors))
+            shape = _common_shape([t.shape for t in tensors])
         except ValueError:
             raise ShapeError(
                 f"{self.name}: shapes do not broadcast: {' and '.join(map(shown, tensors))}; "
@@ -316,6 +321,16 @@ class Elementwise(Op):
 
     def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
         return self(*args, **params)  # aligned per example, so leading axes line up
+
+
+def _common_shape(shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+    common: tuple[int, ...] = ()
+    for shape in shapes:
+        if shape and shape != common:
+            if common:
+                return np.broadcast_shapes(*shapes)  # 3 microseconds, which one array with scalars need not pay
+            common = shape
+    return common
 
 
 class LinearOp(Op):

@@ -363,6 +363,14 @@ def _plain(data: Any) -> Any:
     return data.numpy() if isinstance(data, Tensor) else data
 
 
+def assign(cell: Tensor, new: Tensor) -> None:
+    """Puts the value of `new`, of the same shape and dtype, into `cell`; a leaf that requires grad stays one."""
+    if cell.requires_grad and cell.is_leaf:
+        cell._value = new._value
+    else:
+        cell._value, cell.node = new._value, new.node
+
+
 def as_tensor(data: Any) -> Tensor:
     """`data` itself when it is a Tensor, else a tensor with a copy of it."""
     return data if isinstance(data, Tensor) else tensor(data)

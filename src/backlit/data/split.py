@@ -34,8 +34,8 @@ def split_rows(labels: Any, n_rows: int, fraction: float = 0.2, seed: int = 0) -
     share = fraction * counts
     n_test = np.minimum(np.floor(share), counts - 1).astype(np.int64)
     missing = max(1, round(fraction * n_rows)) - n_test.sum()
-    # Largest remainder first among the classes that can give a row; the sort is stable, so ties go to the first.
-    able = np.flatnonzero(n_test < counts - 1)
+    # Largest remainder first among the classes that have one and can give a row; the sort is stable: ties to the first.
+    able = np.flatnonzero((n_test < counts - 1) & (n_test < share))
     n_test[able[np.argsort((n_test - share)[able], kind="stable")][: max(0, missing)]] += 1
     if n_test.sum() == 0:
         raise DataError("split_rows: every class has a single row; none is left for test")

@@ -11,7 +11,7 @@ import numpy as np
 from backlit.core.errors import ShapeError, WriteError
 from backlit.core.op import shown
 from backlit.core.source import here
-from backlit.core.tensor import Box, Tensor, as_tensor, muted
+from backlit.core.tensor import Box, Tensor, as_tensor, assign, muted
 from backlit.ops import elementwise, indexing, linear
 from backlit.ops.array import matmul
 
@@ -34,10 +34,7 @@ def _put_in(x: Tensor, new: Tensor) -> None:
     if new.shape != x.shape:
         raise ShapeError(f"write: {shown(new)} does not fit into {shown(x)}{here()}")
     new = new if new.dtype == x.dtype else linear.astype(new, dtype=x.dtype)
-    if x.requires_grad and x.is_leaf:
-        x._value = new._value  # under no_grad a leaf stays the leaf it is
-    else:
-        x._value, x.node = new._value, new.node
+    assign(x, new)
 
 
 def _write(x: Tensor, key: Any, value: Any) -> None:

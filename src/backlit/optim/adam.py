@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from backlit.core.errors import DTypeError
-from backlit.optim.base import Array, Optimizer, check_range
+from backlit.core.tensor import Tensor
+from backlit.ops.elementwise import maximum, sqrt
+from backlit.optim.base import Group, Optimizer, check_range
 
 
 class Adam(Optimizer):
@@ -53,28 +54,25 @@ class Adam(Optimizer):
         for i, beta in enumerate(group["betas"]):
             check_range(f"betas[{i}]", beta, below=1.0)
 
-    def _update(self, value: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> Array:
+    def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         if value.dtype.kind == "c":
             raise DTypeError(f"{type(self).__name__}: expected real parameters, got {value.dtype}")
-        lr, (beta1, beta2), decay = group["lr"], group["betas"], group["weight_decay"]
-        if not state:
-            zeros = np.zeros_like(value)
-            state.update(step=0, exp_avg=zeros, exp_avg_sq=zeros)
-            if group["amsgrad"]:
-                state["max_exp_avg_sq"] = zeros
+        lr, (beta1, beta2), decay = group.cell("lr"), group["betas"], group["weight_decay"]
         if decay != 0 and self.decoupled:
-            value = value * (1 - lr * decay)
+            value = value * (1.0 - lr * decay).astype(value.dtype)
         elif decay != 0:
             grad = grad + decay * value
-        step = state["step"] = state["step"] + 1
-        first = state["exp_avg"]
-        first = state["exp_avg"] = first + (1 - beta1) * (grad - first)
-        second = state["exp_avg_sq"] = beta2 * state["exp_avg_sq"] + (1 - beta2) * (grad * grad)
+        zero = Tensor(np.zeros(value.shape, value.dtype))
+        step = self._keep(state, "step", state.get("step", Tensor(np.float64(0.0))) + 1.0)
+        first = state.get("exp_avg", zero)
+        first = self._keep(state, "exp_avg", first + (1 - beta1) * (grad - first))
+        second = self._keep(state, "exp_avg_sq", beta2 * state.get("exp_avg_sq", zero) + (1 - beta2) * (grad * grad))
         if group["amsgrad"]:
-            second = state["max_exp_avg_sq"] = np.maximum(state["max_exp_avg_sq"], second)
-        scale = math.sqrt(1 - beta2**step)
-        denominator = np.sqrt(second) / scale + group["eps"]
-        updated: Array = value - (lr / (1 - beta1**step)) * (first / denominator)
+            second = self._keep(state, "max_exp_avg_sq", maximum(state.get("max_exp_avg_sq", zero), second))
+        # the corrections of the zero start are of one element, and in double precision
+        scale = sqrt(1.0 - beta2**step).astype(value.dtype)
+        rate = (lr / (1.0 - beta1**step)).astype(value.dtype)
+        updated: Tensor = value - rate * (first / (sqrt(second) / scale + group["eps"]))
         return updated
 
 

@@ -10,9 +10,38 @@ from typing import Any
 import numpy as np
 
 from backlit.core.errors import DataError, ShapeError
-from backlit.core.tensor import Tensor
+from backlit.core.tensor import Tensor, as_tensor, assign, no_grad
 
-Array = np.ndarray[Any, Any]
+
+class Group(dict[str, Any]):
+    """The parameters and settings of one group; the learning rate lives in a cell of its own.
+
+    `group["lr"]` is a number, and `group["lr"] = 0.1` writes it into the cell, which the step reads.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._cells: dict[str, Tensor] = {}
+        for name, value in settings.items():
+            self[name] = value
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name == "lr":
+            check_range("lr", float(value))
+            cell = self._cells.setdefault("lr", Tensor(np.float64(0.0)))
+            assign(cell, Tensor(np.float64(value)))
+        super().__setitem__(name, value)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._cells[name].item() if name in self._cells else super().__getitem__(name)
+
+    def items(self) -> Any:
+        """Names and values, the learning rate as a number."""
+        return [(name, self[name]) for name in self]
+
+    def cell(self, name: str) -> Tensor:
+        """The cell in which a setting lives."""
+        return self._cells[name]
 
 
 def check_range(name: str, value: float, low: float = 0.0, below: float | None = None) -> None:
@@ -30,8 +59,8 @@ class Optimizer(ABC):
     """Base of the optimizers.
 
     `params` is an iterable of tensors, of `(name, tensor)` pairs, or of groups: dictionaries with
-    `"params"` and settings that override the defaults. Steps are plain NumPy arithmetic on the
-    values in the parameters' own dtype; nothing is recorded.
+    `"params"` and settings that override the defaults. A step is made of the engine's ops in the parameters' own dtype,
+    and writes into the cells of parameters and state; nothing is recorded.
 
     Raises:
       ValueError: there are no parameters, or one is given twice.
@@ -42,8 +71,8 @@ class Optimizer(ABC):
         if isinstance(params, (Tensor, Mapping)):
             raise TypeError(f"{type(self).__name__}: expected an iterable of tensors or groups")
         self.defaults = defaults
-        self.param_groups: list[dict[str, Any]] = []
-        self.state: dict[int, dict[str, Any]] = {}  # by position of the parameter over all groups
+        self.param_groups: list[Group] = []
+        self.state: dict[int, dict[str, Tensor]] = {}  # by position of the parameter over all groups
         given = list(params)
         if not given:
             raise ValueError(f"{type(self).__name__}: there are no parameters")
@@ -72,7 +101,7 @@ class Optimizer(ABC):
             raise ValueError(f"{type(self).__name__}: unknown settings {', '.join(unknown)}")
         merged = {**self.defaults, **group, "params": cells}
         self._check(merged)
-        self.param_groups.append(merged)
+        self.param_groups.append(Group(merged))
 
     def _cells(self) -> list[Tensor]:
         return [cell for group in self.param_groups for cell in group["params"]]
@@ -81,8 +110,16 @@ class Optimizer(ABC):
         """Refuses settings out of range."""
 
     @abstractmethod
-    def _update(self, value: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> Array:
-        """The next value of one parameter; `state` is this parameter's own and is updated."""
+    def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
+        """The next value of one parameter; what it keeps goes into `state` by `_keep`."""
+
+    def _keep(self, state: dict[str, Tensor], name: str, value: Tensor) -> Tensor:
+        """Writes `value` into the cell `name` of a parameter's state, made at the first step; gives the value."""
+        if name in state:
+            assign(state[name], value)
+        else:
+            state[name] = Tensor(value._value)
+        return value
 
     @property
     def lr(self) -> float:
@@ -113,15 +150,16 @@ class Optimizer(ABC):
                 index += 1
                 if cell.grad is None:
                     continue
-                value, grad = np.asarray(cell._value), np.asarray(cell.grad._value)
-                if grad.shape != value.shape:
+                grad = cell.grad
+                if grad.shape != cell.shape:
                     raise ShapeError(
-                        f"{type(self).__name__}: a gradient {list(grad.shape)} for a parameter {list(value.shape)}"
+                        f"{type(self).__name__}: a gradient {list(grad.shape)} for a parameter {list(cell.shape)}"
                     )
-                grad = grad.astype(value.dtype, copy=False)
-                state = self.state.setdefault(index, {})
-                new = self._update(value, -grad if group["maximize"] else grad, state, group)
-                cell._value = np.asarray(new, dtype=value.dtype)
+                with no_grad():
+                    grad = grad if grad.dtype == cell.dtype else grad.astype(cell.dtype)
+                    value = Tensor(cell._value)  # as it is now, whatever is written meanwhile
+                    state = self.state.setdefault(index, {})
+                    assign(cell, self._update(value, -grad if group["maximize"] else grad, state, group))
         return result
 
     def state_dict(self) -> dict[str, Any]:
@@ -135,7 +173,8 @@ class Optimizer(ABC):
             settings = {k: copy.deepcopy(v) for k, v in group.items() if k != "params"}
             groups.append({**settings, "params": list(range(start, start + n))})
             start += n
-        return {"state": {i: dict(s) for i, s in self.state.items()}, "param_groups": groups}
+        state = {i: {name: cell.detach() for name, cell in s.items()} for i, s in self.state.items()}
+        return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continues from what `state_dict` gave. On an error nothing has changed.
@@ -154,25 +193,23 @@ class Optimizer(ABC):
         if sizes != own:
             raise DataError(f"{who}: expected groups of {own} parameters, got {sizes}")
         order = [key for group in groups for key in group["params"]]
-        new: dict[int, dict[str, Any]] = {}
+        new: dict[int, dict[str, Tensor]] = {}
         for key, state in states.items():
             if key not in order:
                 raise DataError(f"{who}: state for a parameter {key!r} that is in no group")
             index = order.index(key)
             new[index] = {}
             for name, value in state.items():
-                if isinstance(value, (Tensor, np.ndarray)) and name != "step":
-                    value = np.array(value, dtype=cells[index].dtype)
-                    if value.shape != cells[index].shape:
-                        raise DataError(
-                            f"{who}: {name} of parameter {key} is {list(value.shape)}, "
-                            f"expected {list(cells[index].shape)}"
-                        )
-                new[index][name] = int(value) if name == "step" else value
+                array = np.asarray(as_tensor(value).detach())
+                if name != "step" and array.shape != cells[index].shape:
+                    raise DataError(
+                        f"{who}: {name} of parameter {key} is {list(array.shape)}, expected {list(cells[index].shape)}"
+                    )
+                new[index][name] = Tensor(np.array(array, np.float64 if name == "step" else cells[index].dtype))
         merged = []
         for group, mine in zip(groups, self.param_groups, strict=True):
             settings = {k: copy.deepcopy(group[k]) for k in self.defaults if k in group}
-            merged.append({**mine, **settings})
+            merged.append(Group({**dict(mine.items()), **settings}))
             self._check(merged[-1])
         self.state, self.param_groups = new, merged
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from backlit.optim.base import Array, Optimizer, check_range
+from backlit.core.tensor import Tensor
+from backlit.optim.base import Group, Optimizer, check_range
 
 
 class SGD(Optimizer):
@@ -30,17 +31,11 @@ class SGD(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        super().__init__(
-            params,
-            {
-                "lr": lr,
-                "momentum": momentum,
-                "dampening": dampening,
-                "weight_decay": weight_decay,
-                "nesterov": nesterov,
-                "maximize": maximize,
-            },
-        )
+        settings = {
+            "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay,
+            "nesterov": nesterov, "maximize": maximize,
+        }  # fmt: skip
+        super().__init__(params, settings)
 
     def _check(self, group: dict[str, Any]) -> None:
         for name in ("lr", "momentum", "weight_decay"):
@@ -48,14 +43,15 @@ class SGD(Optimizer):
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError("SGD: nesterov needs momentum above 0 and no dampening")
 
-    def _update(self, value: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> Array:
+    def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         momentum = group["momentum"]
         if group["weight_decay"] != 0:
             grad = grad + group["weight_decay"] * value
         if momentum != 0:
-            buf = state.get("momentum_buffer")
-            buf = grad if buf is None else momentum * buf + (1 - group["dampening"]) * grad
-            state["momentum_buffer"] = buf
+            if "momentum_buffer" in state:
+                buf = momentum * state["momentum_buffer"] + (1 - group["dampening"]) * grad
+            else:
+                buf = grad
+            self._keep(state, "momentum_buffer", buf)
             grad = grad + momentum * buf if group["nesterov"] else buf
-        updated: Array = value - group["lr"] * grad
-        return updated
+        return value - group.cell("lr").astype(value.dtype) * grad
