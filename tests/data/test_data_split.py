@@ -28,6 +28,11 @@ def test_classes_with_one_row_stay_in_training():
     assert len(test) == 3  # the share of class 1 is 2.5 rows; it does not stand in for the other two
 
 
+def test_a_share_that_is_whole_is_kept_when_others_cannot_give():
+    labels = [0, 0, 0, 1, 2]  # a third of five rows is two, but only class 0 can give any
+    assert len(split_rows(labels, 5, fraction=1 / 3)[1]) == 1
+
+
 def test_the_same_seed_gives_the_same_rows_and_another_seed_others():
     first, again, other = (split_rows(None, 100, seed=s)[1].tolist() for s in (3, 3, 4))
     assert first == again != other
@@ -57,8 +62,7 @@ def test_every_split_is_sound(labels, fraction):
         n = np.count_nonzero(labels == c)
         n_test = np.count_nonzero(labels[test] == c)
         assert n_test <= n - 1
-        # At least one test row is asked for, so a share may be exceeded where all shares are below one.
-        assert n_test <= fraction * n + 1
+        assert n_test < fraction * n + 1  # the share rounded up at most
         assert n_test == n - 1 or n_test > fraction * n - 1
 
 
