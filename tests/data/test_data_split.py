@@ -21,6 +21,11 @@ def test_the_total_is_right_when_shares_are_no_whole_numbers():
     assert labels[test].tolist() == [0, 1, 2]
 
 
+def test_the_largest_remainder_goes_first():
+    labels = np.array([0] * 3 + [1] * 4)  # shares of 0.6 and 0.8 rows, 1 in all
+    assert labels[split_rows(labels, 7, fraction=0.2)[1]].tolist() == [1]
+
+
 def test_classes_with_one_row_stay_in_training():
     labels = [0, 1, 1, 1, 1, 1, 2]
     train, test = split_rows(labels, 7, fraction=0.5)

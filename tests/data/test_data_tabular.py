@@ -165,6 +165,12 @@ def test_a_missing_boolean_is_the_more_frequent_one():
     np.testing.assert_array_equal(encoder.transform(table(4, x=[True, False, False, None]))[:, 0], [1, 0, 0, 0])
 
 
+def test_a_missing_number_is_the_median_not_the_mean():
+    encoder = Encoder.fit(table(12, x=[1.0, 2.0, 9.0, None]), "y")
+    features = encoder.transform(table(2, x=[2.0, None]))
+    assert features[0, 0] == features[1, 0]
+
+
 def test_nan_is_missing():
     encoder = Encoder.fit(table(12, x=[1.0, 3.0, math.nan, 3.0]), "y")
     assert encoder.feature_names == ["x", "x is missing"]

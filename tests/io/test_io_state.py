@@ -151,6 +151,13 @@ def test_awkward_names_and_values(tree, tmp_path):
     assert_same(round_trip(tree, tmp_path / "x"), tree)
 
 
+def test_the_header_is_json_that_every_parser_reads(tmp_path):
+    save({1: [math.nan, math.inf, "\ud800"]}, tmp_path / "x", {"a": 1})
+    with safetensors.safe_open(tmp_path / "x", "np") as file:
+        _, text = file.metadata()["backlit"].split(" ", 1)
+    assert json.loads(text, parse_constant=pytest.fail)["metadata"] == {"a": 1}  # called for NaN and Infinity
+
+
 def test_subclasses_load_as_the_plain_type(tmp_path):
     class Named(dict):
         pass

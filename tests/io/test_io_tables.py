@@ -73,9 +73,9 @@ def test_blanks_around_fields_do_not_count(table):
 
 
 def test_quoted_fields_hold_separators_quotes_and_line_ends(table):
-    assert columns(table('a,b\n"x, ""y""",1\n"two\nlines",2\n')) == {
-        "a": ("String", ['x, "y"', "two\nlines"]),
-        "b": ("Int64", [1, 2]),
+    assert columns(table('a,b\n"x, ""y""",1\n"two\nlines",2\n"two\r\nlines",3\n')) == {
+        "a": ("String", ['x, "y"', "two\nlines", "two\r\nlines"]),
+        "b": ("Int64", [1, 2, 3]),
     }
 
 

@@ -10,6 +10,7 @@ BacklitError
 │   └── WriteError                  a write that would make a gradient meaningless
 ├── TraceError (RuntimeError)       something that a traced value cannot do
 │   └── EscapedValueError           a traced value used after its transform ended
+├── CompilerError (RuntimeError)    a graph that is malformed
 ├── ArgumentError (ValueError)      an option that is none of those there are
 ├── DataError (ValueError)          data of the user that cannot be used
 └── FileFormatError (ValueError)    a file that is damaged or of another kind
@@ -54,6 +55,10 @@ class TraceError(BacklitError, RuntimeError):
 
 class EscapedValueError(TraceError):
     """A traced value was used after its transform ended."""
+
+
+class CompilerError(BacklitError, RuntimeError):
+    """A graph is malformed, or its text."""
 
 
 class ArgumentError(BacklitError, ValueError):

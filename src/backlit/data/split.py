@@ -32,7 +32,7 @@ def split_rows(labels: Any, n_rows: int, fraction: float = 0.2, seed: int = 0) -
         raise DataError(f"split_rows: expected labels [{n_rows}], got {list(labels.shape)}")
     _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     share = fraction * counts
-    n_test = np.minimum(np.floor(share), counts - 1).astype(np.int64)
+    n_test = np.floor(share).astype(np.int64)
     missing = max(1, round(fraction * n_rows)) - n_test.sum()
     # Largest remainder first among the classes that have one and can give a row; the sort is stable: ties to the first.
     able = np.flatnonzero((n_test < counts - 1) & (n_test < share))

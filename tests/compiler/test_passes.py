@@ -1,0 +1,107 @@
+"""Passes: text in, text out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from backlit.compiler import parse, verify
+from backlit.compiler.passes import algebra, cse, dce, fold
+
+
+def body(inputs, lines, consts=""):
+    head = f"graph({inputs})" + (f" consts({consts})" if consts else "")
+    return head + " {\n" + "".join(f"  {line}\n" for line in lines) + "}"
+
+
+def apply(change, text, **consts):
+    return str(verify(change(verify(parse(text, consts)))))
+
+
+def test_dead_code_and_constants_go():
+    before = body(
+        "a: float64[2]",
+        ["c: float64[2] = sin(a)", "d: float64[2] = add(c, b)", "e: float64[2] = cos(a)", "return e"],
+        "b: float64[2]",
+    )
+    assert apply(dce, before, b=[1, 2]) == body("a: float64[2]", ["b: float64[2] = cos(a)", "return b"])
+
+
+def test_what_is_computed_twice_is_computed_once():
+    before = body(
+        "a: float64[2]",
+        [
+            "d: float64[2] = sin(a)", "e: float64[2] = sin(a)", "f: float64[2] = mul(d, 2.0)", "g: float64[2] = mul(e, 2.0)",
+            "h: float64[2] = mul(e, 2)", "i: float64[2] = add(f, b)", "j: float64[2] = add(g, c)",
+            "k: float64[2] = mul(a, 0.0)", "l: float64[2] = mul(a, -0.0)", "return i, j, h, k, l",
+        ],
+        "b: float64[2], c: float64[2]",
+    )  # fmt: skip
+    assert apply(cse, before, b=[1, 2], c=[1, 2]) == body(
+        "a: float64[2]",
+        [
+            "c: float64[2] = sin(a)", "d: float64[2] = mul(c, 2.0)", "e: float64[2] = mul(c, 2)", "f: float64[2] = add(d, b)",
+            "g: float64[2] = mul(a, 0.0)", "h: float64[2] = mul(a, -0.0)", "return f, f, e, g, h",
+        ],
+        "b: float64[2]",
+    )  # fmt: skip
+
+
+def test_known_results_are_computed_ahead_unless_they_grow():
+    before = body(
+        "a: float64[1000]",
+        [
+            "c: float64[] = sin(b)", "d: float64[] = mul(c, 2.0)", "e: float64[1000] = broadcast_to(d, shape=(1000,))",
+            "f: float64[1000] = mul(a, e)", "return f",
+        ],
+        "b: float64[]",
+    )  # fmt: skip
+    after = verify(fold(verify(parse(before, {"b": 0.5}))))
+    assert str(dce(after)) == body(
+        "a: float64[1000]",
+        ["c: float64[1000] = broadcast_to(b, shape=(1000,))", "d: float64[1000] = mul(a, c)", "return d"],
+        "b: float64[]",
+    )
+    assert float(next(iter(dce(after).consts.values()))) == np.sin(0.5) * 2
+
+
+@pytest.mark.parametrize(
+    "line, becomes",
+    [
+        ("mul(a, 1.0)", "a"), ("mul(1, a)", "a"), ("div(a, 1)", "a"), ("pow(a, 1.0)", "a"), ("sub(a, 0.0)", "a"),
+        ("reshape(a, shape=(2, 3))", "a"), ("broadcast_to(a, shape=(2, 3))", "a"), ("sum_to(a, shape=(2, 3))", "a"),
+        ("astype(a, dtype='float64')", "a"), ("permute_dims(a, axes=(0, 1))", "a"),
+        ("add(a, 0.0)", None), ("mul(a, 0.0)", None), ("sub(a, -0.0)", None), ("mul(a, True)", None), ("div(1.0, a)", None),
+        ("mul(a, -1.0)", None), ("pow(a, 2)", None),
+    ],
+)  # fmt: skip
+def test_what_changes_no_bit_goes_and_the_rest_stays(line, becomes):
+    before = body("a: float64[2,3]", [f"b: float64[2,3] = {line}", "return b"])
+    after = body("a: float64[2,3]", ["return a"]) if becomes else before
+    assert apply(lambda g: dce(algebra(g)), before) == after
+
+
+def test_moves_that_cancel():
+    before = body(
+        "a: float64[2,3], b: bool[2,3]",
+        [
+            "c: float64[3,2] = permute_dims(a, axes=(1, 0))", "d: float64[2,3] = permute_dims(c, axes=(1, 0))",
+            "e: float64[6] = reshape(d, shape=(6,))", "f: float64[3,2] = reshape(e, shape=(3, 2))",
+            "g: float64[3,2] = neg(f)", "h: float64[3,2] = neg(g)", "i: float64[2,3] = where(b, a, a)", "return h, i",
+        ],
+    )  # fmt: skip
+    assert apply(lambda g: dce(algebra(g)), before) == body(
+        "a: float64[2,3], b: bool[2,3]", ["c: float64[3,2] = reshape(a, shape=(3, 2))", "return c, a"]
+    )
+    partly = body(
+        "a: float64[2,3,4]",
+        [
+            "b: float64[4,2,3] = permute_dims(a, axes=(2, 0, 1))", "c: float64[2,4,3] = permute_dims(b, axes=(1, 0, 2))", "return c",
+        ],
+    )  # fmt: skip
+    assert "permute_dims(a, axes=(0, 2, 1))" in apply(lambda g: dce(algebra(g)), partly)
+
+
+def test_an_integer_times_one_float_is_no_integer():
+    before = body("a: int64[2]", ["b: float64[2] = mul(a, 1.0)", "return b"])
+    assert apply(algebra, before) == before
