@@ -33,6 +33,7 @@ from backlit.core.errors import (
 )
 from backlit.core.rng import Generator
 from backlit.core.tensor import Tensor, enable_grad, is_grad_enabled, no_grad, tensor
+from backlit.functional.control import associative_scan, cond, fori_loop, scan, switch, while_loop
 from backlit.io.state import load, save
 from backlit.ops.array import (
     argmax,
@@ -116,11 +117,13 @@ __all__ = [
     "argmax",
     "argmin",
     "asarray",
+    "associative_scan",
     "astype",
     "bfloat16",
     "broadcast_to",
     "clip",
     "concat",
+    "cond",
     "cos",
     "custom_jvp",
     "custom_vjp",
@@ -137,6 +140,7 @@ __all__ = [
     "flatten",
     "floor",
     "floor_divide",
+    "fori_loop",
     "full",
     "full_like",
     "gather",
@@ -180,6 +184,7 @@ __all__ = [
     "remainder",
     "reshape",
     "save",
+    "scan",
     "set_default_dtype",
     "sign",
     "sin",
@@ -190,6 +195,7 @@ __all__ = [
     "stop_gradient",
     "subtract",
     "sum",
+    "switch",
     "take",
     "take_along_axis",
     "tanh",
@@ -200,6 +206,7 @@ __all__ = [
     "vjp",
     "vmap",
     "where",
+    "while_loop",
     "zeros",
     "zeros_like",
 ]
