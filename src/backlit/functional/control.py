@@ -116,7 +116,7 @@ def _select(pred: Tensor, a: Any, b: Any, who: str) -> Any:
 
 
 def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
-    """`branches[index](*operands)`, with the index held within the branches there are.
+    """What the branch with number `index` gives for the operands; the index is held within the branches there are.
 
     Raises:
       ArgumentError: there are no branches.
