@@ -19,7 +19,7 @@ from backlit.core.errors import CompilerError
 from backlit.core.op import REGISTRY
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 5e-324, -1e-310, 1e-40, 1.5, 3e38, 1e308, 0.1]
-FLOATS = ("add", "sub", "mul", "div", "neg", "sqrt", "abs")
+FLOATS = ("add", "sub", "mul", "div", "neg", "sqrt", "abs", "maximum", "minimum")
 COMPARISONS = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
 
 
@@ -129,6 +129,8 @@ def test_inputs_are_checked():
     "table, name, wrong",
     [
         ("_ARITHMETIC", "sub", "fadd"),
+        ("_EXTREMES", "maximum", "olt"),
+        ("_EXTREMES", "minimum", "ole"),
         ("_COMPARE", "less", "ole"),
         ("_COMPARE", "not_equal", "one"),
         ("_CALLS", "abs", "llvm.sqrt"),
@@ -136,7 +138,15 @@ def test_inputs_are_checked():
 )
 def test_planted_faults_change_bits(monkeypatch, table, name, wrong):
     monkeypatch.setitem(getattr(elementwise, table), name, wrong)
-    x = np.array([1.0, 2.0, np.nan, -3.0])
-    y = np.array([1.0, 3.0, 1.0, -4.0])
+    x = np.array([1.0, 2.0, np.nan, -3.0, 0.0])
+    y = np.array([1.0, 3.0, 1.0, -4.0, -0.0])
     with pytest.raises(AssertionError):
         compiled(*((REGISTRY[name], x) if name == "abs" else (REGISTRY[name], x, y)))
+
+
+def test_a_rectifier_and_its_gradient_are_loops():
+    g = bl.grad(lambda x: (bl.nn.functional.relu(x * 2.0) * x).sum())
+    x = np.array([-1.0, -0.0, 0.0, 2.0, np.nan, np.inf] * 5)
+    program = Program(simplify(make_graph(g)(x)))
+    assert program.callbacks == []
+    same_bits(program(x)[0], g(x).numpy())

@@ -25,6 +25,7 @@ _LOGIC = {
     "logical_and": "and", "logical_or": "or", "logical_xor": "xor",
     "bitwise_and": "and", "bitwise_or": "or", "bitwise_xor": "xor",
 }  # fmt: skip
+_EXTREMES = {"maximum": "ogt", "minimum": "olt"}
 _CALLS = {"sqrt": "llvm.sqrt", "abs": "llvm.fabs"}
 _NEGATED = ("logical_not", "bitwise_invert")
 
@@ -36,7 +37,7 @@ def can_lower(e: Eqn) -> bool:
     if None in types or any(isinstance(a, Literal) and isinstance(a.value, complex) for a in e.inputs):
         return False
     floats = all(t != "i1" for t in types)
-    if name in _ARITHMETIC or name in _CALLS or name == "neg":
+    if name in _ARITHMETIC or name in _EXTREMES or name in _CALLS or name == "neg":
         return floats
     if name in _COMPARE:
         return all(isinstance(a, Literal) or a.aval.dtype != bool for a in e.inputs)
@@ -162,12 +163,22 @@ class _Body:
             condition = self.names[e.inputs[0]]  # type: ignore[index]
             a, b = (self.operand(x, kind) for x in e.inputs[1:])
             made = self.new(f"select {self.type('i1')} {condition}, {self.type(kind)} {a}, {self.type(kind)} {b}")
+        elif name in _EXTREMES:
+            made = self.extreme(_EXTREMES[name], kind, *(self.operand(a, kind) for a in e.inputs))
         elif name == "broadcast_to":
             made = self.names[e.inputs[0]]  # type: ignore[index]
         else:
             operands = [self.operand(a, kind) for a in e.inputs]
             made = self.new(self.instruction(name, kind, operands))
         self.names[e.out] = made
+
+    def extreme(self, comparison: str, kind: str, a: str, b: str) -> str:
+        """The first operand where it wins or is NaN, else the second: so do NumPy's, also between zeros (x86-64)."""
+        typed, truth = self.type(kind), self.type("i1")
+        wins = self.new(f"fcmp {comparison} {typed} {a}, {b}")
+        nan = self.new(f"fcmp uno {typed} {a}, {a}")
+        either = self.new(f"or {truth} {wins}, {nan}")
+        return self.new(f"select {truth} {either}, {typed} {a}, {typed} {b}")
 
     def instruction(self, name: str, kind: str, operands: list[str]) -> str:
         typed = self.type(kind)
