@@ -1,7 +1,7 @@
 """One loop for a group of elementwise equations: every operand is read once and every result written once.
 
 The loop is written with explicit vectors, and a scalar one for what remains. Arithmetic is not contracted and carries no
-fast-math flags, so it has the bits of NumPy's.
+fast-math flags, so it has the bits of NumPy's; the functions of `math` stay within a unit in the last place.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from backlit.compiler.ir import Atom, Eqn, Literal, Var
+from backlit.compiler.llvm import math
 from backlit.compiler.llvm.target import vector_bytes
+from backlit.core.errors import CompilerError
 
 _TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double", np.dtype(bool): "i1"}
 _STORED = {"float": "float", "double": "double", "i1": "i8"}
@@ -27,6 +29,7 @@ _LOGIC = {
 }  # fmt: skip
 _EXTREMES = {"maximum": "ogt", "minimum": "olt"}
 _CALLS = {"sqrt": "llvm.sqrt", "abs": "llvm.fabs"}
+_FUNCTIONS = {"exp": math.exp}
 _NEGATED = ("logical_not", "bitwise_invert")
 
 
@@ -37,7 +40,7 @@ def can_lower(e: Eqn) -> bool:
     if None in types or any(isinstance(a, Literal) and isinstance(a.value, complex) for a in e.inputs):
         return False
     floats = all(t != "i1" for t in types)
-    if name in _ARITHMETIC or name in _EXTREMES or name in _CALLS or name == "neg":
+    if name in _ARITHMETIC or name in _EXTREMES or name in _CALLS or name in _FUNCTIONS or name == "neg":
         return floats
     if name in _COMPARE:
         return all(isinstance(a, Literal) or a.aval.dtype != bool for a in e.inputs)
@@ -151,9 +154,20 @@ class _Body:
     def operand(self, a: Atom, kind: str) -> str:
         if isinstance(a, Var):
             return self.names[a]
-        value = float(a.value.real)  # no complex number gets here
-        bits = struct.unpack("<Q", struct.pack("<d", float(np.float32(value)) if kind == "float" else value))[0]
-        return self.splat(kind, f"0x{bits:016X}")
+        return self.constant(kind, float(a.value.real))  # no complex number gets here
+
+    def constant(self, scalar: str, value: float) -> str:
+        """A constant in every lane."""
+        if scalar.startswith("i"):
+            return self.splat(scalar, str(int(value)))
+        bits = struct.unpack("<Q", struct.pack("<d", float(np.float32(value)) if scalar == "float" else value))[0]
+        return self.splat(scalar, f"0x{bits:016X}")
+
+    def call(self, name: str, scalar: str, *operands: str) -> str:
+        """The result of an intrinsic."""
+        typed, width = self.type(scalar), "f32" if scalar == "float" else "f64"
+        suffix = width if self.lanes == 1 else f"v{self.lanes}{width}"
+        return self.new(f"call {typed} @{name}.{suffix}({', '.join(f'{typed} {o}' for o in operands)})")
 
     def emit(self, e: Eqn) -> None:
         name = e.op.name
@@ -163,10 +177,14 @@ class _Body:
             condition = self.names[e.inputs[0]]  # type: ignore[index]
             a, b = (self.operand(x, kind) for x in e.inputs[1:])
             made = self.new(f"select {self.type('i1')} {condition}, {self.type(kind)} {a}, {self.type(kind)} {b}")
+        elif name in _FUNCTIONS:
+            made = _FUNCTIONS[name](self, kind, self.operand(e.inputs[0], kind))
         elif name in _EXTREMES:
             made = self.extreme(_EXTREMES[name], kind, *(self.operand(a, kind) for a in e.inputs))
         elif name == "broadcast_to":
             made = self.names[e.inputs[0]]  # type: ignore[index]
+        elif name in _CALLS:
+            made = self.call(_CALLS[name], kind, self.operand(e.inputs[0], kind))
         else:
             operands = [self.operand(a, kind) for a in e.inputs]
             made = self.new(self.instruction(name, kind, operands))
@@ -192,12 +210,14 @@ class _Body:
             return f"xor {typed} {operands[0]}, {self.splat('i1', 'true')}"
         if name == "neg":
             return f"fneg {typed} {operands[0]}"
-        width = "f32" if kind == "float" else "f64"
-        suffix = width if self.lanes == 1 else f"v{self.lanes}{width}"
-        return f"call {typed} @{_CALLS[name]}.{suffix}({typed} {operands[0]})"
+        raise CompilerError(f"emit: {name} cannot be lowered")
 
 
 def declarations(text: str) -> str:
     """The declarations of the intrinsics that IR calls."""
-    found = sorted(set(re.findall(r"call (\S+|<[^>]+>) (@llvm\.\w+\.\w+)\(", text)))
-    return "\n".join(f"declare {kind} {name}({kind})" for kind, name in found)
+    kind = r"(?:<[^>]+>|\w+)"
+    calls = re.findall(rf"call ({kind}) (@llvm\.\w+\.\w+)\((.*)\)", text)
+    found = {
+        (made, name, given.count(",") + 1 if "<" not in given else given.count("<")) for made, name, given in calls
+    }
+    return "\n".join(f"declare {made} {name}({', '.join([made] * n)})" for made, name, n in sorted(found))
