@@ -1,7 +1,7 @@
 """One loop for a group of elementwise equations: every operand is read once and every result written once.
 
 The loop is written with explicit vectors, and a scalar one for what remains. Arithmetic is not contracted and carries no
-fast-math flags, so it has the bits of NumPy's; the functions of `math` stay within a unit in the last place.
+fast-math flags, so it has the bits of NumPy's; the functions of `math` are within a few units in the last place.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LOGIC = {
 }  # fmt: skip
 _EXTREMES = {"maximum": "ogt", "minimum": "olt"}
 _CALLS = {"sqrt": "llvm.sqrt", "abs": "llvm.fabs"}
-_FUNCTIONS = {"exp": math.exp}
+_FUNCTIONS = {"exp": math.exp, "tanh": math.tanh, "sigmoid": math.sigmoid}
 _NEGATED = ("logical_not", "bitwise_invert")
 
 
