@@ -29,19 +29,23 @@ demo: .venv/user
 test: .venv/test
 	$(BIN)/pytest -q -n auto
 
+exhaustive: .venv/test
+	$(BIN)/pytest -q -n auto -m slow
+
 check: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -n auto -m 'not slow' --ignore=tests/cli
+	$(BIN)/pytest -q -n auto --ignore=tests/cli
 
 docs: .venv/docs
 	$(BIN)/mkdocs build --strict --quiet --site-dir .site
 
 bench: .venv/bench
-	for program in benchmarks/*.py; do $(BIN)/python $$program; done
+	$(BIN)/python benchmarks/run.py --json benchmarks.json
+	$(BIN)/python benchmarks/products.py
 
 clean:
 	rm -rf .venv .site runs
 
-.PHONY: demo test check docs bench clean
+.PHONY: demo test exhaustive check docs bench clean

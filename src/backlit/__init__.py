@@ -20,6 +20,7 @@ from backlit.autodiff.custom import custom_jvp, custom_vjp
 from backlit.autodiff.forward import jvp
 from backlit.autodiff.reverse import grad, stop_gradient, value_and_grad, vjp
 from backlit.autodiff.walk import debug
+from backlit.compiler.compile import compile
 from backlit.core import tree
 from backlit.core.dtypes import bfloat16, set_default_dtype
 from backlit.core.errors import (
@@ -122,6 +123,7 @@ __all__ = [
     "bfloat16",
     "broadcast_to",
     "clip",
+    "compile",
     "concat",
     "cond",
     "cos",

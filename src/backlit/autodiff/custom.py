@@ -42,7 +42,7 @@ class _Custom(ABC):
         leaves, structure = tree.flatten(args)
         values = [as_tensor(x) if isinstance(x, (np.ndarray, np.generic)) else x for x in leaves]
         trace = highest(values)
-        if trace is None:
+        if trace is None or trace.imperative:
             return self._record(values, structure)
         trace.check_alive()
         if isinstance(trace, BatchTrace):

@@ -11,7 +11,7 @@ from backlit.autodiff.trace import Trace, zeros
 from backlit.autodiff.walk import walk
 from backlit.core import record, tree
 from backlit.core.dtypes import is_float
-from backlit.core.errors import CutPathError, DTypeError, GradientError, ShapeError, TraceError
+from backlit.core.errors import CutPathError, DTypeError, GradientError, ShapeError
 from backlit.core.graph import Cut, Freed, Node, leaf_node
 from backlit.core.op import Masked, Op, bind, record_node, shown
 from backlit.core.source import here, user_source
@@ -33,8 +33,7 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False, cr
       GradientError: the tensor is not a scalar and no cotangent is given.
       ShapeError: the cotangent has another shape.
     """
-    if isinstance(self._value, Box):
-        raise TraceError(f"backward: inside a transform use backlit.grad, not backward{here()}")
+    self._check_imperative("backward: inside a transform use backlit.grad, not backward")
     root = self.node
     if not isinstance(root, Node):
         raise _cut_path("backward", self)

@@ -1,115 +1,356 @@
-"""A graph as a program: groups of elementwise equations as native loops, all else as calls of the ops' forwards."""
+"""A scheduled graph as native code: kernels, one arena for what lies between them, and a list of what runs in which order.
+
+What has no instructions runs by its op's forward, between two stretches of native code.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 import numpy as np
 
 from backlit.compiler.ir import Array, Eqn, Graph, Literal, Var
-from backlit.compiler.llvm.elementwise import can_lower, declarations, kernel
-from backlit.compiler.llvm.target import Code
+from backlit.compiler.llvm.kernel import Kernel, Operand
+from backlit.compiler.llvm.loops import Load, Nest, nest_kernel, row_finish
+from backlit.compiler.llvm.product import product
+from backlit.compiler.llvm.runtime import RUNTIME
+from backlit.compiler.llvm.target import Code, vector_bytes
+from backlit.compiler.llvm.trigonometry import definitions
+from backlit.compiler.llvm.values import SCALARS
+from backlit.compiler.llvm.writer import declarations
+from backlit.compiler.memory import Range, place
+from backlit.compiler.passes import expand, simplify, transposes
+from backlit.compiler.schedule import Group, Schedule, schedule
+from backlit.compiler.views import identity, linear, through
+from backlit.core.aval import Aval
 from backlit.core.errors import CompilerError
 from backlit.core.quiet import silence, variable
 
+HEADER = 'attributes #0 = {{ nounwind "prefer-vector-width"="{bits}" "frame-pointer"="none" }}'
+
 
 @dataclass(eq=False)
-class Step:
-    """A group of equations that run together: natively, or one equation by its op's forward."""
+class Work:
+    """One kernel with its buffers by local slot, or one equation that its op's forward computes."""
 
-    eqns: list[Eqn]
-    native: bool
-    inputs: list[Var] = field(default_factory=list)
-    outputs: list[Var] = field(default_factory=list)
+    kernel: Kernel | None
+    slots: dict[Var, int]
+    reads: list[Var]
+    writes: list[Var]
+    eqn: Eqn | None = None
+    nest: Nest | None = None
+    operands: tuple[Var, ...] = ()  # of a product
+
+    def reads_in_step(self, x: Var, out: Var) -> bool:
+        """Whether `x` is read only at the element of `out` that is being written, so that both may be one buffer."""
+        if self.nest is None or x in self.operands or out not in self.slots:
+            return False
+        stores = [s for s in self.nest.stores if s.slot == self.slots[out]]
+        loads = [
+            what for what, _, _ in self.nest.nodes if isinstance(what, Load) and what.slot == self.slots.get(x, -1)
+        ]
+        return len(stores) == 1 and all((a.offset, a.strides) == (stores[0].offset, stores[0].strides) for a in loads)
 
 
-def schedule(graph: Graph) -> list[Step]:
-    """The equations of a graph in groups: lowerable ones of one shape, between which nothing else has to run.
+class _Builder:
+    """Makes the work of each group."""
 
-    The stage of an equation is the latest of its inputs', and one more unless both are in the same kind of group.
-    """
-    stage: dict[Var, tuple[int, Any]] = {}
-    groups: dict[Any, Step] = {}
-    for number, e in enumerate(graph.eqns):
-        native = can_lower(e) and math.prod(e.out.aval.shape) > 0 and e.out.aval.shape != ()
-        kind = e.out.aval.shape if native else number
-        before = [stage[a] for a in e.inputs if isinstance(a, Var) and a in stage]
-        at = max((s if k == kind and native else s + 1 for s, k in before), default=0)
-        stage[e.out] = (at, kind)
-        groups.setdefault((at, repr(kind), native), Step([], native)).eqns.append(e)
-    steps = [groups[key] for key in sorted(groups, key=lambda key: key[0])]
-    wanted = {a for a in graph.outputs if isinstance(a, Var)}
-    needed = []
-    for step in reversed(steps):
-        made = {e.out for e in step.eqns}
-        step.outputs = [e.out for e in step.eqns if e.out in wanted]
-        if not step.outputs:
-            continue
-        needed.append(step)
-        read = dict.fromkeys(a for e in step.eqns for a in e.inputs if isinstance(a, Var) and a not in made)
-        step.inputs = list(read)
-        wanted |= set(read)
-    return needed[::-1]
+    def __init__(self, plan: Schedule) -> None:
+        self.plan = plan
+        self._names = (f"k{n}" for n in itertools.count())
+
+    def works(self) -> list[Work]:
+        """What the groups do, in order."""
+        return [work for group in self.plan.groups for work in self._of_group(group)]
+
+    def _of_group(self, group: Group) -> list[Work]:
+        root = self.plan.kept
+        reads = list(dict.fromkeys(root[v] for v in group.reads))
+        if group.kind == "call":
+            return [Work(None, {}, reads, [root[group.head.out]], group.head)]
+        slots: dict[Var, int] = {}
+
+        def slot_of(v: Var) -> int | None:
+            return slots.setdefault(root[v], len(slots)) if v in root else None
+
+        nest = Nest(group.shape, slot_of, self.plan.made_by, {e.out for e in group.members})
+        writes = [root[v] for v in group.writes]
+        if group.kind == "product":
+            return [self._product(group, nest, slots, reads, writes)]
+        for v in group.stores:
+            nest.store(v, slot_of(v))  # type: ignore[arg-type]
+        for e in group.reductions:
+            nest.reduce(e, slot_of(e.out), e.inputs[0] not in root)  # type: ignore[arg-type]
+        kernel, blocks = nest_kernel(next(self._names), nest, group.axes if group.reductions else None)
+        work = Work(kernel, slots, reads, writes, nest=nest)
+        if blocks is None:
+            return [work]
+        return [work, *(w for e in group.reductions for w in self._combined(e, root[e.out], blocks, work))]
+
+    def _combined(self, e: Eqn, out: Var, blocks: int, before: Work) -> list[Work]:
+        """The results of blocks, left by `before` in the place of `out`, joined in their order."""
+        size = math.prod(out.aval.shape)
+        parts = Var(Aval((blocks, size), out.aval.dtype))
+        before.slots = {parts if v is out else v: k for v, k in before.slots.items()}
+        before.writes = [parts if v is out else v for v in before.writes]
+        joined = Eqn(e.op, (parts,), {"axis": (0,), "keepdims": False}, Var(Aval((size,), out.aval.dtype)))
+        nest = Nest(parts.aval.shape, {parts: 0, joined.out: 1}.get, {joined.out: joined})
+        nest.reduce(joined, 1, False)
+        kernel, again = nest_kernel(next(self._names), nest, (0,))
+        work = Work(kernel, {parts: 0, out: 1}, [parts], [out])
+        return [work] if again is None else [work, *self._combined(e, out, again, work)]
+
+    def _product(self, group: Group, nest: Nest, slots: dict[Var, int], reads: list[Var], writes: list[Var]) -> Work:
+        head, slot_of = group.head, nest.slot_of
+        *batch, m, n = head.out.aval.shape
+        operands, roots = [], []
+        for a in head.inputs:
+            assert isinstance(a, Var)
+            v, at = a, identity(a.aval.ndim)
+            while v not in self.plan.kept:
+                e = self.plan.made_by[v]
+                at, _, _ = through(e, at)
+                v = e.inputs[0]  # type: ignore[assignment]
+            roots.append(self.plan.kept[v])
+            offset, strides = linear(at, v.aval.shape, a.aval.ndim)
+            operands.append(Operand(slot_of(v), offset, strides))  # type: ignore[arg-type]
+        nest.given(head.out)
+        for v in group.stores:
+            nest.store(v, slot_of(v))  # type: ignore[arg-type]
+        k = head.inputs[0].aval.shape[-1]  # type: ignore[union-attr]
+        kernel = product(
+            next(self._names), SCALARS[head.out.aval.dtype], tuple(batch), m, n, k, operands[0], operands[1],
+            row_finish(nest),
+        )  # fmt: skip
+        return Work(kernel, slots, reads, writes, nest=nest, operands=tuple(roots))
 
 
 class Program:
     """A graph ready to run: `program(*arrays)` gives its outputs.
 
-    Lowered equations have the bits of NumPy's arithmetic. `callbacks` names the ops that run by their forwards.
+    `state` pairs outputs with the inputs that they replace; where nothing else needs the input any more, such an output is
+    written over it. `callbacks` names the ops that run by their forwards.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, state: Sequence[tuple[int, int]] = ()) -> None:
         self.graph = graph
-        self.steps = schedule(graph)
-        texts = [
-            kernel(f"kernel{k}", step.eqns, step.inputs, step.outputs)
-            for k, step in enumerate(self.steps)
-            if step.native
-        ]
-        body = "\n".join(texts)
-        self._code = Code(f"{declarations(body)}\n{body}") if texts else None
-        self._functions = {
-            k: self._code.function(f"kernel{k}") for k, step in enumerate(self.steps) if step.native and self._code
-        }
+        self.lowered = simplify(transposes(simplify(expand(graph))))
+        self.plan = schedule(self.lowered)
+        self.works = _Builder(self.plan).works()
+        self.callbacks = [w.eqn.op.name for w in self.works if w.eqn is not None]
+        self.buffer_of = self._outputs()
+        self.over = self._replaced(state)
+        self._order()
+        self._lay_out()
+        self._compile()
 
-    @property
-    def callbacks(self) -> list[str]:
-        """The ops that are not lowered, in order."""
-        return [step.eqns[0].op.name for step in self.steps if not step.native]
+    def _outputs(self) -> dict[int, Var]:
+        """The buffer of each output that is computed; others are inputs, constants or the same as another."""
+        outside = {*self.lowered.inputs, *self.lowered.consts}
+        found: dict[int, Var] = {}
+        for k, a in enumerate(self.lowered.outputs):
+            if isinstance(a, Var) and (root := self.plan.kept[a]) not in outside and root not in found.values():
+                found[k] = root
+        return found
+
+    def _replaced(self, state: Sequence[tuple[int, int]]) -> dict[int, int]:
+        """Outputs that may be written over an input, as far as the work that computes them is concerned."""
+        if self.callbacks:  # which may raise when part of the state is written
+            return {}
+        writer = {v: w for w in self.works for v in w.writes}
+        found = {}
+        for k, j in state:
+            root, x = self.buffer_of.get(k), self.lowered.inputs[j]
+            if root is not None and root.aval == x.aval and writer[root].reads_in_step(x, root):
+                found[k] = j
+        return found
+
+    def _order(self) -> None:
+        """Puts the works in an order in which what is written over has been read by all others, as far as there is one."""
+        while True:
+            writer = {v: number for number, w in enumerate(self.works) for v in w.writes}
+            last = {self.lowered.inputs[j]: writer[self.buffer_of[k]] for k, j in self.over.items()}
+            before: list[set[int]] = [set() for _ in self.works]
+            for number, w in enumerate(self.works):
+                before[number] |= {writer[v] for v in w.reads if v in writer}
+                for v in w.reads:
+                    if v in last and last[v] != number:
+                        before[last[v]].add(number)
+            order = _topological(before)
+            if len(order) == len(self.works):
+                self.works = [self.works[k] for k in order]
+                return
+            stuck = set(range(len(self.works))) - set(order)
+            self.over = {k: j for k, j in self.over.items() if writer[self.buffer_of[k]] not in stuck}
+
+    def _lay_out(self) -> None:
+        """Gives every buffer between works its place in the arena."""
+        outside = {*self.lowered.inputs, *self.lowered.consts, *self.buffer_of.values()}
+        first: dict[Var, int] = {}
+        last: dict[Var, int] = {}
+        for number, w in enumerate(self.works):
+            for v in (*w.reads, *w.writes):
+                if v not in outside:
+                    first.setdefault(v, number)
+                    last[v] = number
+        sizes = [math.prod(v.aval.shape) * v.aval.dtype.itemsize for v in first]
+        plan = place([Range(first[v], last[v], n) for v, n in zip(first, sizes, strict=True)])
+        self.arena_bytes, self.arena_bound_bytes = plan.peak_bytes, plan.lower_bound_bytes
+        self.scratch_bytes = max((w.kernel.scratch_bytes for w in self.works if w.kernel), default=0)
+        self._memory = np.zeros(self.arena_bytes + self.scratch_bytes + 192, np.uint8)
+        self._base = -(-self._memory.ctypes.data // 64) * 64
+        self._offsets = dict(zip(first, plan.offsets, strict=True))
+
+    def _array(self, v: Var) -> Array:
+        """A buffer of the arena as an array."""
+        start = self._base - self._memory.ctypes.data + self._offsets[v]
+        size = math.prod(v.aval.shape) * v.aval.dtype.itemsize
+        return self._memory[start : start + size].view(v.aval.dtype).reshape(v.aval.shape)
+
+    def _compile(self) -> None:
+        """Makes the code, and the list of what runs: of each kernel its address, its table, its units."""
+        texts: dict[str, str] = {}
+        names: list[str] = []
+        same: dict[str, str] = {}
+        for w in self.works:
+            if w.kernel is None:
+                continue
+            texts.update(w.kernel.helpers)
+            body = w.kernel.text.replace(f"@{w.kernel.name}(", "@(", 1)
+            names.append(same.setdefault(body, w.kernel.name))
+            if names[-1] == w.kernel.name:
+                texts[w.kernel.name] = w.kernel.text
+        body = "\n".join([*texts.values(), RUNTIME])
+        body += "\n" + definitions(body)
+        self._code = Code("\n".join([declarations(body), body, HEADER.format(bits=8 * vector_bytes())]))
+        self._run = self._code.function("run", ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+        self._bind = self._code.function("bind", ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+        self._consts = {v: np.asarray(a, order="C") for v, a in self.lowered.consts.items()}
+        outputs = {root: k for k, root in self.buffer_of.items()}
+        inputs = {v: k for k, v in enumerate(self.lowered.inputs)}
+        n_inputs = len(inputs)
+        table: list[int] = []
+        places: list[int] = []  # of the table, that are filled at each call
+        dynamic: list[int] = []  # with which address
+        steps: list[tuple[int, int, int]] = []
+        self._segments: list[tuple[int, int, Eqn | None]] = []
+        start = 0
+        addresses = iter(names)
+        for w in self.works:
+            if w.kernel is None:
+                self._segments.append((start, len(steps), w.eqn))
+                start = len(steps)
+                continue
+            steps.append((self._code.address(next(addresses)), len(table), w.kernel.units))
+            for v in sorted(w.slots, key=w.slots.__getitem__):
+                if v in inputs or v in outputs:
+                    places.append(len(table))
+                    dynamic.append(inputs[v] if v in inputs else n_inputs + outputs[v])
+                    table.append(0)
+                else:
+                    table.append(self._consts[v].ctypes.data if v in self._consts else self._base + self._offsets[v])
+        self._segments.append((start, len(steps), None))
+        self._table = np.array(table or [0], np.int64)
+        self._steps = np.array(
+            [(f, self._table.ctypes.data + 8 * at, n) for f, at, n in steps] or [(0, 0, 0)], np.int64
+        )
+        self._pairs = np.array([x for pair in zip(places, dynamic, strict=True) for x in pair] or [0], np.int64)
+        self._n_pairs = len(places)
+        self._dynamic = np.zeros(n_inputs + len(self.lowered.outputs) or 1, np.int64)
+        self._scratch = self._base + -(-self.arena_bytes // 64) * 64
 
     def llvm(self) -> str:
-        """The LLVM IR of the lowered groups."""
-        return "" if self._code is None else self._code.text
+        """The LLVM IR of the program."""
+        return self._code.text
+
+    def asm(self) -> str:
+        """The machine code of the program, as text."""
+        return self._code.asm()
 
     def __call__(self, *arrays: Any) -> list[Array]:
-        graph = self.graph
+        graph = self.lowered
         if len(arrays) != len(graph.inputs):
             raise CompilerError(f"program: expected {len(graph.inputs)} inputs, got {len(arrays)}")
-        values: dict[Any, Any] = dict(graph.consts)
-        for v, array in zip(graph.inputs, map(np.asarray, arrays), strict=True):
+        given = [np.asarray(a) for a in arrays]
+        for v, array in zip(graph.inputs, given, strict=True):
             if (array.shape, array.dtype) != v.aval:
                 raise CompilerError(f"program: expected {v.aval}, got {array.dtype}{list(array.shape)}")
-            values[v] = array
+        for j in self.over.values():
+            given[j] = np.array(given[j])
+        return self.run(given)
+
+    def run(self, given: list[Array]) -> list[Array]:
+        """The outputs for arrays that fit; those in `over` are written into the inputs they replace."""
+        graph = self.lowered
+        held = [np.asarray(a, order="C") for a in given]
+        outputs: list[Array | None] = [None] * len(graph.outputs)
+        for k in self.buffer_of:
+            a = graph.outputs[k]
+            assert isinstance(a, Var)
+            outputs[k] = held[self.over[k]] if k in self.over else np.empty(a.aval.shape, a.aval.dtype)
+        n = len(held)
+        for j, array in enumerate(held):
+            self._dynamic[j] = array.ctypes.data
+        for k in self.buffer_of:
+            self._dynamic[n + k] = outputs[k].ctypes.data  # type: ignore[union-attr]
+        self._bind(self._table.ctypes.data, self._pairs.ctypes.data, self._n_pairs, self._dynamic.ctypes.data)
+        for start, stop, eqn in self._segments:
+            if stop > start:
+                self._run(self._steps.ctypes.data + 24 * start, stop - start, self._scratch)
+            if eqn is not None:
+                self._call(eqn, held, outputs)
+        return [self._output(k, held, outputs) for k in range(len(outputs))]
+
+    def _output(self, k: int, held: list[Array], outputs: list[Array | None]) -> Array:
+        a = self.lowered.outputs[k]
+        if k in self.buffer_of:
+            return outputs[k]  # type: ignore[return-value]
+        if isinstance(a, Literal):
+            return np.asarray(a.value)
+        return np.array(self._value(a, held, outputs))
+
+    def _value(self, v: Var, held: list[Array], outputs: list[Array | None]) -> Array:
+        """The contents of a kept variable."""
+        root = self.plan.kept[v]
+        if root in self._consts:
+            array = self._consts[root]
+        elif root in self.lowered.inputs:
+            array = held[self.lowered.inputs.index(root)]
+        else:
+            k = next((k for k, b in self.buffer_of.items() if b is root), None)
+            array = self._array(root) if k is None else outputs[k]  # type: ignore[assignment]
+        return array.reshape(v.aval.shape)
+
+    def _call(self, e: Eqn, held: list[Array], outputs: list[Array | None]) -> None:
+        operands = [a.value if isinstance(a, Literal) else self._value(a, held, outputs) for a in e.inputs]
         token = variable.set(silence)
         try:
-            for k, step in enumerate(self.steps):
-                if step.native:
-                    self._run(self._functions[k], step, values)
-                else:
-                    (e,) = step.eqns
-                    operands = [a.value if isinstance(a, Literal) else values[a] for a in e.inputs]
-                    values[e.out] = e.op.forward(*operands, **e.params)
+            self._value(e.out, held, outputs)[...] = e.op.forward(*operands, **e.params)
         finally:
             variable.reset(token)
-        return [np.asarray(a.value if isinstance(a, Literal) else values[a]) for a in graph.outputs]
 
-    def _run(self, function: Any, step: Step, values: dict[Any, Any]) -> None:
-        read: Sequence[Array] = [np.ascontiguousarray(values[v]) for v in step.inputs]
-        made = [np.empty(v.aval.shape, v.aval.dtype) for v in step.outputs]
-        pointers = (ctypes.c_void_p * (len(read) + len(made)))(*(a.ctypes.data for a in (*read, *made)))
-        function(ctypes.addressof(pointers), made[0].size)
-        values.update(zip(step.outputs, made, strict=True))
+
+def _topological(before: list[set[int]]) -> list[int]:
+    """Numbers in an order that respects `before`, else as they are; those on a cycle are left out."""
+    waiting = [len(b) for b in before]
+    after: list[list[int]] = [[] for _ in before]
+    for number, its in enumerate(before):
+        for b in its:
+            after[b].append(number)
+    ready = [k for k, n in enumerate(waiting) if not n]
+    heapify(ready)
+    order = []
+    while ready:
+        k = heappop(ready)
+        order.append(k)
+        for follower in after[k]:
+            waiting[follower] -= 1
+            if not waiting[follower]:
+                heappush(ready, follower)
+    return order

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -10,12 +12,15 @@ import numpy as np
 
 from backlit.autodiff.trace import Trace
 from backlit.compiler.ir import Atom, Eqn, Graph, Literal, Var, verify
-from backlit.core import tree
+from backlit.core import record, staging, tree
 from backlit.core.aval import Aval, aval_of
+from backlit.core.dtypes import is_float
 from backlit.core.errors import TraceError
-from backlit.core.op import Op, shown
+from backlit.core.graph import Cut, Node
+from backlit.core.op import Op, record_node, shown
+from backlit.core.rng import Generator
 from backlit.core.source import here
-from backlit.core.tensor import Box, Tensor, as_tensor
+from backlit.core.tensor import Box, Consumed, Tensor, as_tensor, muted
 
 
 class VarBox(Box):
@@ -37,14 +42,19 @@ class VarBox(Box):
 
 
 class GraphTrace(Trace):
-    """Writes every op on its values down as an equation; arrays from outside become constants."""
+    """Writes every op down as an equation; arrays from outside become constants.
+
+    Tensors that require grad are recorded too, as in eager code: `backward` then writes its equations.
+    """
 
     one_value = False
+    imperative = True
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.graph = Graph()
         self._consts: dict[int, tuple[Any, Var]] = {}
+        self._gradients: dict[int, tuple[Tensor, Any]] = {}
 
     def input(self, x: Tensor) -> Tensor:
         """A traced value like `x`, an input of the graph."""
@@ -60,9 +70,14 @@ class GraphTrace(Trace):
         if isinstance(value, VarBox) and value.trace is self:
             return value.extra  # type: ignore[no-any-return]
         if isinstance(value, Box):
+            value.trace.check_alive()
             raise TraceError(
                 f"{self.name}: {shown(x)} belongs to {value.trace.name} around it; pass it as an argument{here()}"
             )
+        return self.constant(value)
+
+    def constant(self, value: Any) -> Var:
+        """The variable that stands for an array from outside."""
         if id(value) not in self._consts:
             var = Var(Aval(tuple(value.shape), np.dtype(value.dtype)))
             self._consts[id(value)] = (value, var)  # the value is held, so that its id stays its own
@@ -73,19 +88,156 @@ class GraphTrace(Trace):
         inputs = tuple(self.atom(a) for a in args)
         out = Var(op.abstract(*(a.aval if isinstance(a, Var) else a.value for a in inputs), **params))
         self.graph.eqns.append(Eqn(op, inputs, dict(params), out))
-        return Tensor(VarBox(self, out))
+        return self._recorded(op, args, params, VarBox(self, out))
+
+    def _recorded(self, op: Op, args: tuple[Any, ...], params: dict[str, Any], out: VarBox) -> Tensor:
+        nodes = [a.node if isinstance(a, Tensor) else None for a in args]
+        ups = [n for n in nodes if isinstance(n, Node)]
+        if not ups:
+            return Tensor(out, next((n for n in nodes if isinstance(n, Cut)), None))
+        if not op.differentiable or not is_float(out.dtype):
+            return Tensor(out)
+        if muted.get():
+            return Tensor(out, Cut("no_grad", ups[0]))
+        wanted = sum(1 << i for i, n in enumerate(nodes) if isinstance(n, Node))
+        values = [a._value if isinstance(a, Tensor) else a for a in args]
+        node = record_node(op, wanted, ups, values, out, params)
+        result = Tensor(out, node)
+        for listener in record.current():
+            listener.recorded(node, result)
+        return result
 
     def lower(self, x: Any) -> Any:
         return x
 
     def detach(self, x: Tensor) -> Tensor:
-        return Tensor(x._value)
+        return Tensor(x._value, Cut("detach", x.node) if x.node is not None else None)
 
     def concrete(self, box: Box) -> Any:
         raise TraceError(
             f"{self.name}: a traced value {box.dtype}{list(box.shape)} has no contents yet: print, float() and if "
             f"cannot look at it; use backlit's ops (where instead of if){here()}"
         )
+
+    # what `staging` asks
+
+    def gradient(self, cell: Tensor) -> Tensor | None:
+        """The `.grad` of a tensor."""
+        return self._gradients[id(cell)][1] if id(cell) in self._gradients else None
+
+    def set_gradient(self, cell: Tensor, gradient: Any) -> None:
+        """A new `.grad` for a tensor."""
+        self._gradients[id(cell)] = (cell, gradient)
+
+    def written(self, cell: Tensor) -> None:
+        """A tensor is about to get another value."""
+
+    def drawn(self, generator: Generator, blocks: int) -> tuple[Any, Any]:
+        """Key and counter for the next `blocks` blocks of random words."""
+        counter, generator.counter = generator.counter, generator.counter + blocks
+        return generator.key, counter
+
+
+class Source:
+    """Where an input of a step is found at each call, and where an output of it goes.
+
+    `kind` is "argument" (a leaf of the arguments, by number), "cell" (the value of a tensor), "gradient" (its `.grad`),
+    "key" or "counter" (of a generator).
+    """
+
+    __slots__ = ("kind", "number", "owner")
+
+    def __init__(self, kind: str, owner: Any, number: int = -1) -> None:
+        self.kind, self.owner, self.number = kind, owner, number
+
+
+class StepTrace(GraphTrace):
+    """A whole step: the tensors it may reach are lent traced values, and what it writes to them is its outputs."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.sources: list[tuple[Source, Var]] = []
+        self.gradients_absent: list[Tensor] = []  # whose .grad was found to be None
+        self._lent: dict[int, tuple[Tensor, Any, Any, Var, Source]] = {}
+        self._written: dict[int, Tensor] = {}
+        self._generators: dict[int, tuple[Generator, Tensor, Tensor]] = {}
+        self._effects: list[tuple[Source, Any]] = []
+
+    def _source(self, source: Source, value: Any) -> Var:
+        var = Var(Aval(tuple(value.shape), np.dtype(value.dtype)))
+        self.sources.append((source, var))
+        return var
+
+    def lend(self, cell: Tensor, source: Source) -> None:
+        """Puts a traced value into a tensor until `give_back`."""
+        if id(cell) in self._lent:
+            return
+        if isinstance(cell._value, Box):
+            cell._value.trace.check_alive()
+        var = self._source(source, cell._value)
+        self._lent[id(cell)] = (cell, cell._value, cell.node, var, source)
+        cell._value = VarBox(self, var)
+
+    def give_back(self) -> None:
+        """Every tensor as it was before."""
+        for cell, value, node, _, _ in self._lent.values():
+            cell._value, cell.node = value, node
+
+    def gradient(self, cell: Tensor) -> Tensor | None:
+        if id(cell) not in self._gradients:
+            found = cell._grad
+            if found.__class__ is Consumed:
+                with staging.unseen():
+                    return cell.grad  # which raises
+            if found is None:
+                self.gradients_absent.append(cell)
+            else:
+                found = Tensor(VarBox(self, self._source(Source("gradient", cell), found._value)))
+            self._gradients[id(cell)] = (cell, found)
+        return self._gradients[id(cell)][1]  # type: ignore[no-any-return]
+
+    def written(self, cell: Tensor) -> None:
+        if not isinstance(cell._value, Box):
+            self.lend(cell, Source("cell", cell))
+        self._written.setdefault(id(cell), cell)
+
+    def drawn(self, generator: Generator, blocks: int) -> tuple[Any, Any]:
+        if id(generator) not in self._generators:
+            key = Tensor(VarBox(self, self._source(Source("key", generator), generator.key)))
+            first = Tensor(VarBox(self, self._source(Source("counter", generator), np.uint64(0))))
+            self._generators[id(generator)] = (generator, key, first)
+        _, key, counter = self._generators[id(generator)]
+        self._generators[id(generator)] = (generator, key, counter + np.uint64(blocks))
+        return key, counter
+
+    def finish(self) -> None:
+        """Notes what was written, before the tensors are given back."""
+        self._effects = self._found_effects()
+
+    def effects(self) -> list[tuple[Source, Any]]:
+        """What the step leaves behind: targets with the tensor each gets, or None."""
+        return self._effects
+
+    def _found_effects(self) -> list[tuple[Source, Any]]:
+        found: list[tuple[Source, Any]] = []
+        for key, (cell, _, _, var, source) in self._lent.items():
+            if key in self._written and self.atom(cell) is not var:
+                found.append((source, Tensor(cell._value)))
+        for key, (cell, gradient) in self._gradients.items():
+            if key in self._lent:
+                source = self._lent[key][4]
+                kind = "gradient of argument" if source.kind == "argument" else "gradient"
+                found.append((Source(kind, cell, source.number), gradient))
+        found += [(Source("counter", g), counter) for g, _, counter in self._generators.values()]
+        return found
+
+    def strangers(self) -> list[Tensor]:
+        """Tensors that live outside and whose arrays were taken for constants."""
+        found = []
+        for value, _ in self._consts.values():
+            if isinstance(value, np.ndarray) and sys.getrefcount(value) > 5:
+                found += [x for x in gc.get_referrers(value) if isinstance(x, Tensor) and sys.getrefcount(x) > 4]
+        return found
 
 
 def make_graph(f: Callable[..., Any]) -> Callable[..., Graph]:

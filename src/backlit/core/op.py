@@ -12,7 +12,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from backlit.core import record
+from backlit.core import record, staging
 from backlit.core.aval import Aval
 from backlit.core.dtypes import is_float, promote
 from backlit.core.errors import BacklitError, DTypeError, RuleError, ShapeError
@@ -49,6 +49,8 @@ def bind(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Tensor:
             values.append(v)
         else:
             values.append(a)
+    if staging.active and (trace := staging.current()) is not None:
+        return trace.process(op, args, params)  # type: ignore[no-any-return]
     token = _set_quiet(silence)
     try:
         out = op.forward(*values, **params)
@@ -220,7 +222,7 @@ class Elementwise(Op):
             else:
                 break
         else:
-            if first is not None and not (broadcasts and wanted):
+            if first is not None and not (broadcasts and wanted) and not staging.active:
                 token = _set_quiet(silence)
                 try:
                     out = self.forward(*values)

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backlit.core.errors import ArgumentError
+from backlit.core import staging
+from backlit.core.errors import ArgumentError, TraceError
+from backlit.core.source import here
 
 if TYPE_CHECKING:
     from backlit.core.tensor import Tensor
@@ -31,6 +33,8 @@ class Generator:
 
     def split(self, n: int = 2) -> list[Generator]:
         """`n` generators independent of this one and of each other; later splits give others."""
+        if staging.current() is not None:
+            raise TraceError(f"Generator.split: inside a compiled function; split before it{here()}")
         made = []
         for _ in range(n):
             entropy = [int(self.key[0]), int(self.key[1]), self.children]

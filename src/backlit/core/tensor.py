@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from backlit.core import staging
 from backlit.core.dtypes import default_dtype, is_float
 from backlit.core.errors import DTypeError, GradientError, ShapeError, TraceError
 from backlit.core.graph import Cut, Node, leaf_node
@@ -64,6 +65,10 @@ class Box:
     @property
     def dtype(self) -> np.dtype[Any]:
         return self.primal._value.dtype  # type: ignore[no-any-return]
+
+
+class Consumed:
+    """In the place of a gradient that a compiled step used up."""
 
 
 class Tensor:
@@ -162,20 +167,34 @@ class Tensor:
     def __init__(self, value: Any, node: Any = None) -> None:
         self._value = value
         self.node = node
-        self._grad: Tensor | None = None
+        self._grad: Any = None  # a Tensor, None or Consumed
 
     @property
     def grad(self) -> Tensor | None:
         """The gradient that `backward` has accumulated here, or None."""
-        if isinstance(self._value, Box):
-            raise TraceError(f"grad: inside a transform there is no .grad; use what backlit.grad returns{here()}")
-        return self._grad
+        self._check_imperative("grad: inside a transform there is no .grad; use what backlit.grad returns")
+        if staging.active and (trace := staging.current()) is not None:
+            return trace.gradient(self)  # type: ignore[no-any-return]
+        if self._grad.__class__ is Consumed:
+            raise GradientError(
+                f"grad: the compiled step used up the gradient of {self.dtype}{list(self.shape)} and did not keep it; "
+                f"compile with keep_grads=True{here()}"
+            )
+        grad: Tensor | None = self._grad
+        return grad
 
     @grad.setter
     def grad(self, grad: Tensor | None) -> None:
-        if isinstance(self._value, Box):
-            raise TraceError(f"grad: inside a transform there is no .grad; use what backlit.grad returns{here()}")
-        self._grad = grad
+        self._check_imperative("grad: inside a transform there is no .grad; use what backlit.grad returns")
+        if staging.active and (trace := staging.current()) is not None:
+            trace.set_gradient(self, grad)
+        else:
+            self._grad = grad
+
+    def _check_imperative(self, otherwise: str) -> None:
+        """Raises inside a transform, where a traced value has no cell of its own; a program being compiled has."""
+        if isinstance(self._value, Box) and not self._value.trace.imperative:
+            raise TraceError(otherwise + here())
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -268,8 +287,7 @@ class Tensor:
           TraceError: the tensor is traced.
           GradientError: it is not a leaf and gradients are to be switched off.
         """
-        if isinstance(self._value, Box):
-            raise TraceError(f"requires_grad_: inside a transform use backlit.grad, not requires_grad_{here()}")
+        self._check_imperative("requires_grad_: inside a transform use backlit.grad, not requires_grad_")
         if not requires_grad:
             if not self.is_leaf:
                 raise GradientError(f"requires_grad_: {self.node} is not a leaf; use .detach(){here()}")
@@ -325,7 +343,7 @@ class Tensor:
         memo[id(self)] = made
         if self.requires_grad:
             made.requires_grad_()
-        made.grad = None if self.grad is None else self.grad.__deepcopy__(memo)
+        made._grad = self._grad.__deepcopy__(memo) if isinstance(self._grad, Tensor) else self._grad
         return made
 
 
@@ -365,6 +383,8 @@ def _plain(data: Any) -> Any:
 
 def assign(cell: Tensor, new: Tensor) -> None:
     """Puts the value of `new`, of the same shape and dtype, into `cell`; a leaf that requires grad stays one."""
+    if staging.active and (trace := staging.current()) is not None:
+        trace.written(cell)
     if cell.requires_grad and cell.is_leaf:
         cell._value = new._value
     else:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core import staging
 from backlit.core.errors import ShapeError, WriteError
 from backlit.core.op import shown
 from backlit.core.source import here
@@ -43,8 +44,10 @@ def _write(x: Tensor, key: Any, value: Any) -> None:
     value = as_tensor(value)
     value = value if value.dtype == x.dtype else linear.astype(value, dtype=x.dtype)
     tensors = (x, value, *arrays)
-    plain = all(not isinstance(t._value, Box) for t in tensors) and (
-        muted.get() or not (x.requires_grad or value.requires_grad)
+    plain = (
+        staging.current() is None
+        and all(not isinstance(t._value, Box) for t in tensors)
+        and (muted.get() or not (x.requires_grad or value.requires_grad))
     )
     if plain and _owns(x):
         try:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core import staging
 from backlit.core.aval import Aval
 from backlit.core.dtypes import default_dtype
 from backlit.core.op import Op, Value, declare
@@ -54,8 +55,12 @@ random_words = declare(RandomWords)
 def _fractions(generator: Generator, shape: tuple[int, ...]) -> Tensor:
     """float64 values in [0, 1), multiples of 2^-53."""
     n = math.prod(shape)
-    words = random_words(generator.key, generator.counter, n=n)
-    generator.counter += -(-n // 4)
+    if (trace := staging.current()) is not None:
+        key, counter = trace.drawn(generator, -(-n // 4))
+    else:
+        key, counter = generator.key, generator.counter
+        generator.counter += -(-n // 4)
+    words = random_words(key, counter, n=n)
     return reshape(astype(right_shift(words, 11), dtype=np.float64) * 2.0**-53, shape=shape)
 
 

@@ -54,6 +54,11 @@ class Adam(Optimizer):
         for i, beta in enumerate(group["betas"]):
             check_range(f"betas[{i}]", beta, below=1.0)
 
+    def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+        names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * group["amsgrad"]
+        zeros = {name: Tensor(np.zeros(cell.shape, cell.dtype)) for name in names}
+        return {"step": Tensor(np.float64(0.0)), **zeros}
+
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         if value.dtype.kind == "c":
             raise DTypeError(f"{type(self).__name__}: expected real parameters, got {value.dtype}")
@@ -62,13 +67,12 @@ class Adam(Optimizer):
             value = value * (1.0 - lr * decay).astype(value.dtype)
         elif decay != 0:
             grad = grad + decay * value
-        zero = Tensor(np.zeros(value.shape, value.dtype))
-        step = self._keep(state, "step", state.get("step", Tensor(np.float64(0.0))) + 1.0)
-        first = state.get("exp_avg", zero)
+        step = self._keep(state, "step", state["step"] + 1.0)
+        first = Tensor(state["exp_avg"]._value)
         first = self._keep(state, "exp_avg", first + (1 - beta1) * (grad - first))
-        second = self._keep(state, "exp_avg_sq", beta2 * state.get("exp_avg_sq", zero) + (1 - beta2) * (grad * grad))
+        second = self._keep(state, "exp_avg_sq", beta2 * state["exp_avg_sq"] + (1 - beta2) * (grad * grad))
         if group["amsgrad"]:
-            second = self._keep(state, "max_exp_avg_sq", maximum(state.get("max_exp_avg_sq", zero), second))
+            second = self._keep(state, "max_exp_avg_sq", maximum(state["max_exp_avg_sq"], second))
         # the corrections of the zero start are of one element, and in double precision
         scale = sqrt(1.0 - beta2**step).astype(value.dtype)
         rate = (lr / (1.0 - beta1**step)).astype(value.dtype)

@@ -30,6 +30,7 @@ class Group(dict[str, Any]):
             check_range("lr", float(value))
             cell = self._cells.setdefault("lr", Tensor(np.float64(0.0)))
             assign(cell, Tensor(np.float64(value)))
+            value = cell  # the same object for every number: who compares groups sees no change
         super().__setitem__(name, value)
 
     def __getitem__(self, name: str) -> Any:
@@ -109,16 +110,28 @@ class Optimizer(ABC):
     def _check(self, group: dict[str, Any]) -> None:
         """Refuses settings out of range."""
 
+    def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+        """What is kept for a parameter before its first step."""
+        return {}
+
+    def prepare_state(self) -> bool:
+        """Makes the state of every parameter that has none yet; whether there was one."""
+        made, index = False, -1
+        for group in self.param_groups:
+            for cell in group["params"]:
+                index += 1
+                if index not in self.state:
+                    self.state[index] = self._initial(cell, group)
+                    made = True
+        return made
+
     @abstractmethod
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         """The next value of one parameter; what it keeps goes into `state` by `_keep`."""
 
     def _keep(self, state: dict[str, Tensor], name: str, value: Tensor) -> Tensor:
-        """Writes `value` into the cell `name` of a parameter's state, made at the first step; gives the value."""
-        if name in state:
-            assign(state[name], value)
-        else:
-            state[name] = Tensor(value._value)
+        """Writes `value` into the cell `name` of a parameter's state; gives the value."""
+        assign(state[name], value)
         return value
 
     @property
@@ -158,7 +171,9 @@ class Optimizer(ABC):
                 with no_grad():
                     grad = grad if grad.dtype == cell.dtype else grad.astype(cell.dtype)
                     value = Tensor(cell._value)  # as it is now, whatever is written meanwhile
-                    state = self.state.setdefault(index, {})
+                    if index not in self.state:
+                        self.state[index] = self._initial(cell, group)
+                    state = self.state[index]
                     assign(cell, self._update(value, -grad if group["maximize"] else grad, state, group))
         return result
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from backlit.core.tensor import Tensor
+from backlit.ops.elementwise import where
 from backlit.optim.base import Group, Optimizer, check_range
 
 
@@ -43,15 +46,24 @@ class SGD(Optimizer):
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError("SGD: nesterov needs momentum above 0 and no dampening")
 
+    def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+        if group["momentum"] == 0:
+            return {}
+        steps = {"step": Tensor(np.float64(0.0))} if group["dampening"] else {}
+        return {"momentum_buffer": Tensor(np.zeros(cell.shape, cell.dtype)), **steps}
+
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         momentum = group["momentum"]
         if group["weight_decay"] != 0:
             grad = grad + group["weight_decay"] * value
         if momentum != 0:
-            if "momentum_buffer" in state:
-                buf = momentum * state["momentum_buffer"] + (1 - group["dampening"]) * grad
+            buf = momentum * state["momentum_buffer"]
+            if group["dampening"]:
+                fresh = state["step"] == 0
+                self._keep(state, "step", state["step"] + 1.0)
+                buf = buf + where(fresh, grad, (1 - group["dampening"]) * grad)
             else:
-                buf = grad
+                buf = buf + grad
             self._keep(state, "momentum_buffer", buf)
             grad = grad + momentum * buf if group["nesterov"] else buf
         return value - group.cell("lr").astype(value.dtype) * grad

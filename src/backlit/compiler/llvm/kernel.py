@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from backlit.compiler.llvm.writer import Index, Writer
+
+PARAMETERS = "ptr %table, ptr %scratch, i64 %low, i64 %high"
 
 
 @dataclass(frozen=True)
@@ -11,7 +16,8 @@ class Kernel:
 
     `table` holds the address of every buffer of the program, by slot. Units are independent of each other, so any
     division of `range(units)` gives the same bits; `grain` of them make a chunk that is worth a thread's attention.
-    Each thread gives `scratch_bytes` of its own, aligned to 64.
+    Each thread gives `scratch_bytes` of its own, aligned to 64. `helpers` are internal functions that the text calls,
+    by name: equal names have equal texts, so that kernels of one module share them.
     """
 
     name: str
@@ -19,3 +25,28 @@ class Kernel:
     units: int
     grain: int = 1
     scratch_bytes: int = 0
+    helpers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An array in the buffer at `table[slot]`; `offset` and `strides` count elements."""
+
+    slot: int
+    offset: int
+    strides: tuple[int, ...]
+
+    def pointer(self, w: Writer, kind: str) -> str:
+        """The address of its first element."""
+        place = w.hoisted(f"getelementptr ptr, ptr %table, i64 {self.slot}")
+        base = w.hoisted(f"load ptr, ptr {place}")
+        return w.hoisted(f"getelementptr {kind}, ptr {base}, i64 {self.offset}") if self.offset else base
+
+
+def unravel(w: Writer, number: Index, shape: tuple[int, ...]) -> list[Index]:
+    """The indices of entry `number` of an array, the last of which runs fastest."""
+    found: list[Index] = []
+    for size in reversed(shape[1:]):
+        found.insert(0, w.rem(number, size))
+        number = w.div(number, size)
+    return [number, *found] if shape else []

@@ -3,48 +3,81 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import llvmlite.binding as llvm
+
+@cache
+def binding() -> Any:
+    """llvmlite, loaded when something is compiled: it takes as long as the rest of the package."""
+    llvm = importlib.import_module("llvmlite.binding")
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm
+
+
+@dataclass(frozen=True)
+class Features:
+    """What generated code may use: vector registers and how many, fused multiply-add; `flags` are LLVM's own."""
+
+    vector_bytes: int
+    registers: int
+    fma: bool
+    flags: str = ""
 
 
 @cache
-def _initialize() -> None:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
+def features(without: str = "") -> Features:
+    """Those of this machine, less one extension (`avx512f`, `avx`, ...) and all that build on it."""
+    found = binding().get_host_cpu_features()
+    flags = found.flatten() + (f",-{without}" if without else "")
+    wide = found.get("avx512f") and without not in ("avx512f", "avx2", "avx")
+    middle = found.get("avx2") and without not in ("avx2", "avx")
+    arm = found.get("neon", False)
+    fused = bool(arm or (found.get("fma") and (wide or middle)))
+    return Features(64 if wide else 32 if middle else 16, 32 if wide or arm else 16, fused, flags)
 
 
-def _machine() -> Any:
+def _machine(allowed: Features) -> Any:
     """A target machine of its own for every engine, which takes it over and deletes it."""
-    _initialize()
+    llvm = binding()
     # the features are read from the machine and not from its name, which may be that of a near relative
-    features = llvm.get_host_cpu_features().flatten()
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=features, opt=3, reloc="pic", codemodel="default"
+        cpu=llvm.get_host_cpu_name(), features=allowed.flags, opt=3, reloc="pic", codemodel="default"
     )
 
 
 @cache
 def vector_bytes() -> int:
     """Bytes of the widest vector register."""
-    features = llvm.get_host_cpu_features()
-    return 64 if features.get("avx512f") else 32 if features.get("avx2") else 16
+    return features().vector_bytes
 
 
 class Code:
     """Native functions made from LLVM IR; they live as long as this object."""
 
-    def __init__(self, text: str) -> None:
-        machine = _machine()
+    def __init__(self, text: str, allowed: Features | None = None) -> None:
+        machine = _machine(allowed or features())
+        llvm = binding()
         module = llvm.parse_assembly(text)
         module.triple, module.data_layout = machine.triple, str(machine.target_data)
         module.verify()
         self.text = text
+        self._machine = machine
+        self._module = module
         self._engine = llvm.create_mcjit_compiler(module, machine)
         self._engine.finalize_object()
 
-    def function(self, name: str) -> Any:
-        """The function `name(pointers, n)` as a ctypes callable, which releases the GIL."""
-        address = self._engine.get_function_address(name)
-        return ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(address)
+    def address(self, name: str) -> int:
+        """Where a function begins."""
+        return int(self._engine.get_function_address(name))
+
+    def function(self, name: str, *kinds: Any) -> Any:
+        """A function as a ctypes callable, which releases the GIL; `name(pointers, n)` unless its types are given."""
+        return ctypes.CFUNCTYPE(None, *(kinds or (ctypes.c_void_p, ctypes.c_int64)))(self.address(name))
+
+    def asm(self) -> str:
+        """The machine code as assembly text."""
+        return str(self._machine.emit_assembly(self._module))

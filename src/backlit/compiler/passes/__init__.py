@@ -1,4 +1,4 @@
-"""Passes: each takes a graph and gives a graph that computes the same bits."""
+"""Passes: each takes a graph and gives a graph of the same values; all but `expand` keep their bits."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from backlit.compiler.ir import Graph
 from backlit.compiler.passes.algebra import algebra
 from backlit.compiler.passes.cse import cse
 from backlit.compiler.passes.dce import dce
+from backlit.compiler.passes.expand import expand
 from backlit.compiler.passes.fold import fold
+from backlit.compiler.passes.transposes import transposes
 
-__all__ = ["algebra", "cse", "dce", "fold", "simplify"]
+__all__ = ["algebra", "cse", "dce", "expand", "fold", "simplify", "transposes"]
 
 
 def simplify(graph: Graph) -> Graph:

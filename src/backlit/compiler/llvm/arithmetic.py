@@ -1,0 +1,226 @@
+"""Instructions on vectors of one floating-point format: what the elementary functions are written in."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+class Builder(Protocol):
+    """What writes instructions: one name for each, and types as wide as the loop's vectors."""
+
+    def new(self, instruction: str) -> str:
+        """The name of a new value."""
+
+    def type(self, scalar: str) -> str:
+        """The type of as many scalars as the loop handles at a time."""
+
+    def constant(self, scalar: str, value: float) -> str:
+        """A constant in every lane."""
+
+    def call(self, name: str, scalar: str, *operands: str) -> str:
+        """The result of an intrinsic."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """What the functions need to know of a floating-point format."""
+
+    integer: str
+    mantissa_bits: int
+    bias: int
+    lowest: float  # below it exp rounds to 0
+    highest: float  # above it exp overflows
+    ln2_high: float  # the leading bits of ln 2: times any k it is exact
+    ln2_low: float
+    degree: int
+
+    @property
+    def magic(self) -> float:
+        """Adding it rounds to an integer, which is then in the low bits."""
+        return 1.5 * 2.0**self.mantissa_bits
+
+    @property
+    def magic_bits(self) -> int:
+        """Its bit pattern."""
+        return self.bits(self.magic)
+
+    @property
+    def smallest_normal(self) -> float:
+        """The least positive number of full precision."""
+        return 2.0 ** (1 - self.bias)
+
+    @property
+    def largest(self) -> float:
+        """The greatest finite number."""
+        return (2.0 - 2.0**-self.mantissa_bits) * 2.0**self.bias
+
+    def bits(self, value: float) -> int:
+        """The bit pattern of `value`, as a signed integer."""
+        code = ("<d", "<q") if self.integer == "i64" else ("<f", "<i")
+        return int(struct.unpack(code[1], struct.pack(code[0], value))[0])
+
+
+_LN2_32 = float(np.float32(355.0 / 512.0))
+FORMATS = {
+    "double": Format(
+        "i64",
+        52,
+        1023,
+        -745.2,
+        709.8,
+        float.fromhex("0x1.62e42fee00000p-1"),
+        float.fromhex("0x1.a39ef35793c76p-33"),
+        13,
+    ),
+    "float": Format("i32", 23, 127, -104.0, 88.8, _LN2_32, math.log(2.0) - _LN2_32, 7),
+}
+
+
+class Floats:
+    """Floating-point instructions of one kind; an operand is the name of a value, or a number for a constant."""
+
+    def __init__(self, b: Builder, kind: str) -> None:
+        self.b, self.kind, self.f = b, kind, FORMATS[kind]
+        self.typed, self.whole, self.truth = b.type(kind), b.type(self.f.integer), b.type("i1")
+        self._constants: dict[tuple[str, float], str] = {}
+
+    def operand(self, x: str | float) -> str:
+        """The name of an operand."""
+        return x if isinstance(x, str) else self._constant(self.kind, x)
+
+    def _whole(self, k: str | int) -> str:
+        return k if isinstance(k, str) else self._constant(self.f.integer, k)
+
+    def _constant(self, scalar: str, value: float) -> str:
+        key = scalar, value
+        if value == 0.0 or key not in self._constants:  # 0.0 and -0.0 are equal keys
+            self._constants[key] = self.b.constant(scalar, value)
+        return self._constants[key]
+
+    def _binary(self, name: str, x: str | float, y: str | float) -> str:
+        return self.b.new(f"{name} {self.typed} {self.operand(x)}, {self.operand(y)}")
+
+    def add(self, x: str | float, y: str | float) -> str:
+        return self._binary("fadd", x, y)
+
+    def sub(self, x: str | float, y: str | float) -> str:
+        return self._binary("fsub", x, y)
+
+    def mul(self, x: str | float, y: str | float) -> str:
+        return self._binary("fmul", x, y)
+
+    def div(self, x: str | float, y: str | float) -> str:
+        return self._binary("fdiv", x, y)
+
+    def neg(self, x: str) -> str:
+        return self.b.new(f"fneg {self.typed} {x}")
+
+    def fma(self, x: str | float, y: str | float, z: str | float) -> str:
+        """x y + z, rounded once."""
+        return self.call("fma", x, y, z)
+
+    def call(self, name: str, *operands: str | float) -> str:
+        """The result of an intrinsic of LLVM."""
+        return self.b.call(f"llvm.{name}", self.kind, *(self.operand(o) for o in operands))
+
+    def polynomial(self, table: Sequence[float], x: str) -> str:
+        """The sum of table[n] x^n: by Horner's rule, in long tables by pairs of pairs but for the first two steps.
+
+        Pairs halve the chain of operations that wait for each other (erf of doubles takes 1.05 ns instead of 1.4 on an
+        AVX-512 machine); the first terms, which decide the error, are added last.
+        """
+        first = 2 if len(table) > 8 else len(table) - 1
+        value = self._paired(table[first:], x)
+        for coefficient in reversed(table[:first]):
+            value = self.fma(value, x, coefficient)
+        return value
+
+    def _paired(self, table: Sequence[float], power: str) -> str:
+        """The sum of table[n] power^n, by Estrin's scheme."""
+        terms: list[str | float] = list(table)
+        while len(terms) > 1:
+            pairs = zip(terms[::2], terms[1::2], strict=False)
+            terms = [*(self.fma(high, power, low) for low, high in pairs), *terms[len(terms) // 2 * 2 :]]
+            power = self.mul(power, power) if len(terms) > 1 else power
+        return self.operand(terms[0])
+
+    def compare(self, how: str, x: str | float, y: str | float) -> str:
+        """Truth values of a comparison, named as LLVM names it."""
+        return self.b.new(f"fcmp {how} {self.typed} {self.operand(x)}, {self.operand(y)}")
+
+    def logic(self, name: str, p: str, q: str) -> str:
+        """`and`, `or`, `xor` of truth values."""
+        return self.b.new(f"{name} {self.truth} {p}, {q}")
+
+    def select(self, condition: str, x: str | float, y: str | float) -> str:
+        """`x` where the condition holds, else `y`."""
+        return self.b.new(
+            f"select {self.truth} {condition}, {self.typed} {self.operand(x)}, {self.typed} {self.operand(y)}"
+        )
+
+    def limited(self, x: str, comparison: str, bound: float) -> str:
+        """`x`, and the bound where `x` is beyond it; NaN stays."""
+        return self.select(self.compare(comparison, x, bound), bound, x)
+
+    def bits(self, x: str) -> str:
+        """The bit pattern, as an integer."""
+        return self.b.new(f"bitcast {self.typed} {x} to {self.whole}")
+
+    def from_bits(self, k: str) -> str:
+        """The number of a bit pattern."""
+        return self.b.new(f"bitcast {self.whole} {k} to {self.typed}")
+
+    def integer(self, name: str, k: str | int, n: str | int) -> str:
+        """An instruction on integers as wide as the format: `add`, `and`, `shl`, ..."""
+        return self.b.new(f"{name} {self.whole} {self._whole(k)}, {self._whole(n)}")
+
+    def fast_two_sum(self, x: str | float, y: str | float) -> tuple[str, str]:
+        """x + y as a rounded sum and its error; |x| >= |y|."""
+        total = self.add(x, y)
+        return total, self.sub(y, self.sub(total, x))
+
+    def two_product(self, x: str, y: str) -> tuple[str, str]:
+        """x y as a rounded product and its error."""
+        product = self.mul(x, y)
+        return product, self.fma(x, y, self.neg(product))
+
+    def rounded(self, value: str, factor: float) -> tuple[str, str]:
+        """The integer nearest to `value * factor`, as a float and as an integer."""
+        shifted = self.fma(value, factor, self.f.magic)
+        return self.sub(shifted, self.f.magic), self.integer("sub", self.bits(shifted), self.f.magic_bits)
+
+    def power(self, k: str) -> str:
+        """2 to the integer `k`, which must be a normal number."""
+        return self.from_bits(self.integer("shl", self.integer("add", k, self.f.bias), self.f.mantissa_bits))
+
+    def split(self, x: str) -> tuple[str, str, str]:
+        """k as a float and an integer, and m in [sqrt(1/2), sqrt(2)), with x = 2^k m; `x` is normal and positive.
+
+        Infinity and NaN give a finite m and k = 128 or 1024.
+        """
+        f = self.f
+        one, raw = f.bits(1.0), self.bits(x)
+        # a logical shift of a positive number: AVX2 has no arithmetic one for 64 bits
+        biased = self.integer("lshr", self.integer("add", raw, one - f.bits(math.sqrt(0.5))), f.mantissa_bits)
+        m = self.from_bits(self.integer("add", self.integer("sub", raw, self._shifted(biased)), one))
+        k_float = self.sub(self.from_bits(self.integer("add", biased, f.magic_bits - f.bias)), f.magic)
+        return k_float, self.integer("sub", biased, f.bias), m
+
+    def _shifted(self, k: str) -> str:
+        return self.integer("shl", k, self.f.mantissa_bits)
+
+    def reduced(self, x: str) -> tuple[str, str, str]:
+        """k as a float and an integer, and r, with x = k ln 2 + r."""
+        k_float, k = self.rounded(x, 1.0 / math.log(2.0))
+        r = self.fma(k_float, -self.f.ln2_high, x)
+        return k_float, k, self.fma(k_float, -self.f.ln2_low, r)
+
+    def series(self, r: str, first: int) -> str:
+        """The sum of r^(n - first) / n! from n = first on."""
+        return self.polynomial([1.0 / math.factorial(n) for n in range(first, self.f.degree + 1)], r)

@@ -1,0 +1,17 @@
+"""The functions that native loops write out, by the names of their ops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from backlit.compiler.llvm.error_function import erf
+from backlit.compiler.llvm.exponential import expm1
+from backlit.compiler.llvm.logarithm import log, log1p, softplus
+from backlit.compiler.llvm.math import exp, sigmoid, tanh
+from backlit.compiler.llvm.power import pow
+from backlit.compiler.llvm.trigonometry import cos, sin
+
+FUNCTIONS: dict[str, Callable[..., str]] = {
+    "exp": exp, "expm1": expm1, "log": log, "log1p": log1p, "pow": pow, "sin": sin, "cos": cos, "tanh": tanh, "erf": erf,
+    "sigmoid": sigmoid, "softplus": softplus,
+}  # fmt: skip

@@ -1,0 +1,341 @@
+"""Products of matrices: a driver that walks over tiles, packs operands where that pays, and hands finished sums on.
+
+Every sum is computed by one unit, over `k` in ascending order in stretches of known length, so that the bits depend on
+shapes and strides only and not on how the units are divided.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from backlit.compiler.llvm.kernel import PARAMETERS, Kernel, Operand, unravel
+from backlit.compiler.llvm.matvec import matvec
+from backlit.compiler.llvm.packing import Packing
+from backlit.compiler.llvm.target import Features, features
+from backlit.compiler.llvm.tile import Tile, choose
+from backlit.compiler.llvm.writer import SIZES, Index, Writer
+
+FEW = 3  # rows or columns that are done as products with as many vectors, where the matrix is contiguous along k
+LONG = 300  # lines of a finish repeated for every vector of a tile; they take about 10 ms to become machine code
+
+Finish = Callable[[Writer, tuple[Index, ...], Index, str, str | None], None]
+
+
+def store_to(kind: str, out: Operand) -> Finish:
+    """A finish that stores the sums; `out` has strides for `(*batch, row, column)`."""
+
+    def finish(w: Writer, position: tuple[Index, ...], column: Index, value: str, mask: str | None) -> None:
+        *strides, across = out.strides
+        start = w.at(out.pointer(w, kind), kind, *map(w.mul, position, strides), w.mul(column, across))
+        if across == 1:
+            w.store(kind, value, start, mask)
+            return
+        for lane in range(w.lanes):
+            place = w.at(start, kind, lane * across)
+            if mask is None:
+                w.do(f"store {kind} {w.lane(kind, value, lane)}, ptr {place}")
+                continue
+            with w.only_if(w.lane("i1", mask, lane)):
+                w.do(f"store {kind} {w.lane(kind, value, lane)}, ptr {place}")
+
+    return finish
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a product is cut: panels of columns and tiles of rows in groups, the groups' pairs being units."""
+
+    tile: Tile
+    depth: int  # of a stretch of k
+    panels: int  # of a group
+    tiles: int  # of a group
+    block: int  # tiles that are done for one panel after the other
+    pack_a: bool
+    pack_b: bool
+
+
+def plan(kind: str, n_batch: int, m: int, n: int, k: int, a: Operand, b: Operand, allowed: Features) -> Plan:
+    """The cut for given sizes."""
+    lanes = allowed.vector_bytes // SIZES[kind]
+    rows, vectors = choose(m, n, k, kind, allowed)
+    width = lanes * vectors
+    a_row, a_depth = a.strides[-2:]
+    b_depth, b_column = b.strides[-2:]
+    pack_b = b_column != 1 or (m > 4 * rows and b_depth > width and k * n * SIZES[kind] > 32768)
+    pack_a = a_row != 1 and a_depth != 1
+    most = 1024  # steps of k in one go: more do not fit the second-level cache
+    if not pack_a and a_depth * SIZES[kind] > 2048:
+        most = 384  # which are as many pages
+    depth = max(1, k)
+    if k > most:
+        depth = -(-k // -(-k // most))
+        depth += -depth % 16
+    tile = Tile(
+        kind, lanes, rows, vectors,
+        1 if pack_a else a_row, _pitch(rows, lanes) if pack_a else a_depth, width if pack_b else b_depth,
+        lanes if n >= width or pack_b else n - lanes * (vectors - 1), allowed.fma, depth >= k,
+    )  # fmt: skip
+    n_panels, n_tiles = -(-n // width), -(-m // rows)
+    panels, tiles = min(n_panels, max(1, 256 // width)), min(n_tiles, max(1, 512 // rows))
+    wanted = min(8, 2e-6 * m * n * k * n_batch) / n_batch  # units: of 1 MFLOP at least where there are few
+    while -(-n_panels // panels) * -(-n_tiles // tiles) < wanted and panels * tiles > 1:
+        # columns first: groups of columns do not share what is packed
+        if panels > 1:
+            panels = -(-panels // 2)
+        else:
+            tiles = -(-tiles // 2)
+    return Plan(tile, depth, panels, tiles, max(1, 448 // SIZES[kind] // rows), pack_a, pack_b)
+
+
+def _pitch(rows: int, lanes: int) -> int:
+    return rows if rows <= lanes else rows + -rows % lanes
+
+
+def product(
+    name: str, kind: str, batch: tuple[int, ...], m: int, n: int, k: int, a: Operand, b: Operand, finish: Finish, *,
+    allowed: Features | None = None,
+) -> Kernel:  # fmt: skip
+    """A kernel of `sum_k a[*batch, i, k] * b[*batch, k, j]` for every `i` below `m` and `j` below `n`.
+
+    `a` has strides for `(*batch, i, k)` and `b` for `(*batch, k, j)`. `finish(writer, position, column, value, mask)`
+    writes what is done with `writer.lanes` neighbouring sums of one row, once for each: `position` is `(*batch, i)`, the
+    first sum is that of `column`, and lanes outside `mask` hold nothing of meaning. It is called for several writers, with
+    1 lane for what is done row by row.
+    """
+    allowed = allowed or features()
+    n_batch = math.prod(batch)
+    if 0 in (n_batch, m, n):
+        return Kernel(name, Writer(name, PARAMETERS).text(), 0)
+    rows = a.strides[-2:] if m > 1 else (*a.strides[-3:-2], a.strides[-1])
+    if batch and b.strides[-3] == 0 and a.strides[-3] == m * rows[0]:  # rows of all entries are rows of one matrix
+        merged = Operand(a.slot, a.offset, (*a.strides[:-3], *rows))
+        shared = Operand(b.slot, b.offset, (*b.strides[:-3], *b.strides[-2:]))
+
+        def split(w: Writer, position: tuple[Index, ...], column: Index, value: str, mask: str | None) -> None:
+            *outer, row = position
+            finish(w, (*outer, w.div(row, m), w.rem(row, m)), column, value, mask)
+
+        return product(name, kind, batch[:-1], batch[-1] * m, n, k, merged, shared, split, allowed=allowed)
+    (*a_batch, a_row, a_depth), (*b_batch, b_depth, b_column) = a.strides, b.strides
+    if m == 1 or (m <= FEW and b_depth == 1 and k >= 64):
+
+        def give_row(w: Writer, place: list[Index], number: Index, value: str, mask: str | None) -> None:
+            finish(w, tuple(place), number, value, mask)
+
+        x, matrix = (
+            Operand(a.slot, a.offset, (*a_batch, a_row, a_depth)),
+            Operand(b.slot, b.offset, (*b_batch, 0, *b.strides[-2:])),
+        )
+        return matvec(name, kind, (*batch, m), n, k, x, matrix, give_row, vectors=True, allowed=allowed)
+    if n == 1 or (n <= FEW and a_depth == 1 and k >= 64):
+
+        def give_column(w: Writer, place: list[Index], number: Index, value: str, mask: str | None) -> None:
+            finish(w, (*place[:-1], number), place[-1], value, mask)
+
+        x = Operand(b.slot, b.offset, (*b_batch, b_column, b_depth))
+        matrix = Operand(a.slot, a.offset, (*a_batch, 0, a_depth, a_row))
+        return matvec(name, kind, (*batch, n), m, k, x, matrix, give_column, vectors=False, allowed=allowed)
+    return _Driver(name, kind, batch, m, n, k, a, b, finish, plan(kind, n_batch, m, n, k, a, b, allowed)).kernel()
+
+
+class _Driver:
+    def __init__(
+        self, name: str, kind: str, batch: tuple[int, ...], m: int, n: int, k: int, a: Operand, b: Operand,
+        finish: Finish, cut: Plan,
+    ) -> None:  # fmt: skip
+        self.name, self.kind, self.batch = name, kind, batch
+        self.m, self.n, self.k, self.a, self.b, self.finish, self.cut = m, n, k, a, b, finish, cut
+        self.width, self.rows = cut.tile.width, cut.tile.rows
+        self.n_panels, self.n_tiles = -(-n // self.width), -(-m // self.rows)
+        self.column_groups, self.row_groups = -(-self.n_panels // cut.panels), -(-self.n_tiles // cut.tiles)
+        self.stretches = max(1, -(-k // cut.depth))
+        self.helpers: dict[str, str] = {}
+        # sums go from registers to the finish, unless other tiles share them or it hardly matters beside their making
+        exact = m % self.rows == 0 and (n % self.width == 0 or n < self.width)
+        self.direct = exact and k <= 256 and self._finishing_tile() is not None
+        self.pitch = _pitch(self.rows, cut.tile.lanes)
+        # scratch, in elements
+        line = 64 // SIZES[kind]
+        self.tile_size = self.rows * self.width
+        self.packed_b = cut.panels * self._spacing(self.width) if cut.pack_b else 0
+        self.packed_a = min(cut.block, cut.tiles) * self._spacing(self.pitch) + line if cut.pack_a else 0
+        self.sums = cut.panels * cut.tiles * self.tile_size + line if self.stretches > 1 else 0
+
+    def kernel(self) -> Kernel:
+        units = math.prod(self.batch) * self.column_groups * self.row_groups
+        tile = self.cut.tile
+        if not self.direct:
+            self.helpers[tile.name] = tile.text()
+        text = self._driver()
+        work = 2 * self.m * self.n * self.k * math.prod(self.batch) / units
+        grain = max(1, min(units, round(1e6 / max(1, work))))
+        size = (self.packed_a + self.packed_b + self.sums) * SIZES[self.kind]
+        return Kernel(self.name, text, units, grain, size, self.helpers)
+
+    def _driver(self) -> str:
+        w = Writer(self.name, PARAMETERS, self.cut.tile.lanes)
+        with w.loop("%low", "%high") as unit:
+            *place, column_group, row_group = unravel(w, unit.i, (*self.batch, self.column_groups, self.row_groups))
+            fresh = w.new(f"icmp eq i64 {unit.i}, %low")
+            if row_group != 0:
+                fresh = w.new(f"or i1 {fresh}, {w.new(f'icmp eq i64 {row_group}, 0')}")
+            self._unit(w, place, row_group, column_group, fresh if self.stretches == 1 and row_group != 0 else None)
+        return w.text()
+
+    def _unit(
+        self, w: Writer, place: list[Index], row_group: Index, column_group: Index, fresh: str | None
+    ) -> None:  # fmt: skip
+        kind, cut = self.kind, self.cut
+        a = w.at(self.a.pointer(w, kind), kind, *map(w.mul, place, self.a.strides))
+        b = w.at(self.b.pointer(w, kind), kind, *map(w.mul, place, self.b.strides))
+        packed_b = "%scratch"
+        packed_a = w.at(packed_b, kind, self.packed_b)
+        sums = w.at(packed_a, kind, self.packed_a)
+        if self.stretches == 1:
+            sums = w.room(kind, self.tile_size + 64 // SIZES[kind])
+        first_panel, first_tile = w.mul(column_group, cut.panels), w.mul(row_group, cut.tiles)
+        end_panel = w.least(w.add(first_panel, cut.panels), self.n_panels)
+        end_tile = w.least(w.add(first_tile, cut.tiles), self.n_tiles)
+        with w.loop(0, max(1, self.k), cut.depth) as k:
+            depth = w.least(cut.depth, w.sub(self.k, k.i))
+            if cut.pack_b:
+                with w.only_if(fresh or "true"):
+                    sizes = (self.n, self.width, self.width)
+                    strides = self.b.strides[-2], self.b.strides[-1]
+                    self._pack(w, b, packed_b, strides, sizes, k.i, depth, first_panel, end_panel)
+            with w.loop(first_tile, end_tile, cut.block) as block:
+                end = w.least(w.add(block.i, cut.block), end_tile)
+                if cut.pack_a:
+                    sizes = (self.m, self.rows, self.pitch)
+                    strides = self.a.strides[-1], self.a.strides[-2]
+                    self._pack(w, a, packed_a, strides, sizes, k.i, depth, block.i, end)
+                with w.loop(first_panel, end_panel) as p:
+                    if cut.pack_b:
+                        columns = w.at(packed_b, kind, w.mul(w.sub(p.i, first_panel), self._spacing(self.width)))
+                    else:
+                        columns = w.at(b, kind, self._column(w, p.i), w.mul(k.i, self.b.strides[-2]))
+                    with w.loop(block.i, end) as t:
+                        if cut.pack_a:
+                            rows = w.at(packed_a, kind, w.mul(w.sub(t.i, block.i), self._spacing(self.pitch)))
+                        else:
+                            rows = w.at(
+                                a, kind, w.mul(self._row(w, t.i), self.a.strides[-2]), w.mul(k.i, self.a.strides[-1])
+                            )
+                        where = sums
+                        if self.stretches > 1:
+                            number = w.add(w.mul(w.sub(p.i, first_panel), cut.tiles), w.sub(t.i, first_tile))
+                            where = w.at(sums, kind, w.mul(number, self.tile_size))
+                        self._tile(w, place, rows, columns, where, (t.i, p.i), k.i, depth)
+
+    def _tile(
+        self, w: Writer, place: list[Index], rows: str, columns: str, sums: str, number: tuple[Index, Index], k: Index,
+        depth: Index,
+    ) -> None:  # fmt: skip
+        """Sums up one tile and hands it on if it is complete."""
+        if self.direct:
+            position = (*place, self._row(w, number[0]), self._column(w, number[1]))
+            indices = ", ".join(f"i64 {i}" for i in (depth, *position))
+            w.do(f"call void @{self.name}_tile(ptr %table, ptr {rows}, ptr {columns}, {indices})")
+            return
+        w.do(f"call void @{self.cut.tile.name}(ptr {rows}, ptr {columns}, ptr {sums}, i64 {depth}, i64 {k})")
+        if self.stretches == 1:
+            self._finish(w, place, sums, *number)
+        else:
+            with w.only_if(w.new(f"icmp sge i64 {k}, {self.k - self.cut.depth}")):
+                self._finish(w, place, sums, *number)
+
+    def _row(self, w: Writer, tile: Index) -> Index:
+        """Where a tile starts; the last one overlaps its neighbour rather than being smaller."""
+        row = w.mul(tile, self.rows)
+        return w.least(row, self.m - self.rows) if self.m % self.rows else row
+
+    def _column(self, w: Writer, panel: Index) -> Index:
+        column = w.mul(panel, self.width)
+        return w.least(column, max(0, self.n - self.width)) if self.n % self.width else column
+
+    def _pack(
+        self, w: Writer, source: str, target: str, strides: tuple[int, int], sizes: tuple[int, int, int], k: Index,
+        depth: Index, first: Index, end: Index,
+    ) -> None:  # fmt: skip
+        """Packs the pieces from `first` to `end` of an operand with strides for `k` and across."""
+        kind, (down, across), (total, width, pitch) = self.kind, strides, sizes
+        spacing = self._spacing(pitch)
+        # vectors no wider than a narrow piece: the others cross lines when stored
+        lanes = min(self.cut.tile.lanes, 1 << (width - 1).bit_length())
+        pack = Packing(kind, lanes, min(total, width), pitch, down, across, spacing, self.k % 4 > 0)
+        self.helpers[pack.name] = pack.text()
+        source = w.at(source, kind, w.mul(k, down))
+        whole = total // width
+        if whole:
+            count = w.sub(w.least(end, whole), first)
+            begin = w.at(source, kind, w.mul(w.mul(first, width), across))
+            w.do(f"call void @{pack.name}(ptr {begin}, ptr {target}, i64 {depth}, i64 {count})")
+        if total % width:
+            with w.only_if(w.new(f"icmp sgt i64 {end}, {whole}")):
+                begin = w.at(source, kind, max(0, total - width) * across)
+                place = w.at(target, kind, w.mul(w.sub(whole, first), spacing))
+                w.do(f"call void @{pack.name}(ptr {begin}, ptr {place}, i64 {depth}, i64 1)")
+
+    def _spacing(self, pitch: int) -> int:
+        """Elements from one packed piece to the next: not a multiple of 4 KiB."""
+        line = 64 // SIZES[self.kind]
+        size = pitch * self.cut.depth
+        return size + -size % line + line
+
+    def _finish(self, w: Writer, place: list[Index], sums: str, tile: Index, panel: Index) -> None:
+        """Hands on the sums of a tile that no other tile has."""
+        row, column = self._row(w, tile), w.mul(panel, self.width)
+        skipped = w.sub(w.mul(tile, self.rows), row)
+        indices = ", ".join(f"i64 {i}" for i in (*place, row, skipped, column))
+        edge = self.n % self.width
+        whole = self.n // self.width
+        if whole and edge:
+            last = w.new(f"icmp eq i64 {panel}, {whole}")
+            with w.only_if(last):
+                w.do(f"call void @{self._finisher(edge)}(ptr %table, ptr {sums}, {indices})")
+            with w.only_if(w.new(f"xor i1 {last}, true")):
+                w.do(f"call void @{self._finisher(self.width)}(ptr %table, ptr {sums}, {indices})")
+        else:
+            w.do(f"call void @{self._finisher(edge or self.width)}(ptr %table, ptr {sums}, {indices})")
+
+    def _finishing_tile(self) -> str | None:
+        """The name of a micro-kernel that hands its sums on itself, if that takes little code."""
+        tile = self.cut.tile
+        place = [f"%b{d}" for d in range(len(self.batch))]
+        names = ", ".join(f"i64 {i}" for i in ("%depth", *place, "%row", "%column"))
+        w = Writer(f"{self.name}_tile", f"ptr %table, ptr %a, ptr %b, {names}", tile.lanes)
+        sums = tile.sums(w)
+        before = len(w.lines)
+        for i, value in enumerate(sums):
+            r, v = divmod(i, tile.vectors)
+            edge = self.n - (tile.vectors - 1) * tile.lanes
+            mask = w.first_lanes(edge) if v == tile.vectors - 1 and edge < tile.lanes else None
+            self.finish(w, (*place, w.add("%row", r)), w.add("%column", v * tile.lanes), value, mask)
+        if len(w.lines) - before > LONG:
+            return None
+        self.helpers[w.name] = w.text(internal=True)
+        return w.name
+
+    def _finisher(self, columns: int) -> str:
+        """A function that hands on `columns` columns of a tile, row by row."""
+        name = f"{self.name}_finish{columns}"
+        if name not in self.helpers:
+            kind, lanes = self.kind, self.cut.tile.lanes
+            place = [f"%b{d}" for d in range(len(self.batch))]
+            names = ", ".join(f"i64 {i}" for i in (*place, "%row", "%skipped", "%column"))
+            w = Writer(name, f"ptr %table, ptr %sums, {names}", lanes)
+            skipped = max(0, min(self.width - columns, self.n - columns))
+            with w.loop("%skipped", self.rows) as r:
+                position = (*place, w.add("%row", r.i))
+                source = w.at("%sums", kind, w.mul(r.i, self.width), skipped)
+                for first in range(0, columns, lanes):
+                    mask = w.first_lanes(columns - first) if columns - first < lanes else None
+                    value = w.load(kind, w.at(source, kind, first))
+                    self.finish(w, position, w.add("%column", first), value, mask)
+            self.helpers[name] = w.text(internal=True)
+        return name
+
+
+__all__ = ["Finish", "Operand", "Plan", "plan", "product", "store_to"]

@@ -1,0 +1,132 @@
+"""sin and cos in LLVM IR: branch-free up to a bound, beyond which a function out of line asks the C library.
+
+|x| = n pi/2 + r with |r| <= pi/4: pi/2 is taken in three parts, and since the first has as many bits as the format, the
+fused x - n part is exact; then one polynomial for the sine of r, one for the cosine, and n mod 4 to choose.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from backlit.compiler.llvm.arithmetic import Builder, Floats
+from backlit.compiler.llvm.writer import constant
+
+# pi / 2 in parts, each but the last cut off below the bits of the format, so that none is negative.
+_HALF_PI = {
+    "double": (1.5707963267948966, 6.123233995736765e-17, 1.082856673921914e-32),
+    "float": (1.570796251296997, 7.549789415861596e-08, 5.390302953474238e-15),
+}
+# Beyond it n is too far from x / (pi / 2), or the three parts from pi / 2.
+_BOUND = {"double": 2.0**30, "float": 2.0**17}
+# Chebyshev interpolants, computed in 60 digits and written as powers of z = r^2, for |r| <= 1.003 pi / 4.
+_SINE = {  # (sin(r) - r) / r^3
+    "double": (
+        -0.16666666666666666, 0.008333333333330877, -0.00019841269836649343, 2.7557316046063308e-06,
+        -2.5051120107084363e-08, 1.5917286157176492e-10,
+    ),
+    "float": (-0.1666666666378724, 0.008333331848326742, -0.00019840072525278345, 2.7248088763699206e-06),
+}  # fmt: skip
+_COSINE = {  # (cos(r) - 1 + r^2 / 2) / r^4
+    "double": (
+        0.041666666666666664, -0.0013888888888887352, 2.4801587298697357e-05, -2.7557317236391144e-07,
+        2.0876138925294287e-09, -1.1382104964453636e-11,
+    ),
+    "float": (0.04166666666426441, -0.0013888887649997814, 2.4800588517255182e-05, -2.729942594831913e-07),
+}  # fmt: skip
+
+
+def sin(b: Builder, kind: str, x: str) -> str:
+    """sin(x): the sign of zero stays, NaN for both infinities."""
+    v = Floats(b, kind)
+    n, s, c = _quadrant(v, v.call("fabs", x))
+    value = _signed(v, n, v.select(_odd(v, n), c, s))
+    sign = v.integer("and", v.bits(x), v.f.bits(-0.0))
+    value = v.from_bits(v.integer("xor", v.bits(value), sign))
+    return b.call("backlit.sin", kind, x, value)
+
+
+def cos(b: Builder, kind: str, x: str) -> str:
+    """cos(x): NaN for both infinities."""
+    v = Floats(b, kind)
+    n, s, c = _quadrant(v, v.call("fabs", x))
+    value = _signed(v, v.integer("add", n, 1), v.select(_odd(v, n), s, c))
+    return b.call("backlit.cos", kind, x, value)
+
+
+def _quadrant(v: Floats, x: str) -> tuple[str, str, str]:
+    """n, sin(r) and cos(r) for x = n pi / 2 + r."""
+    n_float, n = v.rounded(x, 2.0 / math.pi)
+    r = x
+    for part in _HALF_PI[v.kind]:
+        r = v.fma(n_float, -part, r)
+    z = v.mul(r, r)
+    s = v.fma(v.mul(z, r), v.polynomial(_SINE[v.kind], z), r)
+    c = v.fma(z, v.fma(z, v.polynomial(_COSINE[v.kind], z), -0.5), 1.0)
+    return n, s, c
+
+
+def _odd(v: Floats, n: str) -> str:
+    last = v.integer("and", n, 1)
+    return v.b.new(f"icmp ne {v.whole} {last}, {v.b.constant(v.f.integer, 0)}")
+
+
+def _signed(v: Floats, n: str, value: str) -> str:
+    """`value`, and its negative where the second bit of `n` is set."""
+    places = int(v.f.integer[1:]) - 2
+    sign = v.integer("and", v.integer("shl", n, places), v.f.bits(-0.0))
+    return v.from_bits(v.integer("xor", v.bits(value), sign))
+
+
+def definitions(text: str) -> str:
+    """The functions out of line that IR calls: they return their second operand unless a lane of the first is large."""
+    found = sorted(set(re.findall(r"@backlit\.(sin|cos)\.(v\d+)?(f32|f64)\(", text)))
+    return "\n".join(_definition(name, int(width[1:]) if width else 1, suffix) for name, width, suffix in found)
+
+
+def _definition(name: str, lanes: int, suffix: str) -> str:
+    scalar = "float" if suffix == "f32" else "double"
+    bound = constant(scalar, _BOUND[scalar])
+    if lanes == 1:
+        return "\n".join([
+            f"define internal {scalar} @backlit.{name}.{suffix}({scalar} %x, {scalar} %small) noinline {{",
+            f"  %size = call {scalar} @llvm.fabs.{suffix}({scalar} %x)",
+            f"  %large = fcmp ogt {scalar} %size, {bound}",
+            "  br i1 %large, label %library, label %done",
+            "library:",
+            f"  %value = call {scalar} @llvm.{name}.{suffix}({scalar} %x)",
+            f"  ret {scalar} %value",
+            "done:",
+            f"  ret {scalar} %small",
+            "}",
+        ])  # fmt: skip
+    v, i = f"<{lanes} x {scalar}>", f"<{lanes} x i1>"
+    bounds = f"<{', '.join([f'{scalar} {bound}'] * lanes)}>"
+    return "\n".join([
+        f"define internal {v} @backlit.{name}.v{lanes}{suffix}({v} %x, {v} %small) noinline {{",
+        "entry:",
+        f"  %size = call {v} @llvm.fabs.v{lanes}{suffix}({v} %x)",
+        f"  %large = fcmp ogt {v} %size, {bounds}",
+        f"  %mask = bitcast {i} %large to i{lanes}",
+        f"  %none = icmp eq i{lanes} %mask, 0",
+        "  br i1 %none, label %done, label %next",
+        "next:",
+        "  %k = phi i32 [ 0, %entry ], [ %following, %joined ]",
+        f"  %so_far = phi {v} [ %small, %entry ], [ %value, %joined ]",
+        f"  %beyond = extractelement {i} %large, i32 %k",
+        "  br i1 %beyond, label %library, label %joined",
+        "library:",
+        f"  %one = extractelement {v} %x, i32 %k",
+        f"  %found = call {scalar} @llvm.{name}.{suffix}({scalar} %one)",
+        f"  %with = insertelement {v} %so_far, {scalar} %found, i32 %k",
+        "  br label %joined",
+        "joined:",
+        f"  %value = phi {v} [ %so_far, %next ], [ %with, %library ]",
+        "  %following = add i32 %k, 1",
+        f"  %more = icmp ult i32 %following, {lanes}",
+        "  br i1 %more, label %next, label %done",
+        "done:",
+        f"  %result = phi {v} [ %small, %entry ], [ %value, %joined ]",
+        f"  ret {v} %result",
+        "}",
+    ])  # fmt: skip

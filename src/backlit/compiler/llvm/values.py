@@ -1,0 +1,151 @@
+"""Elementwise ops as instructions on vectors, with the bits of NumPy's arithmetic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from backlit.compiler.llvm.functions import FUNCTIONS
+from backlit.compiler.llvm.writer import Writer
+from backlit.core.errors import CompilerError
+
+SCALARS = {
+    np.dtype(name): scalar
+    for name, scalar in (
+        ("float32", "float"), ("float64", "double"), ("bool", "i1"), ("int8", "i8"), ("uint8", "i8"),
+        ("int16", "i16"), ("uint16", "i16"), ("int32", "i32"), ("uint32", "i32"), ("int64", "i64"), ("uint64", "i64"),
+    )
+}  # fmt: skip
+_ARITHMETIC = {"add": "add", "sub": "sub", "mul": "mul"}
+_COMPARE = {
+    "equal": ("oeq", "eq"), "not_equal": ("une", "ne"), "less": ("olt", "lt"), "less_equal": ("ole", "le"),
+    "greater": ("ogt", "gt"), "greater_equal": ("oge", "ge"),
+}  # fmt: skip
+_LOGIC = {
+    "logical_and": "and", "logical_or": "or", "logical_xor": "xor", "bitwise_and": "and", "bitwise_or": "or",
+    "bitwise_xor": "xor",
+}  # fmt: skip
+_SHIFTS = ("left_shift", "right_shift")
+_INTRINSICS = {"sqrt": "llvm.sqrt", "abs": "llvm.fabs", "floor": "llvm.floor"}
+CHEAP = frozenset({*_ARITHMETIC, *_COMPARE, *_LOGIC, "neg", "abs", "where", "astype", "logical_not", "bitwise_invert",
+                   "maximum", "minimum"})  # fmt: skip
+
+
+def can_emit(name: str, dtypes: list[np.dtype[Any]], out: np.dtype[Any], literals: list[Any]) -> bool:
+    """Whether there are instructions for an op on operands of these dtypes, some of them Python numbers."""
+    if any(d not in SCALARS for d in (*dtypes, out)) or any(isinstance(v, complex) for v in literals):
+        return False
+    kinds = {d.kind for d in dtypes}
+    floats, integers, booleans = kinds <= {"f"}, kinds <= {"i", "u"}, kinds <= {"b"}
+    if any(isinstance(v, float) for v in literals) and not floats and name not in ("where",):
+        return False
+    if integers and any(not _fits(v, dtypes[0]) for v in literals):
+        return False
+    if name in _ARITHMETIC or name == "neg":
+        return floats or (integers and (name != "neg" or "u" not in kinds))
+    if name in ("div", *_INTRINSICS, *FUNCTIONS):
+        return floats and (name != "pow" or out == dtypes[0])
+    if name in ("maximum", "minimum"):
+        return floats or integers
+    if name in _COMPARE:
+        return floats or integers or (booleans and not literals)
+    if name in _LOGIC or name in ("logical_not", "bitwise_invert"):
+        return (booleans or (integers and not name.startswith("logical"))) and not literals
+    if name in _SHIFTS:
+        return integers and len(literals) == 1 and 0 <= literals[0] < 8 * dtypes[0].itemsize
+    if name == "where":
+        return all(_fits(v, out) for v in literals)
+    if name == "astype":
+        return not (dtypes[0].kind == "f" and out.kind in "iu")  # what is out of range depends on the machine
+    return name == "sign" and floats
+
+
+def _fits(value: Any, dtype: np.dtype[Any]) -> bool:
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return isinstance(value, (bool, int)) and info.min <= value <= info.max
+    return dtype.kind == "f" or isinstance(value, bool)
+
+
+def emit(w: Writer, name: str, operands: list[str], dtype: np.dtype[Any], out: np.dtype[Any]) -> str:
+    """The value of an op on operands of one `dtype` (for `where`, of its branches)."""
+    scalar = SCALARS[dtype]
+    typed, floating = w.type(scalar), dtype.kind == "f"
+    listed = ", ".join(operands)
+    if name in _ARITHMETIC:
+        return w.new(f"{'f' * floating}{_ARITHMETIC[name]} {typed} {listed}")
+    if name == "div":
+        return w.new(f"fdiv {typed} {listed}")
+    if name == "neg":
+        return w.new(f"fneg {typed} {listed}" if floating else f"sub {typed} {w.constant(scalar, 0)}, {listed}")
+    if name in _COMPARE:
+        ordered, integer = _COMPARE[name]
+        if floating:
+            return w.new(f"fcmp {ordered} {typed} {listed}")
+        sign = "" if integer in ("eq", "ne") else "s" if dtype.kind == "i" else "u"
+        return w.new(f"icmp {sign}{integer} {typed} {listed}")
+    if name in _LOGIC:
+        return w.new(f"{_LOGIC[name]} {typed} {listed}")
+    if name in ("logical_not", "bitwise_invert"):
+        return w.new(f"xor {typed} {operands[0]}, {w.constant(scalar, 1 if scalar == 'i1' else -1)}")
+    if name in _SHIFTS:
+        right = "ashr" if dtype.kind == "i" else "lshr"
+        return w.new(f"{'shl' if name == 'left_shift' else right} {typed} {listed}")
+    if name == "where":
+        c, a, b = operands
+        return w.new(f"select {w.type('i1')} {c}, {typed} {a}, {typed} {b}")
+    if name in FUNCTIONS:
+        return FUNCTIONS[name](w, scalar, *operands)
+    if name in _INTRINSICS:
+        return w.call(_INTRINSICS[name], scalar, *operands)
+    if name in ("maximum", "minimum"):
+        return _extreme(w, name == "maximum", operands, dtype)
+    if name == "sign":
+        zero, x = w.constant(scalar, 0.0), operands[0]
+        above = w.new(f"fcmp ogt {typed} {x}, {zero}")
+        below = w.new(f"fcmp olt {typed} {x}, {zero}")
+        up = w.new(f"select {w.type('i1')} {above}, {typed} {w.constant(scalar, 1.0)}, {typed} {x}")
+        signed = w.new(f"select {w.type('i1')} {below}, {typed} {w.constant(scalar, -1.0)}, {typed} {up}")
+        still = w.new(f"fcmp oeq {typed} {x}, {zero}")
+        return w.new(f"select {w.type('i1')} {still}, {typed} {zero}, {typed} {signed}")
+    if name == "astype":
+        return convert(w, operands[0], dtype, out)
+    raise CompilerError(f"emit: {name} has no instructions")
+
+
+def _extreme(w: Writer, largest: bool, operands: list[str], dtype: np.dtype[Any]) -> str:
+    """The first operand where it wins or is NaN, else the second: so do NumPy's, also between zeros (x86-64)."""
+    scalar = SCALARS[dtype]
+    (a, b), typed, truth = operands, w.type(scalar), w.type("i1")
+    if dtype.kind != "f":
+        sign = "s" if dtype.kind == "i" else "u"
+        wins = w.new(f"icmp {sign}{'gt' if largest else 'lt'} {typed} {a}, {b}")
+    else:
+        # not (a <= b) holds where a > b and where one of them is NaN
+        first = w.new(f"fcmp {'ogt' if largest else 'olt'} {typed} {a}, {b}")
+        nan = w.new(f"fcmp uno {typed} {a}, {a}")
+        wins = w.new(f"or {truth} {first}, {nan}")
+    return w.new(f"select {truth} {wins}, {typed} {a}, {typed} {b}")
+
+
+def convert(w: Writer, x: str, dtype: np.dtype[Any], out: np.dtype[Any]) -> str:
+    """`x` in another dtype."""
+    before, after = SCALARS[dtype], SCALARS[out]
+    a, b = w.type(before), w.type(after)
+    if dtype == out:
+        return x
+    if out == bool:
+        zero = w.constant(before, 0)
+        return w.new(f"fcmp une {a} {x}, {zero}" if dtype.kind == "f" else f"icmp ne {a} {x}, {zero}")
+    if dtype.kind == out.kind == "f":
+        return w.new(f"{'fpext' if out.itemsize > dtype.itemsize else 'fptrunc'} {a} {x} to {b}")
+    if out.kind == "f":
+        return w.new(f"{'sitofp' if dtype.kind == 'i' else 'uitofp'} {a} {x} to {b}")
+    if dtype == bool:
+        return w.new(f"zext {a} {x} to {b}")
+    if out.itemsize == dtype.itemsize:
+        return x
+    if out.itemsize < dtype.itemsize:
+        return w.new(f"trunc {a} {x} to {b}")
+    return w.new(f"{'sext' if dtype.kind == 'i' else 'zext'} {a} {x} to {b}")

@@ -1,0 +1,136 @@
+"""Composite ops written out in those that loops and products are made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from backlit.compiler.ir import Atom, Eqn, Graph, Var
+from backlit.compiler.trace import GraphTrace, VarBox
+from backlit.core import staging
+from backlit.core.tensor import Tensor
+from backlit.ops import elementwise as ew
+from backlit.ops import linear, reduce
+
+
+def expand(graph: Graph) -> Graph:
+    """`graph` with every composite op replaced by its parts; the values are the same but for rounding."""
+    made = Graph(list(graph.inputs), dict(graph.consts), [], [])
+    became: dict[Var, Atom] = {}
+
+    def now(a: Atom) -> Atom:
+        return became.get(a, a) if isinstance(a, Var) else a
+
+    for e in graph.eqns:
+        inputs = tuple(map(now, e.inputs))
+        rule = _RULES.get(e.op.name)
+        found = None if rule is None else _traced(rule, inputs, e.params, made)
+        if found is None:
+            made.eqns.append(Eqn(e.op, inputs, e.params, e.out))
+        else:
+            became[e.out] = found
+    made.outputs = list(map(now, graph.outputs))
+    return made
+
+
+def _traced(rule: Callable[..., Any], inputs: tuple[Atom, ...], params: dict[str, Any], made: Graph) -> Atom | None:
+    with GraphTrace("expand") as trace, staging.staging(trace):
+        given = [Tensor(VarBox(trace, a)) if isinstance(a, Var) else a.value for a in inputs]
+        found = rule(*given, **params)
+        if found is None:
+            return None
+        result = trace.atom(found)
+    made.consts.update(trace.graph.consts)
+    made.eqns += trace.graph.eqns
+    return result
+
+
+def _shifted(x: Tensor, axis: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """`x` less its largest element along `axis`, and that element; 0 where it is not finite."""
+    high = reduce.max(x, axis=axis, keepdims=True)
+    finite = ew.less(ew.abs(high), math.inf)
+    high = ew.where(finite, high, 0.0)
+    return x - linear.broadcast_to(high, shape=x.shape), high
+
+
+def _logsumexp(x: Tensor, *, axis: tuple[int, ...], keepdims: bool) -> Tensor | None:
+    if 0 in x.shape or x.dtype.kind != "f":
+        return None
+    shifted, high = _shifted(x, axis)
+    total = ew.log(linear.sum(ew.exp(shifted), axis=axis, keepdims=True)) + high
+    shape = tuple(n for a, n in enumerate(x.shape) if keepdims or a not in axis)
+    return total if keepdims else linear.reshape(total, shape=shape)
+
+
+def _softmax_cross_entropy(x: Tensor, y: Tensor) -> Tensor | None:
+    if 0 in x.shape or x.dtype.kind != "f":
+        return None
+    last = (x.ndim - 1,)
+    shifted, _ = _shifted(x, last)
+    total = ew.log(linear.sum(ew.exp(shifted), axis=last, keepdims=True))
+    loss = linear.broadcast_to(total, shape=x.shape) - shifted
+    return linear.sum(ew.where(ew.equal(y, 0), 0.0, y * loss), axis=last)
+
+
+def _sum_to(x: Tensor, *, shape: tuple[int, ...]) -> Tensor:
+    lead = x.ndim - len(shape)
+    inner = tuple(lead + i for i, n in enumerate(shape) if n == 1 and x.shape[lead + i] != 1)
+    axes = tuple(range(lead)) + inner
+    total = linear.sum(x, axis=axes) if axes else x
+    total = total if total.dtype == x.dtype else linear.astype(total, dtype=x.dtype)
+    return linear.reshape(total, shape=shape)
+
+
+def _pow(x: Any, y: Any) -> Tensor | None:
+    if isinstance(y, (int, float)) and not isinstance(y, bool) and isinstance(x, Tensor) and x.dtype.kind == "f":
+        if y == 2:
+            return x * x
+        if y == 0.5:
+            return ew.sqrt(x)
+        if y == 1:
+            return x
+        if y == -1:
+            return 1.0 / x
+    return None
+
+
+def _matmul(x: Tensor, y: Tensor) -> Tensor | None:
+    """A product with one row or one column is a sum over products; a loop does it in one pass with what is beside it."""
+    if x.dtype.kind != "f" or x.dtype.itemsize < 4:
+        return None
+    *lead, m, k = x.shape
+    n = y.shape[-1]
+    if (m == 1 and n == 1) or (m == 1 and k * n > 1 << 14) or (n == 1 and k * m > 1 << 14):
+        at = len(lead)
+        if n == 1:
+            row = linear.reshape(y, shape=(*lead, 1, k))
+            return linear.sum(x * linear.broadcast_to(row, shape=x.shape), axis=(at + 1,), keepdims=True)
+        column = linear.reshape(x, shape=(*lead, k, 1))
+        return linear.sum(linear.broadcast_to(column, shape=y.shape) * y, axis=(at,), keepdims=True)
+    return None
+
+
+def _scatter_add(x: Tensor, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> Tensor | None:
+    """What is written into a block of neighbours is padded."""
+    if arrays or len([p for p in index if p is not None and p is not Ellipsis]) != len(shape) or Ellipsis in index:
+        return None
+    width, kept = [], []
+    for part, n in zip([p for p in index if p is not None], shape, strict=True):
+        if isinstance(part, int):
+            width.append((part % n, n - 1 - part % n))
+            kept.append(1)
+            continue
+        start, stop, step = slice(*part[1:]).indices(n)
+        length = len(range(start, stop, step))
+        if step != 1:
+            return None
+        width.append((start, n - start - length))
+        kept.append(length)
+    return linear.pad(linear.reshape(x, shape=tuple(kept)), width=tuple(width))
+
+
+_RULES: dict[str, Callable[..., Any]] = {
+    "logsumexp": _logsumexp, "softmax_cross_entropy": _softmax_cross_entropy, "sum_to": _sum_to, "pow": _pow,
+    "matmul": _matmul, "scatter_add": _scatter_add,
+}  # fmt: skip

@@ -1,0 +1,289 @@
+"""From a graph to groups of equations that run together, and the values that are kept in memory between them.
+
+A group is a loop nest over one shape, a product of matrices with the elementwise work on its result, or one equation that
+its op's own forward computes. Elementwise values are computed where they are needed; one is kept only when several groups
+need it and it is not cheap to compute again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from typing import Any
+
+from backlit.compiler.ir import Eqn, Graph, Literal, Var
+from backlit.compiler.llvm.loops import REDUCTIONS
+from backlit.compiler.llvm.values import CHEAP, SCALARS, can_emit
+from backlit.compiler.views import is_move
+from backlit.core.op import Elementwise
+
+RECOMPUTED = 2  # cheap ops that are rather computed again than kept
+MOVED = 12  # the same for what is read through a move, which would have to be kept for it alone
+
+
+@dataclass(eq=False)
+class Group:
+    """Equations that run together; `stores` and `reductions` are what it leaves in memory."""
+
+    kind: str  # "loops", "product" or "call"
+    shape: tuple[int, ...]
+    members: list[Eqn] = field(default_factory=list)
+    axes: tuple[int, ...] | None = None
+    reductions: list[Eqn] = field(default_factory=list)
+    stores: list[Var] = field(default_factory=list)
+    reads: list[Var] = field(default_factory=list)  # kept values, inputs and constants
+
+    @property
+    def head(self) -> Eqn:
+        """The product, or the equation that is called."""
+        return self.members[0]
+
+    @property
+    def writes(self) -> list[Var]:
+        """What it leaves in memory."""
+        return [*self.stores, *(e.out for e in self.reductions)]
+
+
+@dataclass(eq=False)
+class Schedule:
+    """Groups in the order in which they run, and the buffer of every kept value: the variable for which it was made."""
+
+    graph: Graph
+    groups: list[Group]
+    kept: dict[Var, Var]
+    made_by: dict[Var, Eqn]
+
+
+def is_elementwise(e: Eqn) -> bool:
+    """Whether an equation can be part of a loop."""
+    if not isinstance(e.op, Elementwise) and e.op.name != "astype":
+        return False
+    dtypes = [a.aval.dtype for a in e.inputs if isinstance(a, Var)]
+    literals = [a.value for a in e.inputs if isinstance(a, Literal)]
+    if e.op.name == "where" and not isinstance(e.inputs[0], Var):
+        return False
+    return can_emit(e.op.name, dtypes, e.out.aval.dtype, literals)
+
+
+def is_reduction(e: Eqn) -> bool:
+    """Whether an equation reduces in a loop."""
+    if e.op.name not in REDUCTIONS or not isinstance(e.inputs[0], Var) or not e.params["axis"]:
+        return False
+    before, after = e.inputs[0].aval.dtype, e.out.aval.dtype
+    return before in SCALARS and after in SCALARS and (e.op.name == "sum" or before != bool)
+
+
+def is_product(e: Eqn) -> bool:
+    """Whether an equation is a product of matrices of native floats."""
+    return e.op.name == "matmul" and e.out.aval.dtype.name in ("float32", "float64")
+
+
+def is_alias(e: Eqn) -> bool:
+    """Whether the result is the operand's memory under another shape."""
+    return e.op.name == "reshape" and not is_move(e) and isinstance(e.inputs[0], Var)
+
+
+class Scheduler:
+    """Makes the schedule of a graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.made_by = {e.out: e for e in graph.eqns}
+        self.outside = {*graph.inputs, *graph.consts}
+        self.stage: dict[Var, tuple[int, Any]] = {}
+        self.kept: set[Var] = set()
+        self._costs: dict[Var, float] = {}
+        self._pending: list[tuple[float, int, Group]] = []
+        self._n_copies = 0
+
+    def schedule(self) -> Schedule:
+        """Groups in stages, then what has to be kept, from the last group back."""
+        groups = self._grouped()
+        for a in self.graph.outputs:
+            if isinstance(a, Var):
+                self._keep(a)
+        for number, (at, group) in enumerate(groups):
+            heappush(self._pending, (-at, -number, group))
+        needed = []
+        while self._pending:
+            group = heappop(self._pending)[2]
+            self._settle(group)
+            if group.writes:
+                needed.append(group)
+        for group in needed:
+            self._find_reads(group)
+        buffers = {v: self._buffer(v) for v in (*self.outside, *self.kept)}
+        return Schedule(self.graph, needed[::-1], buffers, self.made_by)
+
+    def _buffer(self, v: Var) -> Var:
+        e = self.made_by.get(v)
+        return self._buffer(e.inputs[0]) if e is not None and is_alias(e) else v  # type: ignore[arg-type]
+
+    # which equations run together
+
+    def _grouped(self) -> list[tuple[float, Group]]:
+        groups: dict[Any, Group] = {}
+        for number, e in enumerate(self.graph.eqns):
+            before = [self.stage[a] for a in e.inputs if isinstance(a, Var) and a in self.stage]
+            shape = e.out.aval.shape
+            if is_move(e) or is_alias(e):
+                at, kind = self.stage.get(e.inputs[0], (-1, None))  # type: ignore[arg-type]
+                self.stage[e.out] = (at, ("moved", kind, number))
+                continue
+            if is_elementwise(e):
+                at, kind = self._place(e, before, shape)
+                group = groups.setdefault((at, kind), Group("loops", shape))
+                group.members.append(e)
+            elif is_reduction(e):
+                shape = e.inputs[0].aval.shape  # type: ignore[union-attr]
+                at, kind = self._place_reduction(e, before, shape, groups)
+                group = groups.setdefault((at, kind), Group("loops", shape))
+                group.axes = e.params["axis"]
+                group.reductions.append(e)
+                self.stage[e.out] = (at, ("reduced", number))
+                continue
+            else:
+                at = max((s + 1 for s, _ in before), default=0)
+                kind = ("product" if is_product(e) else "call", number)
+                group = groups.setdefault((at, kind), Group(kind[0], shape))
+                group.members.append(e)
+            self.stage[e.out] = (at, kind)
+        return [(key[0], groups[key]) for key in sorted(groups, key=lambda key: key[0])]
+
+    def _place(self, e: Eqn, before: list[tuple[int, Any]], shape: tuple[int, ...]) -> tuple[int, Any]:
+        """The group of an elementwise equation: that of a product of its shape which it comes after, or a loop."""
+        products = {(s, k) for s, k in before if k[0] == "product"}
+        for at, kind in products:
+            alone = all((s, k) == (at, kind) or s < at for s, k in before)
+            if alone and all(
+                a.aval.shape == shape for a in e.inputs
+                if isinstance(a, Var) and self.stage.get(a, (-1, None)) == (at, kind)
+            ):  # fmt: skip
+                return at, kind
+        kind = ("loops", shape)
+        return max((s if k == kind else s + 1 for s, k in before), default=0), kind
+
+    def _place_reduction(
+        self, e: Eqn, before: list[tuple[int, Any]], shape: tuple[int, ...], groups: dict[Any, Group]
+    ) -> tuple[int, Any]:
+        axes, ndim = e.params["axis"], len(shape)
+        inner = axes == tuple(range(ndim - len(axes), ndim))
+        if not inner:  # sums over rows are loops of their own
+            return max((s + 1 for s, _ in before), default=0), ("rows", shape, axes)
+        kind = ("loops", shape)
+        at = max((s if k == kind else s + 1 for s, k in before), default=0)
+        while (group := groups.get((at, kind))) is not None and group.axes not in (None, axes):
+            at += 1
+        return at, kind
+
+    # what is kept in memory
+
+    def _keep(self, v: Var) -> None:
+        """A variable that has to lie in memory; one of another shape there is the same memory."""
+        e = self.made_by.get(v)
+        if v in self.outside or v in self.kept or e is None:
+            return
+        self.kept.add(v)
+        if is_alias(e):
+            self._keep(e.inputs[0])  # type: ignore[arg-type]
+        elif is_move(e):
+            group = Group("loops", v.aval.shape, [e])
+            self._n_copies += 1
+            heappush(self._pending, (-self.stage[v][0] - 0.5, self._n_copies, group))
+
+    def _settle(self, group: Group) -> None:
+        """Keeps what a group needs from others and is not computed again."""
+        own = {e.out for e in group.members}
+        group.stores = [e.out for e in group.members if e.out in self.kept]
+        group.reductions = [e for e in group.reductions if e.out in self.kept]
+        if group.kind == "call":
+            for a in group.head.inputs if group.stores else ():
+                if isinstance(a, Var):
+                    self._keep(a)
+            return
+        guarded = bool(group.reductions) or group.kind == "product"
+        seen: set[Var] = set()
+        pending: list[tuple[Var, int]] = [(v, RECOMPUTED) for v in self._roots(group)]
+        while pending:
+            v, budget = pending.pop()
+            if v in seen:
+                continue
+            seen.add(v)
+            e = self.made_by.get(v)
+            if v in own and e is not None:
+                if is_product(e):
+                    for a in e.inputs:
+                        self._keep(self._operand(a))  # type: ignore[arg-type]
+                else:
+                    pending += [(a, budget) for a in _variables(e)]
+            elif e is None or v in self.kept:
+                continue
+            elif is_move(e) and not (guarded and e.op.name == "pad"):
+                pending.append((e.inputs[0], MOVED))  # type: ignore[arg-type]
+            elif is_elementwise(e) and self._cost(v) <= budget:
+                pending += [(a, budget) for a in _variables(e)]
+            else:
+                self._keep(v)
+
+    @staticmethod
+    def _roots(group: Group) -> list[Var]:
+        return [*group.stores, *(a for e in group.reductions for a in _variables(e))]
+
+    def _find_reads(self, group: Group) -> None:
+        """What a group reads of what is kept, given or constant."""
+        own = {e.out for e in group.members}
+        reads: dict[Var, None] = {}
+        seen: set[Var] = set()
+        pending = [a for a in _variables(group.head)] if group.kind == "call" else self._roots(group)
+        while pending:
+            v = pending.pop()
+            if v in seen:
+                continue
+            seen.add(v)
+            if v in self.outside or (v in self.kept and v not in own):
+                reads[v] = None
+                continue
+            e = self.made_by[v]
+            pending += [self._operand(a) for a in _variables(e)] if is_product(e) and v in own else _variables(e)
+        group.reads = list(reads)
+
+    def _operand(self, v: Var) -> Var:
+        """What lies in memory of the operand of a product, which may be moved in a way that strides express."""
+        e = self.made_by.get(v)
+        while e is not None and is_move(e) and e.op.name != "pad" and v not in self.kept:
+            v = e.inputs[0]  # type: ignore[assignment]
+            e = self.made_by.get(v)
+        return v
+
+    def _cost(self, v: Var) -> float:
+        """Cheap ops between a value and what is kept or given; infinite where one is not cheap."""
+        if v in self.outside or v in self.kept:
+            return 0
+        e = self.made_by[v]
+        if is_move(e):
+            return self._cost(e.inputs[0]) if e.op.name != "pad" else math.inf  # type: ignore[arg-type]
+        if v in self._costs:
+            return self._costs[v]
+        if not is_elementwise(e):
+            return 0
+        found = math.inf
+        if e.op.name in CHEAP:
+            found = 1 + sum(self._cost(a) for a in e.inputs if isinstance(a, Var))
+        self._costs[v] = found
+        return found
+
+
+def _variables(e: Eqn) -> list[Var]:
+    return [a for a in e.inputs if isinstance(a, Var)]
+
+
+def schedule(graph: Graph) -> Schedule:
+    """The groups of a graph, in order."""
+    return Scheduler(graph).schedule()
+
+
+def bytes_of(vs: Iterable[Var]) -> int:
+    """Memory that some variables take."""
+    return sum(math.prod(v.aval.shape) * v.aval.dtype.itemsize for v in vs)

@@ -1,0 +1,324 @@
+"""The functions of native loops, held against references of higher precision, and bit by bit where a value is special."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import struct
+from functools import cache
+
+import numpy as np
+import pytest
+
+from backlit.compiler.llvm.arithmetic import FORMATS, Floats
+from backlit.compiler.llvm.functions import FUNCTIONS
+from backlit.compiler.llvm.target import Code, vector_bytes
+from backlit.compiler.llvm.trigonometry import definitions
+from backlit.compiler.llvm.writer import declarations
+from backlit.core.op import REGISTRY
+from backlit.ops import special
+
+KINDS = {"float": np.float32, "double": np.float64}
+WIDER = {"float": np.float64, "double": np.longdouble}
+BITS = {"float": np.uint32, "double": np.uint64}
+UNARY = sorted(set(FUNCTIONS) - {"pow"})
+HAS_WIDER = {"float": True, "double": np.finfo(np.longdouble).nmant >= 63}
+
+# The greatest errors allowed, in units in the last place: for all float32 (measured) and for doubles sampled here.
+LIMITS = {
+    "exp": (1.0, 1.0), "expm1": (1.6, 1.6), "log": (1.0, 1.0), "log1p": (1.5, 1.5), "pow": (0.51, 1.2),
+    "sin": (1.8, 1.6), "cos": (1.8, 1.6), "tanh": (2.7, 2.7), "erf": (1.3, 1.5), "sigmoid": (2.5, 2.5),
+    "softplus": (2.0, 2.0),
+}  # fmt: skip
+# Where each function does something: beyond, it is constant, overflows or is near its argument.
+RANGES = {
+    "exp": (-746, 710), "expm1": (-45, 710), "log": (0, 10), "log1p": (-1, 10), "sin": (-100, 100), "cos": (-100, 100),
+    "tanh": (-25, 25), "erf": (-6.5, 6.5), "sigmoid": (-746, 45), "softplus": (-746, 45),
+}  # fmt: skip
+
+
+class Writer:
+    """The instructions of one pass through a loop."""
+
+    def __init__(self, lanes: int) -> None:
+        self.lanes, self.lines = lanes, []
+
+    def new(self, instruction):
+        self.lines.append(f"%v{len(self.lines)} = {instruction}")
+        return f"%v{len(self.lines) - 1}"
+
+    def type(self, scalar):
+        return scalar if self.lanes == 1 else f"<{self.lanes} x {scalar}>"
+
+    def constant(self, scalar, value):
+        floating = scalar in KINDS
+        bits = struct.unpack("<Q", struct.pack("<d", float(KINDS[scalar](value))))[0] if floating else 0
+        text = f"0x{bits:016X}" if floating else str(int(value))
+        return text if self.lanes == 1 else f"<{', '.join([f'{scalar} {text}'] * self.lanes)}>"
+
+    def call(self, name, scalar, *operands):
+        width = ("" if self.lanes == 1 else f"v{self.lanes}") + {"float": "f32", "double": "f64"}[scalar]
+        typed = self.type(scalar)
+        return self.new(f"call {typed} @{name}.{width}({', '.join(f'{typed} {o}' for o in operands)})")
+
+
+class Native:
+    """A loop over arrays that applies a function to `lanes` elements at a time."""
+
+    def __init__(self, function, kind, n_inputs=1, lanes=None):
+        self.dtype = np.dtype(KINDS[kind])
+        self.lanes = lanes or vector_bytes() // self.dtype.itemsize
+        w = Writer(self.lanes)
+        pointers, operands = [], []
+        for k in range(n_inputs + 1):
+            at = f"%p{k} = load ptr, ptr %s{k}"
+            pointers += [f"%s{k} = getelementptr ptr, ptr %pointers, i64 {k}", at]
+            at = w.new(f"getelementptr {kind}, ptr %p{k}, i64 %i")
+            if k < n_inputs:
+                operands.append(w.new(f"load {w.type(kind)}, ptr {at}, align {self.dtype.itemsize}"))
+        made = function(w, kind, *operands)
+        text = "\n".join([
+            "define void @loop(ptr %pointers, i64 %n) {", "entry:", *pointers, "br label %test",
+            "test:", "%i = phi i64 [ 0, %entry ], [ %next, %body ]", "%more = icmp slt i64 %i, %n",
+            "br i1 %more, label %body, label %done",
+            "body:", *w.lines, f"store {w.type(kind)} {made}, ptr {at}, align {self.dtype.itemsize}",
+            f"%next = add i64 %i, {self.lanes}", "br label %test", "done:", "ret void", "}",
+        ])  # fmt: skip
+        text += "\n" + definitions(text)
+        self.code = Code(text + "\n" + declarations(text))
+        self.loop = self.code.function("loop")
+
+    def __call__(self, *inputs):
+        n = len(inputs[0])
+        padded = [np.pad(np.asarray(x, self.dtype), (0, -n % self.lanes), constant_values=1) for x in inputs]
+        out = np.empty_like(padded[0])
+        pointers = (ctypes.c_void_p * (len(padded) + 1))(*(a.ctypes.data for a in (*padded, out)))
+        self.loop(ctypes.addressof(pointers), len(out))
+        return out[:n]
+
+
+@cache
+def native(name, kind, lanes=None):
+    return Native(FUNCTIONS[name], kind, 2 if name == "pow" else 1, lanes)
+
+
+def erf(x):
+    """The error function in the precision of `x`: exp(-x^2) times a sum of positive terms."""
+    if x.dtype == np.float64:
+        return special.erf.forward(x)
+    z = np.minimum(np.abs(x), 7)  # NaN stays
+    term = total = z
+    for n in range(1, 200):
+        term = term * (2 * z * z / (2 * n + 1))
+        total = total + term
+    constant = np.sqrt(np.arctan(np.longdouble(1)))  # sqrt(pi) / 2
+    return np.copysign(np.where(z < 7, total * np.exp(-z * z) / constant, z / z), x)
+
+
+REFERENCES = {
+    "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sin": np.sin, "cos": np.cos, "tanh": np.tanh,
+    "pow": np.power, "erf": erf, "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "softplus": lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
+}  # fmt: skip
+
+
+def ulps(got, exact):
+    """Errors in units in the last place of the exact value; an overflow counts as the next power of two."""
+    info = np.finfo(got.dtype)
+    end = np.ldexp(exact.dtype.type(1), info.maxexp)
+    got, exact = (np.clip(x.astype(exact.dtype), -end, end) for x in (got, exact))
+    exponent = np.clip(np.frexp(exact)[1] - 1, info.minexp, info.maxexp - 1)
+    error = np.abs(got - exact) * np.ldexp(exact.dtype.type(1), info.nmant - exponent)
+    return np.where(np.isnan(got) & np.isnan(exact), 0, np.where(np.isnan(error), np.inf, error))
+
+
+def assert_close(name, kind, *inputs):
+    """The errors of a function at samples are within its limits."""
+    inputs = [x.astype(KINDS[kind]) for x in inputs]
+    error = ulps(native(name, kind)(*inputs), REFERENCES[name](*(x.astype(WIDER[kind]) for x in inputs)))
+    worst = error.argmax()
+    assert error[worst] <= LIMITS[name][kind == "double"], f"{name} at {[x[worst] for x in inputs]}: {error[worst]}"
+
+
+def same_bits(got, wanted):
+    """Equal, zeros in their sign, any NaN like any other."""
+    return (got.view(BITS_OF[got.dtype]) == wanted.view(BITS_OF[got.dtype])) | (np.isnan(got) & np.isnan(wanted))
+
+
+BITS_OF = {np.dtype(KINDS[kind]): BITS[kind] for kind in KINDS}
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    """References overflow and meet NaN without a warning."""
+    with np.errstate(all="ignore"):
+        yield
+
+
+def random_bits(rng, kind, n):
+    return rng.integers(0, np.iinfo(BITS[kind]).max, n, BITS[kind], endpoint=True).view(KINDS[kind])
+
+
+needs_wider = pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(k, marks=pytest.mark.skipif(not HAS_WIDER[k], reason="no 80-bit numbers to compare with"))
+        for k in KINDS
+    ],
+)
+
+
+@needs_wider
+@pytest.mark.parametrize("name", UNARY)
+def test_error_of_functions_of_one_argument(name, kind):
+    rng = np.random.default_rng(0)
+    n, (low, high) = 40_000, RANGES[name]
+    everywhere = rng.uniform(low, high, n)
+    assert_close(name, kind, np.concatenate([
+        random_bits(rng, kind, n), everywhere, everywhere * 10.0 ** rng.uniform(-9, 0, n), np.linspace(-2, 2, n),
+        1 + rng.uniform(-1, 1, n) * 10.0 ** rng.uniform(-9, 0, n),
+    ]))  # fmt: skip
+
+
+@needs_wider
+def test_error_of_pow(kind):
+    rng = np.random.default_rng(1)
+    n = 40_000
+    assert_close("pow", kind, random_bits(rng, kind, n), random_bits(rng, kind, n))
+    assert_close("pow", kind, rng.uniform(0, 10, n), rng.uniform(-40, 40, n))
+    assert_close("pow", kind, rng.uniform(-10, 10, n), np.rint(rng.uniform(-40, 40, n)))
+    # near 1, where the logarithm is small, and the exponent such that the result is anywhere in range
+    x = (1 + rng.uniform(-1, 1, n) * 10.0 ** rng.uniform(-6, 0, n)).astype(KINDS[kind])
+    y = rng.uniform(-1, 1, n) * (750 if kind == "double" else 105) / np.log(x.astype(np.float64))
+    assert_close("pow", kind, x, y)
+    # subnormal bases and results
+    x = random_bits(rng, kind, n) * np.finfo(KINDS[kind]).smallest_normal
+    assert_close("pow", kind, np.abs(x), rng.uniform(-1.1, 1.1, n))
+
+
+@needs_wider
+@pytest.mark.parametrize("name", ["sin", "cos"])
+def test_error_next_to_multiples_of_half_pi_and_up_to_the_bound(name, kind):
+    rng = np.random.default_rng(2)
+    n = 40_000
+    turns = np.concatenate([np.arange(-2000.0, 2000.0), np.rint(rng.uniform(-1, 1, n) * 2.0 ** rng.uniform(10, 35, n))])
+    x = (turns * (np.pi / 2)).astype(KINDS[kind])
+    assert_close(name, kind, np.concatenate([x, np.nextafter(x, x.dtype.type(9e9)), np.nextafter(x, x.dtype.type(0))]))
+    assert_close(name, kind, rng.uniform(-1, 1, n) * 2.0 ** rng.uniform(0, 32, n))
+
+
+NEVER = math.nan
+SPECIAL = {
+    "exp": [(0.0, 1.0), (-0.0, 1.0), (math.inf, math.inf), (-math.inf, 0.0), (1e4, math.inf), (-1e4, 0.0)],
+    "expm1": [(0.0, 0.0), (-0.0, -0.0), (math.inf, math.inf), (-math.inf, -1.0), (1e4, math.inf), (-1e4, -1.0)],
+    "log": [(1.0, 0.0), (0.0, -math.inf), (-0.0, -math.inf), (math.inf, math.inf), (-math.inf, NEVER), (-1.0, NEVER)],
+    "log1p": [(0.0, 0.0), (-0.0, -0.0), (-1.0, -math.inf), (math.inf, math.inf), (-math.inf, NEVER), (-2.0, NEVER)],
+    "sin": [(0.0, 0.0), (-0.0, -0.0), (math.inf, NEVER), (-math.inf, NEVER)],
+    "cos": [(0.0, 1.0), (-0.0, 1.0), (math.inf, NEVER), (-math.inf, NEVER)],
+    "tanh": [(0.0, 0.0), (-0.0, -0.0), (math.inf, 1.0), (-math.inf, -1.0), (1e4, 1.0), (-1e4, -1.0)],
+    "erf": [(0.0, 0.0), (-0.0, -0.0), (math.inf, 1.0), (-math.inf, -1.0), (7.0, 1.0), (-7.0, -1.0)],
+    "sigmoid": [(0.0, 0.5), (-0.0, 0.5), (math.inf, 1.0), (-math.inf, 0.0), (1e4, 1.0), (-1e4, 0.0)],
+    "softplus": [(0.0, math.log(2)), (-0.0, math.log(2)), (math.inf, math.inf), (-math.inf, 0.0), (1e4, 1e4), (-1e4, 0.0)],
+}  # fmt: skip
+ODD_AND_FLAT = ("expm1", "log1p", "sin", "tanh")  # f(x) = x for tiny x, in both signs
+
+
+@pytest.mark.parametrize("lanes", [None, 1])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", UNARY)
+def test_special_values(name, kind, lanes):
+    info = np.finfo(KINDS[kind])
+    cases = [*SPECIAL[name], (math.nan, math.nan), (-math.nan, math.nan)]
+    if name in ODD_AND_FLAT:
+        tiny = (info.smallest_subnormal, 5 * info.smallest_subnormal, info.smallest_normal)
+        cases += [(sign * float(x), sign * float(x)) for x in tiny for sign in (1, -1)]
+    x, wanted = (np.array(column, KINDS[kind]) for column in zip(*cases, strict=True))
+    got = native(name, kind, lanes)(x)
+    assert same_bits(got, wanted).all(), (x, got, wanted)
+
+
+@pytest.mark.parametrize("lanes", [None, 1])
+@pytest.mark.parametrize("kind", KINDS)
+def test_special_values_of_pow(kind, lanes):
+    info = np.finfo(KINDS[kind])
+    last_odd = 2.0 ** (info.nmant + 1) - 1
+    bases = [0.0, 0.25, 1.0, 4.0, math.inf]
+    exponents = [0.0, 0.5, 1.0, 2.0, 3.0, last_odd, last_odd + 1, float(info.max), math.inf]
+    values = [np.array([*v, *(-a for a in v), math.nan], KINDS[kind]) for v in (bases, exponents)]
+    x, y = (grid.ravel() for grid in np.meshgrid(*values))
+    got, wanted = native("pow", kind, lanes)(x, y), np.power(x, y)
+    wrong = ~same_bits(got, wanted)
+    assert not wrong.any(), list(zip(x[wrong], y[wrong], got[wrong], wanted[wrong], strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_powers_that_are_numbers_of_the_format_are_exact(kind):
+    x, y = (grid.ravel().astype(KINDS[kind]) for grid in np.meshgrid(np.arange(-40.0, 41.0), np.arange(0.0, 5.0)))
+    wanted = np.array([int(a) ** int(b) for a, b in zip(x, y, strict=True)], KINDS[kind])
+    assert (native("pow", kind)(x, y) == wanted).all()
+    roots = np.arange(1.0, 4000.0).astype(KINDS[kind])
+    assert (native("pow", kind)(roots * roots, np.full_like(roots, 0.5)) == roots).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_every_width_gives_the_same_bits(name, kind):
+    rng = np.random.default_rng(3)
+    inputs = [np.concatenate([random_bits(rng, kind, 999), rng.uniform(-3, 3, 1000)]).astype(KINDS[kind]) for _ in "xy"]
+    inputs = inputs[: 2 if name == "pow" else 1]
+    results = [native(name, kind, lanes)(*inputs) for lanes in (None, 1, 2, 16)]
+    assert all(same_bits(results[0], r).all() for r in results[1:])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_large_arguments_leave_their_neighbours_alone(kind):
+    x = np.linspace(-3, 3, 64).astype(KINDS[kind])
+    mixed = x.copy()
+    mixed[::5] = 1e20
+    small, got = native("sin", kind)(x), native("sin", kind)(mixed)
+    large = np.arange(len(x)) % 5 == 0
+    assert (got[~large] == small[~large]).all()
+    assert np.allclose(got[large], np.sin(mixed[large].astype(np.float64)), rtol=1e-6)
+
+
+def test_functions_out_of_line_are_defined_once_and_only_where_called():
+    assert definitions("%a = call float @llvm.exp.f32(float %x)") == ""
+    text = definitions("call <4 x float> @backlit.sin.v4f32(...)\n" * 2 + "call double @backlit.cos.f64(...)")
+    assert text.count("define") == 2
+    assert "@backlit.sin.v4f32(" in text and "@backlit.cos.f64(" in text
+
+
+def test_functions_are_named_as_ops():
+    assert set(FUNCTIONS) <= set(REGISTRY)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("length", range(1, 24))
+def test_polynomials_of_every_length(kind, length):
+    table = [float(n) for n in range(1, length + 1)]
+    x = np.array([0.0, 1.0, -1.0, 2.0])[:, None]
+    got = Native(lambda b, kind, x: Floats(b, kind).polynomial(table, x), kind)(x.ravel())
+    wanted = (x ** np.arange(length) * table).sum(axis=1)  # integers that both formats have, up to a rounding at 2
+    assert (got[:3] == wanted[:3]).all() and math.isclose(got[3], wanted[3], rel_tol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parts_of_a_format(kind):
+    info, f = np.finfo(KINDS[kind]), FORMATS[kind]
+    assert f.largest == info.max and f.smallest_normal == info.smallest_normal
+    assert f.mantissa_bits == info.nmant and f.bits(-0.0) == -(2 ** (info.bits - 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", UNARY)
+def test_error_at_every_float32(name):
+    step = 2**16
+    worst, where = 0.0, 0.0
+    for start in range(0, 2**32, step):
+        x = np.arange(start, start + step, dtype=np.uint32).view(np.float32)
+        error = ulps(native(name, "float")(x), REFERENCES[name](x.astype(np.float64)))
+        at = error.argmax()
+        if error[at] > worst:
+            worst, where = float(error[at]), float(x[at])
+    print(f"{name}: {worst:.3f} ulp at {where!r}")
+    assert worst <= LIMITS[name][0], where
