@@ -8,9 +8,12 @@ from __future__ import annotations
 import ctypes
 import itertools
 import math
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from heapq import heapify, heappop, heappush
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -32,6 +35,9 @@ from backlit.core.aval import Aval
 from backlit.core.errors import CompilerError
 from backlit.core.quiet import silence, variable
 
+HOLDS = 3  # references that a program keeps to an input that it writes over
+_programs: weakref.WeakSet[Program] = weakref.WeakSet()
+SMALL_BYTES = 1024  # an output of at most so many bytes is copied rather than made in new memory
 HEADER = 'attributes #0 = {{ nounwind "prefer-vector-width"="{bits}" "frame-pointer"="none" }}'
 
 
@@ -140,6 +146,13 @@ class Program:
 
     def __init__(self, graph: Graph, state: Sequence[tuple[int, int]] = ()) -> None:
         self.graph = graph
+        self.given: list[Any] = []  # the inputs of the last run
+        self._held: list[Any] = []
+        self._made: list[Any] = []
+        self._spare: dict[int, Array] = {}
+        self._large: list[int] = []
+        self._changed = True
+        self._results: list[Callable[[], Array]] = []
         self.lowered = simplify(transposes(simplify(expand(graph))))
         self.plan = schedule(self.lowered)
         self.works = _Builder(self.plan).works()
@@ -149,6 +162,8 @@ class Program:
         self._order()
         self._lay_out()
         self._compile()
+        self._prepare()
+        _programs.add(self)
 
     def _outputs(self) -> dict[int, Var]:
         """The buffer of each output that is computed; others are inputs, constants or the same as another."""
@@ -260,6 +275,7 @@ class Program:
         self._steps = np.array(
             [(f, self._table.ctypes.data + 8 * at, n) for f, at, n in steps] or [(0, 0, 0)], np.int64
         )
+        self._steps_address = self._steps.ctypes.data
         self._pairs = np.array([x for pair in zip(places, dynamic, strict=True) for x in pair] or [0], np.int64)
         self._n_pairs = len(places)
         self._dynamic = np.zeros(n_inputs + len(self.lowered.outputs) or 1, np.int64)
@@ -287,33 +303,88 @@ class Program:
 
     def run(self, given: list[Array]) -> list[Array]:
         """The outputs for arrays that fit; those in `over` are written into the inputs they replace."""
-        graph = self.lowered
-        held = [np.asarray(a, order="C") for a in given]
-        outputs: list[Array | None] = [None] * len(graph.outputs)
-        for k in self.buffer_of:
-            a = graph.outputs[k]
-            assert isinstance(a, Var)
-            outputs[k] = held[self.over[k]] if k in self.over else np.empty(a.aval.shape, a.aval.dtype)
-        n = len(held)
-        for j, array in enumerate(held):
-            self._dynamic[j] = array.ctypes.data
-        for k in self.buffer_of:
-            self._dynamic[n + k] = outputs[k].ctypes.data  # type: ignore[union-attr]
-        self._bind(self._table.ctypes.data, self._pairs.ctypes.data, self._n_pairs, self._dynamic.ctypes.data)
+        if not all(map(is_, given, self.given)):
+            self._take(given)
+        for k in self._large:
+            self._put(k, self._spare.pop(k, None))
+        if self._changed:
+            self._bind(self._table.ctypes.data, self._pairs.ctypes.data, self._n_pairs, self._dynamic.ctypes.data)
+            self._changed = False
         for start, stop, eqn in self._segments:
             if stop > start:
-                self._run(self._steps.ctypes.data + 24 * start, stop - start, self._scratch)
+                self._run(self._steps_address + 24 * start, stop - start, self._scratch)
             if eqn is not None:
-                self._call(eqn, held, outputs)
-        return [self._output(k, held, outputs) for k in range(len(outputs))]
+                self._call(eqn, self._held, self._made)
+        return [make() for make in self._results]
 
-    def _output(self, k: int, held: list[Array], outputs: list[Array | None]) -> Array:
+    def recycle(self, k: int, array: Array) -> None:
+        """An array that nobody uses any more, for output `k` of the next run."""
+        self._spare[k] = array
+
+    def release_elsewhere(self, array: Array) -> None:
+        """Lets all other programs forget an array that they hold only to save a look at it in their next run."""
+        for program in list(_programs):
+            if program is not self:
+                program._release(array)
+
+    def _release(self, array: Array) -> None:
+        for j, held in enumerate(self.given):
+            if held is array:
+                self.given[j] = self._held[j] = None
+        self._made = [None if made is array else made for made in self._made]
+
+    def _take(self, given: list[Array]) -> None:
+        """Notes where the inputs lie that are other arrays than in the last run."""
+        n = len(given)
+        over = {j: k for k, j in self.over.items()}
+        for j, array in enumerate(given):
+            if array is self.given[j]:
+                continue
+            held = np.asarray(array, order="C")
+            fixed = held is array or isinstance(array, np.generic)
+            self.given[j] = array if fixed else None  # another copy is made each time
+            self._held[j] = held
+            self._dynamic[j] = held.ctypes.data
+            if j in over:
+                self._made[over[j]] = held
+                self._dynamic[n + over[j]] = self._dynamic[j]
+        self._changed = True
+
+    def _put(self, k: int, array: Array | None) -> None:
+        """Output `k` goes to `array`, or to a new one."""
         a = self.lowered.outputs[k]
-        if k in self.buffer_of:
-            return outputs[k]  # type: ignore[return-value]
+        assert isinstance(a, Var)
+        made = np.empty(a.aval.shape, a.aval.dtype) if array is None else array
+        self._made[k] = made
+        self._dynamic[len(self.given) + k] = made.ctypes.data
+        self._changed = True
+
+    def _prepare(self) -> None:
+        """What stays the same from run to run: small outputs are computed in one place and copied from there."""
+        self.given = [None] * len(self.lowered.inputs)
+        self._held = list(self.given)
+        self._made = [None] * len(self.lowered.outputs)
+        for k, a in enumerate(self.lowered.outputs):
+            if k in self.buffer_of and k not in self.over:
+                self._put(k, None)
+                small = self._made[k].nbytes <= SMALL_BYTES
+                if not small:
+                    self._large.append(k)
+                self._results.append(self._made[k].copy if small else partial(self._output_at, k))
+            elif k in self.over:
+                self._results.append(partial(self._output_at, k))
+            else:
+                self._results.append(partial(self._output, k))
+
+    def _output_at(self, k: int) -> Array:
+        return self._made[k]  # type: ignore[no-any-return]
+
+    def _output(self, k: int) -> Array:
+        """An output that is an input, a constant or the same as another one."""
+        a = self.lowered.outputs[k]
         if isinstance(a, Literal):
             return np.asarray(a.value)
-        return np.array(self._value(a, held, outputs))
+        return np.array(self._value(a, self._held, self._made))
 
     def _value(self, v: Var, held: list[Array], outputs: list[Array | None]) -> Array:
         """The contents of a kept variable."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core import changes
 from backlit.core.rng import Generator
 from backlit.core.tensor import Tensor
 
@@ -31,6 +32,9 @@ class Reached:
         self._seen: dict[int, Any] = {}
         self._lists: list[tuple[Any, list[Any]]] = []
         self._dicts: list[tuple[dict[Any, Any], list[Any], list[Any]]] = []
+        self._noted: list[tuple[dict[Any, Any], list[Any], list[Any]]] = []  # whose changes are counted
+        self._noted_lists: list[tuple[Any, list[Any]]] = []
+        self._count = changes.count
         self._variables: list[tuple[Callable[[], Any], Any]] = []
         for path, value in roots.items():
             self._visit(value, path)
@@ -45,13 +49,16 @@ class Reached:
 
     def unchanged(self) -> bool:
         """Whether every container and variable still holds the same objects."""
-        for values, then in self._lists:
-            if len(values) != len(then) or not all(map(is_, values, then)):
+        if changes.count != self._count:
+            if not (_same_lists(self._noted_lists) and _same_dicts(self._noted)):
                 return False
-        for table, keys, then in self._dicts:
-            if len(table) != len(then) or not all(map(is_, dict.values(table), then)) or list(table) != keys:
+            self._count = changes.count
+        if not (_same_lists(self._lists) and _same_dicts(self._dicts)):
+            return False
+        for look, then in self._variables:
+            if look() is not then:
                 return False
-        return all(look() is then for look, then in self._variables)
+        return True
 
     def difference(self, other: Reached) -> str:
         """Where `other` differs first, in words; empty when it does not."""
@@ -61,7 +68,7 @@ class Reached:
                 return f"{path} was {_described(mine)} and is {_described(its)}"
         return ""
 
-    def _visit(self, value: Any, path: str) -> None:
+    def _visit(self, value: Any, path: str, noted: bool = False) -> None:
         if isinstance(value, _PLAIN):
             self.guards[path] = (type(value), repr(value))
             return
@@ -73,18 +80,20 @@ class Reached:
             self.guards[path] = id(value)
             return
         self._seen[id(value)] = value  # held, so that its id stays its own
-        for name, child in self._children(value, path):
-            self._visit(child, name)
+        inside = noted and isinstance(value, (dict, list, tuple, set, frozenset))
+        counted = getattr(type(value), "notes_changes", ())
+        for name, child in self._children(value, path, inside):
+            self._visit(child, name, inside or name.rpartition(".")[2] in counted)
 
-    def _children(self, value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    def _children(self, value: Any, path: str, noted: bool) -> Iterator[tuple[str, Any]]:
         self.guards[path] = type(value)
         if isinstance(value, dict):
-            self._watch(value)
+            self._watch(value, noted)
             self.guards[path] = (dict, tuple(map(repr, value)))
             yield from ((f"{path}[{key!r}]", child) for key, child in dict.items(value))
         elif isinstance(value, (list, tuple, set, frozenset)):
             if not isinstance(value, (tuple, frozenset)):
-                self._lists.append((value, list(value)))
+                (self._noted_lists if noted else self._lists).append((value, list(value)))
             self.guards[path] = (type(value), len(value))
             yield from ((f"{path}[{k}]", child) for k, child in enumerate(value))
         elif isinstance(value, functools.partial):
@@ -100,13 +109,13 @@ class Reached:
             self.guards[path] = id(value)
         elif type(value).__module__.split(".")[0] not in _FOREIGN:
             own = vars(value)
-            self._watch(own)
+            self._watch(own, hasattr(type(value), "notes_changes"))
             yield from ((f"{path}.{name}", child) for name, child in own.items())
             if hasattr(value, "__wrapped__"):
                 yield f"{path}.__wrapped__", value.__wrapped__
 
-    def _watch(self, table: dict[Any, Any]) -> None:
-        self._dicts.append((table, list(table), list(dict.values(table))))
+    def _watch(self, table: dict[Any, Any], noted: bool) -> None:
+        (self._noted if noted else self._dicts).append((table, list(table), list(dict.values(table))))
 
     def _of_function(self, f: types.FunctionType, path: str) -> Iterator[tuple[str, Any]]:
         names, prefix = f.__code__.co_freevars, "" if path == ROOT else f"{path}:"
@@ -128,6 +137,17 @@ class Reached:
             yield f"{path}.__kwdefaults__[{name!r}]", default
         if hasattr(f, "__wrapped__"):
             yield f"{path}.__wrapped__", f.__wrapped__
+
+
+def _same_lists(watched: list[tuple[Any, list[Any]]]) -> bool:
+    return all(len(values) == len(then) and all(map(is_, values, then)) for values, then in watched)
+
+
+def _same_dicts(watched: list[tuple[dict[Any, Any], list[Any], list[Any]]]) -> bool:
+    for table, keys, then in watched:
+        if len(table) != len(then) or not all(map(is_, dict.values(table), then)) or list(table) != keys:
+            return False
+    return True
 
 
 def _library(module: str | None) -> bool:

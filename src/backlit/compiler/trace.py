@@ -162,6 +162,7 @@ class StepTrace(GraphTrace):
         self._written: dict[int, Tensor] = {}
         self._generators: dict[int, tuple[Generator, Tensor, Tensor]] = {}
         self._effects: list[tuple[Source, Any]] = []
+        self.strangers_lent: list[Tensor] = []  # tensors found while tracing
 
     def _source(self, source: Source, value: Any) -> Var:
         var = Var(Aval(tuple(value.shape), np.dtype(value.dtype)))
@@ -199,6 +200,7 @@ class StepTrace(GraphTrace):
     def written(self, cell: Tensor) -> None:
         if not isinstance(cell._value, Box):
             self.lend(cell, Source("cell", cell))
+            self.strangers_lent.append(cell)
         self._written.setdefault(id(cell), cell)
 
     def drawn(self, generator: Generator, blocks: int) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from backlit.core import tree
+from backlit.core import changes, tree
 from backlit.core.errors import DataError
 from backlit.core.tensor import Tensor, tensor
 
@@ -53,6 +53,7 @@ class Module:
     _buffers: dict[str, Any]
     _modules: dict[str, Any]
     _transient: set[str]
+    notes_changes = ("_parameters", "_buffers", "_modules", "_transient")
 
     def __init__(self) -> None:
         self.__dict__.update(training=True, _parameters={}, _buffers={}, _modules={}, _transient=set())
@@ -77,6 +78,7 @@ class Module:
         return found["_parameters"], found["_buffers"], found["_modules"]
 
     def _register(self, table: dict[str, Any], name: str, value: Any) -> None:
+        changes.changed()
         if not name or "." in name:
             raise ValueError(f"{type(self).__name__}: {name!r} cannot name a parameter, buffer or module")
         for other in self._tables():
@@ -86,6 +88,7 @@ class Module:
         table[name] = value
 
     def __setattr__(self, name: str, value: Any) -> None:
+        changes.changed()
         if isinstance(value, (Parameter, Module)):
             parameters, _, modules = self._tables()
             self._register(parameters if isinstance(value, Parameter) else modules, name, value)
@@ -114,6 +117,7 @@ class Module:
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:
+        changes.changed()
         for table in self._tables():
             if name in table:
                 del table[name]

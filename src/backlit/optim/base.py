@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core import changes
 from backlit.core.errors import DataError, ShapeError
 from backlit.core.tensor import Tensor, as_tensor, assign, no_grad
 
@@ -31,6 +32,8 @@ class Group(dict[str, Any]):
             cell = self._cells.setdefault("lr", Tensor(np.float64(0.0)))
             assign(cell, Tensor(np.float64(value)))
             value = cell  # the same object for every number: who compares groups sees no change
+        else:
+            changes.changed()
         super().__setitem__(name, value)
 
     def __getitem__(self, name: str) -> Any:
@@ -68,6 +71,12 @@ class Optimizer(ABC):
       TypeError: something that is not a Tensor is given.
     """
 
+    notes_changes = ("defaults", "param_groups", "state")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        changes.changed()
+        super().__setattr__(name, value)
+
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         if isinstance(params, (Tensor, Mapping)):
             raise TypeError(f"{type(self).__name__}: expected an iterable of tensors or groups")
@@ -103,6 +112,7 @@ class Optimizer(ABC):
         merged = {**self.defaults, **group, "params": cells}
         self._check(merged)
         self.param_groups.append(Group(merged))
+        changes.changed()
 
     def _cells(self) -> list[Tensor]:
         return [cell for group in self.param_groups for cell in group["params"]]
@@ -122,6 +132,7 @@ class Optimizer(ABC):
                 index += 1
                 if index not in self.state:
                     self.state[index] = self._initial(cell, group)
+                    changes.changed()
                     made = True
         return made
 
@@ -173,6 +184,7 @@ class Optimizer(ABC):
                     value = Tensor(cell._value)  # as it is now, whatever is written meanwhile
                     if index not in self.state:
                         self.state[index] = self._initial(cell, group)
+                        changes.changed()
                     state = self.state[index]
                     assign(cell, self._update(value, -grad if group["maximize"] else grad, state, group))
         return result

@@ -11,8 +11,8 @@ from backlit.compiler.llvm.writer import SIZES, Index, Writer
 class Packing:
     """Element `(k, i)` at `depth * k + across * i` of the source goes to `pitch * k + i`, for `i < width`.
 
-    The next `width` neighbours go to a piece of their own, `spacing` further on, and so forth. What lies between `width`
-    and `pitch` is arbitrary, and up to a vector beyond the last row is overwritten.
+    The next `width` neighbours go to a piece of their own, `spacing` further on, and so forth. What lies between
+    `width` and `pitch` is arbitrary, and up to a vector beyond the last row is overwritten.
     """
 
     kind: str
@@ -27,7 +27,8 @@ class Packing:
     @property
     def name(self) -> str:
         """Tells it from every other packer."""
-        return f"pack_{self.kind}{self.lanes}_{self.width}_{self.pitch}_{self.depth}_{self.across}_{self.spacing}{'_odd' * self.odd}"
+        numbers = (self.width, self.pitch, self.depth, self.across, self.spacing)
+        return f"pack_{self.kind}{self.lanes}_{'_'.join(map(str, numbers))}{'_odd' * self.odd}"
 
     def text(self) -> str:
         """The function `(from, to, depth, pieces)`."""
@@ -81,9 +82,8 @@ class Packing:
                     place = w.at(source, kind, k.i)
                     vectors = []
                     for r in range(square):
-                        rows = [
-                            min(q + r, count - 1) for q in range(0, lanes, square)
-                        ]  # the last one stands in for more
+                        # the last row stands in for those beyond
+                        rows = [min(q + r, count - 1) for q in range(0, lanes, square)]
                         parts = [
                             w.new(f"load {quarter}, ptr {w.at(place, kind, row * self.across)}, align {SIZES[kind]}")
                             for row in rows

@@ -59,15 +59,21 @@ class Plan:
 def plan(kind: str, n_batch: int, m: int, n: int, k: int, a: Operand, b: Operand, allowed: Features) -> Plan:
     """The cut for given sizes."""
     lanes = allowed.vector_bytes // SIZES[kind]
-    rows, vectors = choose(m, n, k, kind, allowed)
-    width = lanes * vectors
     a_row, a_depth = a.strides[-2:]
     b_depth, b_column = b.strides[-2:]
-    pack_b = b_column != 1 or (m > 4 * rows and b_depth > width and k * n * SIZES[kind] > 32768)
-    pack_a = a_row != 1 and a_depth != 1
-    most = 1024  # steps of k in one go: more do not fit the second-level cache
-    if not pack_a and a_depth * SIZES[kind] > 2048:
-        most = 384  # which are as many pages
+    page = 4096 // SIZES[kind]
+    apart = (a_row == 1 and a_depth >= page) or (b_column == 1 and b_depth >= page and m <= 32)
+    rows, vectors = choose(m, n, k, kind, allowed, apart)
+    width = lanes * vectors
+    # rows of b far apart are packed if used often, or a few times where they fall on the same lines of caches
+    often = 4 if b_depth * SIZES[kind] % 1024 == 0 else 48
+    pack_b = b_column != 1 or (m > often * rows and b_depth > width and k * n * SIZES[kind] > 32768)
+    # columns of a far apart are packed where vectors are short, so that they are read often (8 lanes, 2048 x 2048 over
+    # 2048: 113 GFLOP/s, 87 unpacked)
+    pack_a = a_depth != 1 and (a_row != 1 or (a_depth >= page and lanes * SIZES[kind] < 64 and n > 8 * width))
+    # as many steps of k in one go as fit the second-level cache, and fewer if each is on another page (Zen 5, 1 MiB:
+    # 1024 x 256 over 1024 with a transposed at 187 GFLOP/s with 1024 steps, 216 with 384)
+    most = 384 if not pack_a and a_depth * SIZES[kind] > 2048 else 1024
     depth = max(1, k)
     if k > most:
         depth = -(-k // -(-k // most))
@@ -79,7 +85,7 @@ def plan(kind: str, n_batch: int, m: int, n: int, k: int, a: Operand, b: Operand
     )  # fmt: skip
     n_panels, n_tiles = -(-n // width), -(-m // rows)
     panels, tiles = min(n_panels, max(1, 256 // width)), min(n_tiles, max(1, 512 // rows))
-    wanted = min(8, 2e-6 * m * n * k * n_batch) / n_batch  # units: of 1 MFLOP at least where there are few
+    wanted = min(16, 2e-6 * m * n * k * n_batch) / n_batch  # units: of 1 MFLOP at least where there are few
     while -(-n_panels // panels) * -(-n_tiles // tiles) < wanted and panels * tiles > 1:
         # columns first: groups of columns do not share what is packed
         if panels > 1:
@@ -100,9 +106,9 @@ def product(
     """A kernel of `sum_k a[*batch, i, k] * b[*batch, k, j]` for every `i` below `m` and `j` below `n`.
 
     `a` has strides for `(*batch, i, k)` and `b` for `(*batch, k, j)`. `finish(writer, position, column, value, mask)`
-    writes what is done with `writer.lanes` neighbouring sums of one row, once for each: `position` is `(*batch, i)`, the
-    first sum is that of `column`, and lanes outside `mask` hold nothing of meaning. It is called for several writers, with
-    1 lane for what is done row by row.
+    writes what is done with `writer.lanes` neighbouring sums of one row, once for each: `position` is `(*batch, i)`,
+    the first sum is that of `column`, and lanes outside `mask` hold nothing of meaning. It is called for several
+    writers, with 1 lane for what is done row by row.
     """
     allowed = allowed or features()
     n_batch = math.prod(batch)

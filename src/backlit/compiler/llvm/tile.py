@@ -12,7 +12,8 @@ from backlit.compiler.llvm.writer import SIZES, Writer
 class Tile:
     """`rows` x (`vectors` of `lanes`) sums of `kind`; all numbers are of elements.
 
-    Row `i` of `a` is read at `a_row * i + a_depth * k`, a row of `b` at `b_depth * k`; `last` lanes of its last vector are there.
+    Row `i` of `a` is read at `a_row * i + a_depth * k`, a row of `b` at `b_depth * k`, whose last vector has `last`
+    lanes.
     """
 
     kind: str
@@ -86,19 +87,21 @@ def multiply_add(w: Writer, kind: str, a: str, b: str, c: str, fma: bool) -> str
     return w.new(f"fadd {w.type(kind)} {c}, {product}")
 
 
-def choose(m: int, n: int, k: int, kind: str, allowed: Features) -> tuple[int, int]:
+def choose(m: int, n: int, k: int, kind: str, allowed: Features, apart: bool = False) -> tuple[int, int]:
     """Rows and vectors of the tile that should do an `m` by `n` product over `k` in the fewest cycles.
 
-    No more than eight rows: further ones fall on the same lines of the first-level cache where rows are a power of two
-    apart (Zen 5, 2048 x 2048 over 256: 6 x 4 and 8 x 2 at 241 GFLOP/s, 13 x 2 at 214).
+    `apart` says that the steps along `k` of an operand lie on pages of their own, where smaller tiles wait more often
+    (Zen 5, 1024 x 1024 over 256 with `a` transposed: 6 x 4 at 243 GFLOP/s, 8 x 2 at 224).
     """
     lanes = allowed.vector_bytes // SIZES[kind]
     spare = 1 if allowed.fma else 2  # for the broadcast element, and the product where it is not fused
+    # further rows fall on the same lines of the first-level cache where rows are a power of two apart (Zen 5,
+    # 2048 x 2048 over 256: 6 x 4 and 8 x 2 at 241 GFLOP/s, 13 x 2 at 214)
     most = {1: 12, 2: 8, 3: 8, 4: 6}
 
     def cycles(rows: int, vectors: int) -> float:
         # two multiply-adds, two loads a cycle; the latency of four cycles hidden by eight sums
-        one = max(rows * vectors / 2, (rows + vectors) / 2, 4) + 0.25
+        one = max(rows * vectors / 2, (rows + vectors) / 2, 4) + (1.25 if apart else 0.25)
         width = lanes * vectors
         exact = m % rows == 0 and (n % width == 0 or n < width)  # so that sums need not pass through memory
         return -(-m // rows) * -(-n // width) * (one * k + 30 + rows * vectors * (1 if exact else 3))
