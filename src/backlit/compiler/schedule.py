@@ -221,7 +221,7 @@ class Scheduler:
             elif e is None or v in self.kept:
                 continue
             elif is_move(e) and not (guarded and e.op.name == "pad"):
-                pending.append((e.inputs[0], MOVED))  # type: ignore[arg-type]
+                pending.append((e.inputs[0], MOVED if e.op.name in ("pad", "index") else budget))  # type: ignore[arg-type]
             elif is_elementwise(e) and self._cost(v) <= budget:
                 pending += [(a, budget) for a in _variables(e)]
             else:

@@ -18,6 +18,9 @@ class Kernel:
     division of `range(units)` gives the same bits; `grain` of them make a chunk that is worth a thread's attention.
     Each thread gives `scratch_bytes` of its own, aligned to 64. `helpers` are internal functions that the text calls,
     by name: equal names have equal texts, so that kernels of one module share them.
+
+    A loop over rows can be run a stretch of rows at a time beside others: `aligned` are the slots of buffers of which each
+    unit touches its own share only, and stretches begin at multiples of `step`; 0 where that cannot be done.
     """
 
     name: str
@@ -26,6 +29,8 @@ class Kernel:
     grain: int = 1
     scratch_bytes: int = 0
     helpers: Mapping[str, str] = field(default_factory=dict)
+    aligned: frozenset[int] = frozenset()
+    step: int = 0
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from backlit.compiler.llvm.writer import Index, Writer
 from backlit.compiler.views import Guard, Map, identity, is_move, linear, through
 
 REDUCTIONS = {"sum": "add", "max": "maximum", "min": "minimum"}
-BLOCK = 4096  # elements that one accumulator sums at most
+BLOCK = 1024  # elements that one partial sum takes
 ROWS = 256  # rows that one partial sum over rows takes
 GRAIN_BYTES = 32768
 
@@ -174,22 +174,34 @@ class _Emitter:
         for r in nest.reductions:
             r.strides = tuple(out.get(a, 0) for a in range(len(nest.shape)))
         self.empty = 0 in nest.shape
+        vector = self._contiguous_axis() if nest.reductions and not nest.stores else None
+        parts = [sorted(part, key=lambda a: (a == vector, a)) for part in (kept, reduced)]
         self.groups = [
             self._collapsed([[a] for a in part if nest.shape[a] != 1]) if joined else [[a] for a in part]
-            for part in (kept, sorted(reduced))
+            for part in parts
         ]
         order = [*self.groups[0], *self.groups[1]]
         self.sizes = [math.prod(nest.shape[a] for a in group) for group in order]
         self.n_kept = len(self.groups[0])
         self.position = {group[-1]: k for k, group in enumerate(order)}  # the inner axis of a group stands for it
         self.order = order
-        self.last_reduced = bool(self.groups[1]) and self.groups[1][-1][-1] > max(
-            (g[-1] for g in self.groups[0]), default=-1
-        )
+        last = max((g[-1] for part in self.groups for g in part), default=-1) if vector is None else vector
+        self.last_reduced = bool(self.groups[1]) and (not self.groups[0] or self.groups[1][-1][-1] == last)
         widths = [d.itemsize for _, d, _ in nest.nodes if d != bool] or [8]
         self.lanes = max(1, vector_bytes() // max(widths)) if self.sizes else 1
         self.pointers: dict[Any, str] = {}
         self.kept_elements = math.prod(self.sizes[: self.n_kept])
+
+    def _contiguous_axis(self) -> int | None:
+        """The axis along which most of what is read lies side by side."""
+        shape = self.nest.shape
+        scores = {a: 0 for a, n in enumerate(shape) if n > 1}
+        for load in self.loads.values():
+            size = math.prod(n for n, s in zip(shape, load.strides, strict=True) if s)
+            for a in scores:
+                scores[a] += size if abs(load.strides[a]) == 1 else 0
+        best = max(scores, key=lambda a: (scores[a], a), default=None)
+        return best if best is not None and scores[best] else None
 
     def finish(self, w: Writer, position: tuple[Index, ...], column: Index, value: str, mask: str | None) -> None:
         """The work on `w.lanes` sums of a row from `column` on."""
@@ -237,8 +249,7 @@ class _Emitter:
         return found
 
     def _joined(self, a: list[int], b: list[int]) -> bool:
-        between = [x for x in range(a[-1] + 1, b[0]) if self.nest.shape[x] != 1]
-        return not between and self._may_join(a[-1], b[0])
+        return self._may_join(a[-1], b[0])
 
     def stride(self, strides: tuple[int, ...], loop: int) -> int:
         """Elements from one turn of a loop to the next."""
@@ -267,7 +278,31 @@ class _Emitter:
             units, grain, blocks = self._inner()
         else:
             units, grain, blocks = self._outer()
-        return Kernel(self.name, w.text(), units, grain), blocks
+        along, step = self._chunked(blocks)
+        return Kernel(self.name, w.text(), units, grain, aligned=along, step=step), blocks
+
+    def _chunked(self, blocks: int | None) -> tuple[frozenset[int], int]:
+        """The buffers of which a unit reads and writes its own share only, and of how many units a call takes a multiple."""
+        nest, kept = self.nest, self.n_kept
+        if not self.sizes or (nest.reductions and not self.last_reduced and kept == 1 and blocks is None):
+            return frozenset(), 0
+        loop = kept if blocks is not None else 0
+        n, step = self.sizes[loop], 1
+        if blocks is not None:
+            step = -(-n // blocks)
+            per_block = BLOCK if self.last_reduced else ROWS
+            step = max(1, per_block // max(1, math.prod(self.sizes[kept + 1 :])))
+        found: dict[int, bool] = {}
+        accesses = [(x.slot, x.offset, x.strides) for x in self.loads.values()]
+        accesses += [(s.slot, s.offset, s.strides) for s in nest.stores]
+        if blocks is None:
+            accesses += [(r.slot, 0, r.strides) for r in nest.reductions]
+        for slot, offset, strides in accesses:
+            along = self.stride(strides, loop)
+            inside = [self.stride(strides, k) * (m - 1) for k, m in enumerate(self.sizes) if k != loop]
+            share = min(inside, default=0) >= 0 and 0 <= offset and offset + sum(inside) < along
+            found[slot] = found.get(slot, True) and share
+        return frozenset(slot for slot, good in found.items() if good), step
 
     def _map(self) -> tuple[int, int]:
         w, sizes = self.w, self.sizes
@@ -483,11 +518,15 @@ class _Emitter:
             made = w.new(f"insertelement {w.type(scalar)} {made}, {scalar} {one}, i32 {lane}")
         return made
 
-    def _scattered(self, scalar: str, value: str, s: Store, index: dict[int, Index], mask: str | None) -> None:
+    def _scattered(
+        self, scalar: str, value: str, slot: int, offset: int, strides: tuple[int, ...], index: dict[int, Index],
+        mask: str | None, last: int, behind: Index = 0,
+    ) -> None:  # fmt: skip
         """Stores lane by lane where neighbouring elements do not lie side by side."""
-        w, last = self.w, len(self.sizes) - 1
+        w = self.w
         for lane in range(w.lanes):
-            at = self.address(scalar, s.slot, s.offset, s.strides, {**index, last: w.add(index[last], lane)})
+            at = self.address(scalar, slot, offset, strides, {**index, last: w.add(index[last], lane)})
+            at = w.at(at, scalar, behind)
             one = w.lane(scalar, value, lane)
             keep = None if mask is None else w.lane("i1", mask, lane)
             lanes, w.lanes = w.lanes, 1
@@ -507,7 +546,7 @@ class _Emitter:
             at = self.address(scalar, s.slot, s.offset, s.strides, index)
             value = self.read(s.node, env)
             if self.w.lanes > 1 and self.stride(s.strides, len(self.sizes) - 1) != 1:
-                self._scattered(scalar, value, s, index, mask)
+                self._scattered(scalar, value, s.slot, s.offset, s.strides, index, mask, len(self.sizes) - 1)
             else:
                 self.w.store(scalar, value, at, mask)
 
@@ -707,7 +746,7 @@ class _Emitter:
         levels = self._levels(segments)
         env: dict[int, Any] = {}
         self._at_level(-1, levels, env, {}, segments, vector=None)
-        width = max(1, 8 // len(self.nest.reductions))
+        width = max(1, (24 if vector_bytes() == 64 else 10) // len(self.nest.reductions))
         columns = self.lanes * min(width, -(-sizes[vector] // self.lanes))
         if rows > 2 * ROWS:
             step = max(1, ROWS // max(1, math.prod(sizes[kept + 1 :])))
@@ -777,8 +816,12 @@ class _Emitter:
             scalar, _ = self._identity(r)
             offset = 0 if block is None else w.mul(block, self.kept_elements)
             for p, (at, mask) in enumerate(places):
-                place = w.at(self.address(scalar, r.slot, 0, r.strides, at), scalar, offset)
-                w.store(scalar, totals[k * len(places) + p], place, mask)
+                value = totals[k * len(places) + p]
+                if self.stride(r.strides, vector) == 1 or w.lanes == 1:
+                    place = w.at(self.address(scalar, r.slot, 0, r.strides, at), scalar, offset)
+                    w.store(scalar, value, place, mask)
+                else:
+                    self._scattered(scalar, value, r.slot, 0, r.strides, at, mask, vector, offset)
 
     def _row_loops(
         self, loop: int, places: list[Any], envs: list[dict[int, Any]], levels: dict[int, int],
