@@ -1,7 +1,23 @@
-"""Shared settings of the tests: modules that several folders use are found by name."""
+"""Shared settings of the tests: modules that several folders use are found by name; the user's cache is left alone."""
 
+import os
 import sys
 from pathlib import Path
 
+import pytest
+
 for folder in ("ops", "autodiff"):
     sys.path.insert(0, str(Path(__file__).parent / folder))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_the_tests(tmp_path_factory):
+    """Machine code compiled in tests goes to a folder of this run, in processes that they start as well."""
+    before = {name: os.environ.pop(name, None) for name in ("BACKLIT_CACHE", "BACKLIT_CACHE_DIR", "BACKLIT_CACHE_MIB")}
+    os.environ["BACKLIT_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache") / "backlit")
+    yield
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

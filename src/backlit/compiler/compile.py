@@ -320,6 +320,8 @@ def _with_tensors(x: Any, given: Arguments, arrays: Any) -> Any:
 class Compiled:
     """What `compile` gives: the function, with its programs."""
 
+    guarded = ("__wrapped__",)  # what one compiled function looks at in another, or in itself
+
     def __init__(
         self,
         f: Callable[..., Any],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import sys
 import types
@@ -17,6 +18,7 @@ from backlit.core.tensor import Tensor
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, slice, type(Ellipsis), range)
 ROOT = "function"
+_READS_GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 _FOREIGN = sys.stdlib_module_names | {"numpy", "llvmlite", "ml_dtypes"}
 
 
@@ -107,6 +109,8 @@ class Reached:
                 yield from self._of_function(value, path)
         elif isinstance(value, (Generator, type, types.ModuleType, np.ndarray)) or not hasattr(value, "__dict__"):
             self.guards[path] = id(value)
+        elif (named := getattr(type(value), "guarded", None)) is not None:  # the rest is its own business
+            yield from ((f"{path}.{name}", getattr(value, name)) for name in named)
         elif type(value).__module__.split(".")[0] not in _FOREIGN:
             own = vars(value)
             self._watch(own, hasattr(type(value), "notes_changes"))
@@ -155,8 +159,8 @@ def _library(module: str | None) -> bool:
 
 
 def _names(code: types.CodeType) -> set[str]:
-    """Global names that a function or one inside it may read."""
-    found = set(code.co_names)
+    """Global names that a function or one inside it may read; names of attributes are in `co_names` as well."""
+    found = {i.argval for i in dis.get_instructions(code) if i.opname in _READS_GLOBAL}
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
             found |= _names(inner)

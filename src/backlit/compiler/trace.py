@@ -183,6 +183,7 @@ class StepTrace(GraphTrace):
         """Every tensor as it was before."""
         for cell, value, node, _, _ in self._lent.values():
             cell._value, cell.node = value, node
+        self._lent.clear()  # an array that is held here, in a cycle, would be copied rather than written over
 
     def gradient(self, cell: Tensor) -> Tensor | None:
         if id(cell) not in self._gradients:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from backlit.compiler import cache as cache_on_disk
+from backlit.core.version import __version__
+
 
 @cache
 def binding() -> Any:
@@ -40,13 +43,22 @@ def features(without: str = "") -> Features:
     return Features(64 if wide else 32 if middle else 16, 32 if wide or arm else 16, fused, flags)
 
 
+OPTIONS = {"opt": 3, "reloc": "pic", "codemodel": "default"}
+
+
 def _machine(allowed: Features) -> Any:
     """A target machine of its own for every engine, which takes it over and deletes it."""
     llvm = binding()
     # the features are read from the machine and not from its name, which may be that of a near relative
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=allowed.flags, opt=3, reloc="pic", codemodel="default"
+        cpu=llvm.get_host_cpu_name(), features=allowed.flags, **OPTIONS
     )
+
+
+def _versions() -> tuple[str, ...]:
+    """Of all that makes machine code of IR."""
+    llvmlite = importlib.import_module("llvmlite")
+    return (__version__, llvmlite.__version__, ".".join(map(str, binding().llvm_version_info)))
 
 
 @cache
@@ -56,19 +68,36 @@ def vector_bytes() -> int:
 
 
 class Code:
-    """Native functions made from LLVM IR; they live as long as this object."""
+    """Native functions made from LLVM IR, or loaded as they were made before; they live as long as this object.
+
+    `origin` says which: "compiled", "compiled and stored" or "loaded".
+    """
 
     def __init__(self, text: str, allowed: Features | None = None) -> None:
-        machine = _machine(allowed or features())
+        allowed = allowed or features()
+        machine = _machine(allowed)
         llvm = binding()
-        module = llvm.parse_assembly(text)
-        module.triple, module.data_layout = machine.triple, str(machine.target_data)
-        module.verify()
         self.text = text
         self._machine = machine
-        self._module = module
-        self._engine = llvm.create_mcjit_compiler(module, machine)
+        target = (machine.triple, llvm.get_host_cpu_name(), allowed.flags, repr(sorted(OPTIONS.items())))
+        name = cache_on_disk.key(*_versions(), *target, text)
+        made = cache_on_disk.load(name)
+        if made is None:
+            made = machine.emit_object(self._module())
+            self.origin = "compiled and stored" if cache_on_disk.store(name, made) else "compiled"
+        else:
+            self.origin = "loaded"
+        self.object_bytes = len(made)
+        # an engine is made of a module; that the code comes as an object either way makes a load the same as a build
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(made))
         self._engine.finalize_object()
+
+    def _module(self) -> Any:
+        module = binding().parse_assembly(self.text)
+        module.triple, module.data_layout = self._machine.triple, str(self._machine.target_data)
+        module.verify()
+        return module
 
     def address(self, name: str) -> int:
         """Where a function begins."""
@@ -80,4 +109,4 @@ class Code:
 
     def asm(self) -> str:
         """The machine code as assembly text."""
-        return str(self._machine.emit_assembly(self._module))
+        return str(self._machine.emit_assembly(self._module()))

@@ -1,0 +1,61 @@
+"""What a compiled function takes for its state and its guards."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import backlit as bl
+from backlit import nn, optim
+
+SCALE = 2.0
+
+
+def test_a_function_that_has_the_name_of_a_method_it_calls_is_compiled_once():
+    model, x = nn.Linear(3, 2), bl.tensor(np.ones((4, 3), np.float32))
+    opt = optim.SGD(model.parameters(), lr=0.1)
+    names: dict = {"bl": bl, "opt": opt, "model": model}
+    exec(
+        "def step(x):\n  opt.zero_grad()\n  loss = bl.sum(model(x))\n  loss.backward()\n  opt.step()\n  return loss",
+        names,
+    )
+    names["step"] = step = bl.compile(names["step"])
+    losses = [step(x).item() for _ in range(3)]
+    assert step.reasons == [] and losses[0] > losses[1] > losses[2]
+
+
+def test_a_compiled_function_that_reaches_itself_or_another_is_compiled_once():
+    inner = bl.compile(lambda x: x * SCALE)
+    names: dict = {"inner": inner}
+    exec("def outer(x, deep=False):\n  return outer(x) if deep else inner(x) + 1.0", names)
+    names["outer"] = outer = bl.compile(names["outer"])
+    x = bl.tensor([1.0, 2.0])
+    inner(x)
+    assert [outer(x).tolist() for _ in range(3)] == [[3.0, 5.0]] * 3
+    assert outer.reasons == []
+
+
+def test_a_number_behind_a_compiled_function_is_a_guard(monkeypatch):
+    inner = bl.compile(lambda x: x * SCALE)
+    outer = bl.compile(lambda x: inner(x) + 1.0)
+    x = bl.tensor([1.0, 2.0])
+    assert outer(x).tolist() == [3.0, 5.0]
+    monkeypatch.setitem(globals(), "SCALE", 3.0)
+    assert outer(x).tolist() == [4.0, 7.0]
+    assert len(outer.reasons) == 1
+
+
+def test_the_first_step_already_writes_over_the_state():
+    model, x = nn.Linear(300, 200), bl.tensor(np.ones((4, 300), np.float32))
+    opt = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    @bl.compile
+    def step(x):
+        opt.zero_grad()
+        loss = bl.sum(model(x))
+        loss.backward()
+        opt.step()
+        return loss
+
+    before = id(model.weight._value)
+    step(x)
+    assert id(model.weight._value) == before
