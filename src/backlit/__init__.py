@@ -21,6 +21,7 @@ from backlit.autodiff.forward import jvp
 from backlit.autodiff.reverse import grad, stop_gradient, value_and_grad, vjp
 from backlit.autodiff.walk import debug
 from backlit.compiler.compile import compile
+from backlit.compiler.threads import get_num_threads, set_num_threads
 from backlit.core import tree
 from backlit.core.dtypes import bfloat16, set_default_dtype
 from backlit.core.errors import (
@@ -146,6 +147,7 @@ __all__ = [
     "full",
     "full_like",
     "gather",
+    "get_num_threads",
     "grad",
     "gradcheck",
     "greater",
@@ -188,6 +190,7 @@ __all__ = [
     "save",
     "scan",
     "set_default_dtype",
+    "set_num_threads",
     "sign",
     "sin",
     "sqrt",

@@ -18,6 +18,7 @@ from backlit.compiler import native
 from backlit.compiler.ir import Atom, Var, verify
 from backlit.compiler.passes import dce, simplify
 from backlit.compiler.state import ROOT, Reached
+from backlit.compiler.threads import checked
 from backlit.compiler.trace import Source, StepTrace
 from backlit.core import staging, tree
 from backlit.core.dtypes import default_dtype
@@ -119,7 +120,7 @@ class Program:
         numbers = {id(source): j for j, source in enumerate(self.sources)}
         replaced = [source for source, value in self.effects if value is Ellipsis]
         state = [(self.n_returned + k, numbers[id(s)]) for k, s in enumerate(replaced) if id(s) in numbers]
-        self.native = native.Program(self.graph, state)
+        self.native = native.Program(self.graph, state, compiled.threads)
         self._over = list(self.native.over.values())
         self._remember(given, args, kwargs, trace.strangers_lent)
         self._single = len(self._constant) == 1 and self._constant[0] is None and isinstance(found, Tensor)
@@ -330,7 +331,8 @@ class Compiled:
         contract: bool,
         threads: int | None,
     ) -> None:
-        self.function, self.keep_grads, self.contract, self.threads = f, keep_grads, contract, threads
+        self.function, self.keep_grads, self.contract = f, keep_grads, contract
+        self.threads = None if threads is None else checked(threads, "compile")
         self.static_argnames = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
         self._signature = inspect.signature(f) if self.static_argnames else None
         if self._signature is not None:

@@ -11,7 +11,7 @@ import math
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from heapq import heapify, heappop, heappush
 from operator import is_
 from typing import Any
@@ -22,14 +22,15 @@ from backlit.compiler.ir import Array, Eqn, Graph, Literal, Var
 from backlit.compiler.llvm.kernel import Kernel, Operand
 from backlit.compiler.llvm.loops import Load, Nest, nest_kernel, row_finish
 from backlit.compiler.llvm.product import product
-from backlit.compiler.llvm.runtime import RUNTIME
-from backlit.compiler.llvm.target import Code, vector_bytes
+from backlit.compiler.llvm.runtime import STEP_WORDS
+from backlit.compiler.llvm.target import Code, attributes
 from backlit.compiler.llvm.trigonometry import definitions
 from backlit.compiler.llvm.values import SCALARS
 from backlit.compiler.llvm.writer import declarations
 from backlit.compiler.memory import Range, place
 from backlit.compiler.passes import expand, simplify, transposes
 from backlit.compiler.schedule import Group, Schedule, schedule
+from backlit.compiler.threads import get_num_threads, native, pool
 from backlit.compiler.views import identity, linear, through
 from backlit.core.aval import Aval
 from backlit.core.errors import CompilerError
@@ -38,7 +39,7 @@ from backlit.core.quiet import silence, variable
 HOLDS = 3  # references that a program keeps to an input that it writes over
 _programs: weakref.WeakSet[Program] = weakref.WeakSet()
 SMALL_BYTES = 1024  # an output of at most so many bytes is copied rather than made in new memory
-HEADER = 'attributes #0 = {{ nounwind "prefer-vector-width"="{bits}" "frame-pointer"="none" }}'
+CHUNKS = 8  # of a kernel for each thread, so that one that is held up leaves the others enough to do
 
 
 @dataclass(eq=False)
@@ -141,11 +142,13 @@ class Program:
     """A graph ready to run: `program(*arrays)` gives its outputs.
 
     `state` pairs outputs with the inputs that they replace; where nothing else needs the input any more, such an output is
-    written over it. `callbacks` names the ops that run by their forwards.
+    written over it. `callbacks` names the ops that run by their forwards. `threads` is how many it uses; None for as many
+    as `get_num_threads` says at each run.
     """
 
-    def __init__(self, graph: Graph, state: Sequence[tuple[int, int]] = ()) -> None:
+    def __init__(self, graph: Graph, state: Sequence[tuple[int, int]] = (), threads: int | None = None) -> None:
         self.graph = graph
+        self.threads = threads
         self.given: list[Any] = []  # the inputs of the last run
         self._held: list[Any] = []
         self._made: list[Any] = []
@@ -218,7 +221,7 @@ class Program:
         plan = place([Range(first[v], last[v], n) for v, n in zip(first, sizes, strict=True)])
         self.arena_bytes, self.arena_bound_bytes = plan.peak_bytes, plan.lower_bound_bytes
         self.scratch_bytes = max((w.kernel.scratch_bytes for w in self.works if w.kernel), default=0)
-        self._memory = np.zeros(self.arena_bytes + self.scratch_bytes + 192, np.uint8)
+        self._memory = np.zeros(self.arena_bytes + 64, np.uint8)
         self._base = -(-self._memory.ctypes.data // 64) * 64
         self._offsets = dict(zip(first, plan.offsets, strict=True))
 
@@ -241,11 +244,9 @@ class Program:
             names.append(same.setdefault(body, w.kernel.name))
             if names[-1] == w.kernel.name:
                 texts[w.kernel.name] = w.kernel.text
-        body = "\n".join([*texts.values(), RUNTIME])
+        body = "\n".join(texts.values())
         body += "\n" + definitions(body)
-        self._code = Code("\n".join([declarations(body), body, HEADER.format(bits=8 * vector_bytes())]))
-        self._run = self._code.function("run", ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
-        self._bind = self._code.function("bind", ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+        self._code = Code("\n".join([declarations(body), body, attributes()]))
         self._consts = {v: np.asarray(a, order="C") for v, a in self.lowered.consts.items()}
         outputs = {root: k for k, root in self.buffer_of.items()}
         inputs = {v: k for k, v in enumerate(self.lowered.inputs)}
@@ -253,7 +254,7 @@ class Program:
         table: list[int] = []
         places: list[int] = []  # of the table, that are filled at each call
         dynamic: list[int] = []  # with which address
-        steps: list[tuple[int, int, int]] = []
+        steps: list[tuple[int, int, Kernel]] = []
         self._segments: list[tuple[int, int, Eqn | None]] = []
         start = 0
         addresses = iter(names)
@@ -262,7 +263,7 @@ class Program:
                 self._segments.append((start, len(steps), w.eqn))
                 start = len(steps)
                 continue
-            steps.append((self._code.address(next(addresses)), len(table), w.kernel.units))
+            steps.append((self._code.address(next(addresses)), len(table), w.kernel))
             for v in sorted(w.slots, key=w.slots.__getitem__):
                 if v in inputs or v in outputs:
                     places.append(len(table))
@@ -272,14 +273,26 @@ class Program:
                     table.append(self._consts[v].ctypes.data if v in self._consts else self._base + self._offsets[v])
         self._segments.append((start, len(steps), None))
         self._table = np.array(table or [0], np.int64)
-        self._steps = np.array(
-            [(f, self._table.ctypes.data + 8 * at, n) for f, at, n in steps] or [(0, 0, 0)], np.int64
-        )
-        self._steps_address = self._steps.ctypes.data
+        self._kernels = [(address, self._table.ctypes.data + 8 * at, kernel) for address, at, kernel in steps]
         self._pairs = np.array([x for pair in zip(places, dynamic, strict=True) for x in pair] or [0], np.int64)
         self._n_pairs = len(places)
         self._dynamic = np.zeros(n_inputs + len(self.lowered.outputs) or 1, np.int64)
-        self._scratch = self._base + -(-self.arena_bytes // 64) * 64
+
+    def _spread(self, threads: int) -> None:
+        """Prepares for so many threads: what each takes at a time, and room for it to work in."""
+        self._threads = threads
+        steps = []
+        for address, table, kernel in self._kernels:
+            grains = -(-kernel.units // kernel.grain)
+            chunk = kernel.grain * max(1, grains // (CHUNKS * threads))
+            steps += [address, table, kernel.units, chunk, -(-kernel.units // chunk) if threads > 1 else 1]
+        self._steps = np.array(steps or [0] * STEP_WORDS, np.int64)
+        self._parallel = any(self._steps[4::STEP_WORDS] > 1)
+        each = -(-self.scratch_bytes // 64) * 64
+        self._scratch = np.empty(each * threads + 64, np.uint8)
+        scratch = -(-self._scratch.ctypes.data // 64) * 64
+        self._program = np.array([self._steps.ctypes.data, scratch, each, threads if self._parallel else 1], np.int64)
+        self._program_address = self._program.ctypes.data
 
     def llvm(self) -> str:
         """The LLVM IR of the program."""
@@ -310,9 +323,13 @@ class Program:
         if self._changed:
             self._bind(self._table.ctypes.data, self._pairs.ctypes.data, self._n_pairs, self._dynamic.ctypes.data)
             self._changed = False
+        threads = self.threads or get_num_threads()
+        if threads != self._threads:
+            self._spread(threads)
+        shared = pool(threads).address if self._parallel else 0
         for start, stop, eqn in self._segments:
             if stop > start:
-                self._run(self._steps_address + 24 * start, stop - start, self._scratch)
+                self._run(shared, self._program_address, start, stop)
             if eqn is not None:
                 self._call(eqn, self._held, self._made)
         return [make() for make in self._results]
@@ -361,6 +378,8 @@ class Program:
 
     def _prepare(self) -> None:
         """What stays the same from run to run: small outputs are computed in one place and copied from there."""
+        self._bind, self._run = entry()
+        self._spread(self.threads or get_num_threads())
         self.given = [None] * len(self.lowered.inputs)
         self._held = list(self.given)
         self._made = [None] * len(self.lowered.outputs)
@@ -405,6 +424,13 @@ class Program:
             self._value(e.out, held, outputs)[...] = e.op.forward(*operands, **e.params)
         finally:
             variable.reset(token)
+
+
+@cache
+def entry() -> tuple[Callable[..., None], Callable[..., None]]:
+    """The native functions `bind(table, pairs, n, dynamic)` and `run(pool, program, first, last)`."""
+    four = [ctypes.c_int64] * 4
+    return native().function("bind", *four), native().function("run", *four)
 
 
 def _topological(before: list[set[int]]) -> list[int]:

@@ -1,6 +1,79 @@
-"""The part of every program that is the same: filling the table and running kernels one after another."""
+"""The part of every program that is the same: filling the table, running kernels one after another, sharing them out.
 
-RUNTIME = """
+The threads of a pool meet in one block of memory. A kernel that is worth it is cut into chunks of units; its `ticket` holds
+the number of the job and how many chunks nobody has taken yet, so that one compare-and-exchange takes a chunk of just
+this job. Whoever takes part takes the next chunk, so a thread that the system does not run holds up one chunk only. A
+worker that finds nothing spins for a while and then sleeps in the kernel.
+"""
+
+from __future__ import annotations
+
+import sys
+
+# The memory of a pool, in words of 8 bytes; what different threads write lies on lines of its own.
+TICKET, DONE, JOB, ASLEEP, WAKE, BUSY, WAITING, SPINS = 0, 16, 32, 48, 64, 80, 96, 112
+POOL_WORDS = 128
+STEP_WORDS = 5  # address, table, units, units of a chunk, chunks
+
+_PAUSE = {
+    "x86_64": ("declare void @llvm.x86.sse2.pause()", "call void @llvm.x86.sse2.pause()"),
+    "aarch64": ("declare void @llvm.aarch64.hint(i32)", "call void @llvm.aarch64.hint(i32 1)"),
+}
+# how a thread sleeps until a word is no longer what it was, and is woken
+_SLEEP = {
+    "linux": """
+declare i64 @syscall(i64, ...)
+define internal void @sleep(ptr %word, i32 %old) #0 {
+  %r = call i64 (i64, ...) @syscall(i64 {futex}, ptr %word, i64 128, i32 %old, ptr null, ptr null, i64 0)
+  ret void
+}
+define internal void @wake(ptr %word) #0 {
+  %r = call i64 (i64, ...) @syscall(i64 {futex}, ptr %word, i64 129, i32 2147483647, ptr null, ptr null, i64 0)
+  ret void
+}
+""",
+    "darwin": """
+declare i32 @__ulock_wait(i32, ptr, i64, i32)
+declare i32 @__ulock_wake(i32, ptr, i64)
+define internal void @sleep(ptr %word, i32 %old) #0 {
+  %wide = zext i32 %old to i64
+  %r = call i32 @__ulock_wait(i32 1, ptr %word, i64 %wide, i32 0)
+  ret void
+}
+define internal void @wake(ptr %word) #0 {
+  %r = call i32 @__ulock_wake(i32 257, ptr %word, i64 0)
+  ret void
+}
+""",
+    "win32": """
+declare i32 @WaitOnAddress(ptr, ptr, i64, i32)
+declare void @WakeByAddressAll(ptr)
+define internal void @sleep(ptr %word, i32 %old) #0 {
+  %place = alloca i32
+  store i32 %old, ptr %place
+  %r = call i32 @WaitOnAddress(ptr %word, ptr %place, i64 4, i32 -1)
+  ret void
+}
+define internal void @wake(ptr %word) #0 {
+  call void @WakeByAddressAll(ptr %word)
+  ret void
+}
+""",
+}
+_NAP = """
+declare i32 @usleep(i32)
+define internal void @sleep(ptr %word, i32 %old) #0 {
+  %r = call i32 @usleep(i32 200)
+  ret void
+}
+define internal void @wake(ptr %word) #0 {
+  ret void
+}
+"""
+_FUTEX = {"x86_64": 202, "aarch64": 98}
+
+_TEXT = """
+; fills the places of a table that change from call to call
 define void @bind(ptr %table, ptr %pairs, i64 %n, ptr %dynamic) #0 {
 entry:
   br label %test
@@ -23,7 +96,9 @@ body:
 end:
   ret void
 }
-define void @run(ptr %steps, i64 %n, ptr %scratch) #0 {
+
+; waits a moment: how long `n` of these take is measured when the pool is made
+define void @pause(i64 %n) #0 {
 entry:
   br label %test
 test:
@@ -31,17 +106,281 @@ test:
   %more = icmp slt i64 %i, %n
   br i1 %more, label %body, label %end
 body:
-  %at = mul i64 %i, 3
-  %p = getelementptr i64, ptr %steps, i64 %at
-  %code = load ptr, ptr %p
-  %pt = getelementptr i64, ptr %p, i64 1
-  %table = load ptr, ptr %pt
-  %pn = getelementptr i64, ptr %p, i64 2
-  %units = load i64, ptr %pn
-  call void %code(ptr %table, ptr %scratch, i64 0, i64 %units)
+  {pause}
   %next = add i64 %i, 1
   br label %test
 end:
   ret void
 }
+
+; takes chunks of the job there is until none is left; gives how many were taken
+define internal i64 @take(ptr %pool, i64 %thread) #0 {
+entry:
+  %ticket.at = getelementptr i64, ptr %pool, i64 {TICKET}
+  %job = getelementptr i64, ptr %pool, i64 {JOB}
+  %table.at = getelementptr i64, ptr %job, i64 1
+  %units.at = getelementptr i64, ptr %job, i64 2
+  %chunk.at = getelementptr i64, ptr %job, i64 3
+  %chunks.at = getelementptr i64, ptr %job, i64 4
+  %scratch.at = getelementptr i64, ptr %job, i64 5
+  %stride.at = getelementptr i64, ptr %job, i64 6
+  %threads.at = getelementptr i64, ptr %job, i64 7
+  br label %look
+look:
+  %taken = phi i64 [ 0, %entry ], [ %taken, %retry ], [ %after, %work ]
+  %ticket = load atomic i64, ptr %ticket.at acquire, align 8
+  %left = and i64 %ticket, 4294967295
+  %any = icmp ne i64 %left, 0
+  br i1 %any, label %read, label %end
+read:
+  ; what is read here belongs to the job of the ticket, if that is still there when the chunk is taken
+  %code = load atomic ptr, ptr %job monotonic, align 8
+  %table = load atomic ptr, ptr %table.at monotonic, align 8
+  %units = load atomic i64, ptr %units.at monotonic, align 8
+  %chunk = load atomic i64, ptr %chunk.at monotonic, align 8
+  %chunks = load atomic i64, ptr %chunks.at monotonic, align 8
+  %base = load atomic ptr, ptr %scratch.at monotonic, align 8
+  %stride = load atomic i64, ptr %stride.at monotonic, align 8
+  %threads = load atomic i64, ptr %threads.at monotonic, align 8
+  %mine = icmp slt i64 %thread, %threads
+  br i1 %mine, label %claim, label %end
+claim:
+  %fewer = sub i64 %ticket, 1
+  %pair = cmpxchg ptr %ticket.at, i64 %ticket, i64 %fewer acq_rel acquire
+  %got = extractvalue { i64, i1 } %pair, 1
+  br i1 %got, label %work, label %retry
+retry:
+  br label %look
+work:
+  %number = sub i64 %chunks, %left
+  %low = mul i64 %number, %chunk
+  %up = add i64 %low, %chunk
+  %high = call i64 @llvm.smin.i64(i64 %up, i64 %units)
+  %shift = mul i64 %stride, %thread
+  %scratch = getelementptr i8, ptr %base, i64 %shift
+  call void %code(ptr %table, ptr %scratch, i64 %low, i64 %high)
+  %after = add i64 %taken, 1
+  br label %look
+end:
+  ret i64 %taken
+}
+
+; adds to what is done of a job, and wakes the thread that waits for its end
+define internal void @finish(ptr %pool, i64 %taken) #0 {
+entry:
+  %done.at = getelementptr i64, ptr %pool, i64 {DONE}
+  %narrow = trunc i64 %taken to i32
+  %before = atomicrmw sub ptr %done.at, i32 %narrow seq_cst
+  %last = icmp eq i32 %before, %narrow
+  br i1 %last, label %look, label %end
+look:
+  %waiting.at = getelementptr i64, ptr %pool, i64 {WAITING}
+  %waiting = load atomic i32, ptr %waiting.at seq_cst, align 4
+  %asleep = icmp ne i32 %waiting, 0
+  br i1 %asleep, label %rouse, label %end
+rouse:
+  call void @wake(ptr %done.at)
+  br label %end
+end:
+  ret void
+}
+
+; one step, by all threads of the program that have time
+define internal void @share(ptr %pool, ptr %program, ptr %step, i64 %chunks, i64 %threads) #0 {
+entry:
+  %ticket.at = getelementptr i64, ptr %pool, i64 {TICKET}
+  %done.at = getelementptr i64, ptr %pool, i64 {DONE}
+  %job = getelementptr i64, ptr %pool, i64 {JOB}
+  %asleep.at = getelementptr i64, ptr %pool, i64 {ASLEEP}
+  %wake.at = getelementptr i64, ptr %pool, i64 {WAKE}
+  %waiting.at = getelementptr i64, ptr %pool, i64 {WAITING}
+  %spins.at = getelementptr i64, ptr %pool, i64 {SPINS}
+  %scratch.from = getelementptr i64, ptr %program, i64 1
+  %scratch = load i64, ptr %scratch.from
+  %stride.from = getelementptr i64, ptr %program, i64 2
+  %stride = load i64, ptr %stride.from
+  {copies}
+  %to5 = getelementptr i64, ptr %job, i64 5
+  store atomic i64 %scratch, ptr %to5 monotonic, align 8
+  %to6 = getelementptr i64, ptr %job, i64 6
+  store atomic i64 %stride, ptr %to6 monotonic, align 8
+  %to7 = getelementptr i64, ptr %job, i64 7
+  store atomic i64 %threads, ptr %to7 monotonic, align 8
+  %narrow = trunc i64 %chunks to i32
+  store atomic i32 %narrow, ptr %done.at seq_cst, align 4
+  %old = load atomic i64, ptr %ticket.at monotonic, align 8
+  %number = lshr i64 %old, 32
+  %next = add i64 %number, 1
+  %high = shl i64 %next, 32
+  %ticket = or i64 %high, %chunks
+  store atomic i64 %ticket, ptr %ticket.at seq_cst, align 8
+  %sleepers = load atomic i32, ptr %asleep.at seq_cst, align 4
+  %some = icmp ne i32 %sleepers, 0
+  br i1 %some, label %rouse, label %begin
+rouse:
+  store atomic i32 0, ptr %asleep.at seq_cst, align 4
+  %w = atomicrmw add ptr %wake.at, i32 1 seq_cst
+  call void @wake(ptr %wake.at)
+  br label %begin
+begin:
+  %taken = call i64 @take(ptr %pool, i64 0)
+  %some.taken = icmp ne i64 %taken, 0
+  br i1 %some.taken, label %tell, label %wait
+tell:
+  call void @finish(ptr %pool, i64 %taken)
+  br label %wait
+wait:
+  %most = load i64, ptr %spins.at
+  br label %spin
+spin:
+  %i = phi i64 [ 0, %wait ], [ %i.next, %pausing ]
+  %left = load atomic i32, ptr %done.at acquire, align 4
+  %ready = icmp eq i32 %left, 0
+  br i1 %ready, label %end, label %longer
+longer:
+  %patient = icmp slt i64 %i, %most
+  br i1 %patient, label %pausing, label %rest
+pausing:
+  {pause}
+  %i.next = add i64 %i, 1
+  br label %spin
+rest:
+  ; a core without work is what lets the system run a worker that it has put off
+  store atomic i32 1, ptr %waiting.at seq_cst, align 4
+  %still = load atomic i32, ptr %done.at seq_cst, align 4
+  %over = icmp eq i32 %still, 0
+  br i1 %over, label %up, label %down
+down:
+  call void @sleep(ptr %done.at, i32 %still)
+  br label %up
+up:
+  store atomic i32 0, ptr %waiting.at seq_cst, align 4
+  %now = load atomic i32, ptr %done.at seq_cst, align 4
+  %all = icmp eq i32 %now, 0
+  br i1 %all, label %end, label %rest
+end:
+  ret void
+}
+
+; steps `first` up to `last` of a program, by itself and, if nobody else uses them, the threads of the pool
+define void @run(ptr %pool, ptr %program, i64 %first, i64 %last) #0 {
+entry:
+  %steps = load ptr, ptr %program
+  %scratch.at = getelementptr i64, ptr %program, i64 1
+  %scratch = load ptr, ptr %scratch.at
+  %threads.at = getelementptr i64, ptr %program, i64 3
+  %threads = load i64, ptr %threads.at
+  %many = icmp sgt i64 %threads, 1
+  br i1 %many, label %ask, label %start
+ask:
+  %busy.at = getelementptr i64, ptr %pool, i64 {BUSY}
+  %pair = cmpxchg ptr %busy.at, i64 0, i64 1 acq_rel acquire
+  %free = extractvalue { i64, i1 } %pair, 1
+  br label %start
+start:
+  %shared = phi i1 [ false, %entry ], [ %free, %ask ]
+  br label %test
+test:
+  %i = phi i64 [ %first, %start ], [ %next, %done ]
+  %more = icmp slt i64 %i, %last
+  br i1 %more, label %body, label %end
+body:
+  %at = mul i64 %i, {STEP_WORDS}
+  %step = getelementptr i64, ptr %steps, i64 %at
+  %pt = getelementptr i64, ptr %step, i64 1
+  %pn = getelementptr i64, ptr %step, i64 2
+  %pc = getelementptr i64, ptr %step, i64 4
+  %chunks = load i64, ptr %pc
+  %parts = icmp sgt i64 %chunks, 1
+  %both = and i1 %parts, %shared
+  br i1 %both, label %together, label %alone
+alone:
+  %code = load ptr, ptr %step
+  %table = load ptr, ptr %pt
+  %units = load i64, ptr %pn
+  call void %code(ptr %table, ptr %scratch, i64 0, i64 %units)
+  br label %done
+together:
+  call void @share(ptr %pool, ptr %program, ptr %step, i64 %chunks, i64 %threads)
+  br label %done
+done:
+  %next = add i64 %i, 1
+  br label %test
+end:
+  br i1 %shared, label %leave, label %out
+leave:
+  %free.at = getelementptr i64, ptr %pool, i64 {BUSY}
+  store atomic i64 0, ptr %free.at release, align 8
+  br label %out
+out:
+  ret void
+}
+
+; the life of a worker
+define void @work(ptr %pool, i64 %thread) #0 {
+entry:
+  %ticket.at = getelementptr i64, ptr %pool, i64 {TICKET}
+  %asleep.at = getelementptr i64, ptr %pool, i64 {ASLEEP}
+  %wake.at = getelementptr i64, ptr %pool, i64 {WAKE}
+  %spins.at = getelementptr i64, ptr %pool, i64 {SPINS}
+  br label %fresh
+fresh:
+  %most = load i64, ptr %spins.at
+  br label %look
+look:
+  %i = phi i64 [ 0, %fresh ], [ %i.next, %pausing ]
+  %ticket = load atomic i64, ptr %ticket.at acquire, align 8
+  %left = and i64 %ticket, 4294967295
+  %any = icmp ne i64 %left, 0
+  br i1 %any, label %try, label %none
+try:
+  %taken = call i64 @take(ptr %pool, i64 %thread)
+  %some = icmp ne i64 %taken, 0
+  br i1 %some, label %tell, label %none
+tell:
+  call void @finish(ptr %pool, i64 %taken)
+  br label %fresh
+none:
+  %patient = icmp slt i64 %i, %most
+  br i1 %patient, label %pausing, label %tired
+pausing:
+  {pause}
+  %i.next = add i64 %i, 1
+  br label %look
+tired:
+  %word = load atomic i32, ptr %wake.at seq_cst, align 4
+  store atomic i32 1, ptr %asleep.at seq_cst, align 4
+  %again = load atomic i64, ptr %ticket.at seq_cst, align 8
+  %changed = icmp ne i64 %again, %ticket
+  br i1 %changed, label %fresh, label %down
+down:
+  call void @sleep(ptr %wake.at, i32 %word)
+  br label %fresh
+}
+declare i64 @llvm.smin.i64(i64, i64)
 """
+
+
+def runtime(triple: str) -> str:
+    """The IR of `bind`, `pause`, `run` and `work` for a machine.
+
+    `run(pool, program, first, last)` does steps of a program: four words that hold the address of the steps, that of the
+    scratch of all threads, the bytes of one thread's, and how many threads there are.
+    """
+    machine = triple.split("-")[0].replace("arm64", "aarch64")
+    declared, pause = _PAUSE.get(machine, ("", ""))
+    sleep = _SLEEP.get(sys.platform, _NAP) if sys.platform != "linux" or machine in _FUTEX else _NAP
+    copies = "\n  ".join(
+        f"%from{k} = getelementptr i64, ptr %step, i64 {k}\n  %word{k} = load i64, ptr %from{k}\n"
+        f"  %to{k} = getelementptr i64, ptr %job, i64 {k}\n"
+        f"  store atomic i64 %word{k}, ptr %to{k} monotonic, align 8"
+        for k in range(STEP_WORDS)
+    )
+    places = {
+        "TICKET": TICKET, "DONE": DONE, "JOB": JOB, "ASLEEP": ASLEEP, "WAKE": WAKE, "BUSY": BUSY, "WAITING": WAITING,
+        "SPINS": SPINS, "STEP_WORDS": STEP_WORDS, "pause": pause, "copies": copies, "futex": _FUTEX.get(machine),
+    }  # fmt: skip
+    text = f"{declared}\n{sleep}\n{_TEXT}"
+    for name, value in places.items():
+        text = text.replace(f"{{{name}}}", str(value))
+    return text

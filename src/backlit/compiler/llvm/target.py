@@ -67,6 +67,12 @@ def vector_bytes() -> int:
     return features().vector_bytes
 
 
+@cache
+def attributes() -> str:
+    """The group of attributes `#0` that every function of a module has."""
+    return f'\nattributes #0 = {{ nounwind "prefer-vector-width"="{8 * vector_bytes()}" "frame-pointer"="none" }}\n'
+
+
 class Code:
     """Native functions made from LLVM IR, or loaded as they were made before; they live as long as this object.
 
