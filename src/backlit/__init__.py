@@ -35,7 +35,7 @@ from backlit.core.errors import (
 )
 from backlit.core.rng import Generator
 from backlit.core.tensor import Tensor, enable_grad, is_grad_enabled, no_grad, tensor
-from backlit.core.version import __version__
+from backlit.core.version import __version__ as __version__
 from backlit.functional.control import associative_scan, cond, fori_loop, scan, switch, while_loop
 from backlit.io.state import load, save
 from backlit.ops.array import (
@@ -101,7 +101,6 @@ from backlit.ops.elementwise import neg as negative
 from backlit.ops.elementwise import not_equal as not_equal
 from backlit.ops.elementwise import sub as subtract
 from backlit.ops.special import erf
-
 
 __all__ = [
     "BacklitError",

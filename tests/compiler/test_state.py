@@ -14,7 +14,7 @@ def test_a_function_that_has_the_name_of_a_method_it_calls_is_compiled_once():
     model, x = nn.Linear(3, 2), bl.tensor(np.ones((4, 3), np.float32))
     opt = optim.SGD(model.parameters(), lr=0.1)
     names: dict = {"bl": bl, "opt": opt, "model": model}
-    exec(
+    exec(  # noqa: S102 - globals of its own
         "def step(x):\n  opt.zero_grad()\n  loss = bl.sum(model(x))\n  loss.backward()\n  opt.step()\n  return loss",
         names,
     )
@@ -26,7 +26,7 @@ def test_a_function_that_has_the_name_of_a_method_it_calls_is_compiled_once():
 def test_a_compiled_function_that_reaches_itself_or_another_is_compiled_once():
     inner = bl.compile(lambda x: x * SCALE)
     names: dict = {"inner": inner}
-    exec("def outer(x, deep=False):\n  return outer(x) if deep else inner(x) + 1.0", names)
+    exec("def outer(x, deep=False):\n  return outer(x) if deep else inner(x) + 1.0", names)  # noqa: S102 - globals of its own
     names["outer"] = outer = bl.compile(names["outer"])
     x = bl.tensor([1.0, 2.0])
     inner(x)
