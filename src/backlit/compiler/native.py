@@ -36,10 +36,16 @@ from backlit.core.aval import Aval
 from backlit.core.errors import CompilerError
 from backlit.core.quiet import silence, variable
 
+watch: Callable[[Program], None] | None = None  # called when the buffers of a program have their places; for tests
 HOLDS = 3  # references that a program keeps to an input that it writes over
 _programs: weakref.WeakSet[Program] = weakref.WeakSet()
 SMALL_BYTES = 1024  # an output of at most so many bytes is copied rather than made in new memory
 CHUNKS = 8  # of a kernel for each thread, so that one that is held up leaves the others enough to do
+
+
+def empty(aval: Aval) -> Array:
+    """New memory for an output."""
+    return np.empty(aval.shape, aval.dtype)
 
 
 @dataclass(eq=False)
@@ -164,6 +170,8 @@ class Program:
         self.over = self._replaced(state)
         self._order()
         self._lay_out()
+        if watch is not None:
+            watch(self)
         self._compile()
         self._prepare()
         _programs.add(self)
@@ -371,7 +379,7 @@ class Program:
         """Output `k` goes to `array`, or to a new one."""
         a = self.lowered.outputs[k]
         assert isinstance(a, Var)
-        made = np.empty(a.aval.shape, a.aval.dtype) if array is None else array
+        made = empty(a.aval) if array is None else array
         self._made[k] = made
         self._dynamic[len(self.given) + k] = made.ctypes.data
         self._changed = True

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -23,17 +26,24 @@ def binding() -> Any:
 
 @dataclass(frozen=True)
 class Features:
-    """What generated code may use: vector registers and how many, fused multiply-add; `flags` are LLVM's own."""
+    """What generated code may use: vector registers and how many, fused multiply-add; `flags` are LLVM's own.
+
+    `triple` names another kind of machine, for which there is assembly only.
+    """
 
     vector_bytes: int
     registers: int
     fma: bool
     flags: str = ""
+    triple: str = ""
+
+
+NEON = Features(16, 32, True, "+neon", "aarch64-unknown-linux-gnu")
+_restricted: ContextVar[Features | None] = ContextVar("restricted", default=None)
 
 
 @cache
-def features(without: str = "") -> Features:
-    """Those of this machine, less one extension (`avx512f`, `avx`, ...) and all that build on it."""
+def _found(without: str) -> Features:
     found = binding().get_host_cpu_features()
     flags = found.flatten() + (f",-{without}" if without else "")
     wide = found.get("avx512f") and without not in ("avx512f", "avx2", "avx")
@@ -43,12 +53,35 @@ def features(without: str = "") -> Features:
     return Features(64 if wide else 32 if middle else 16, 32 if wide or arm else 16, fused, flags)
 
 
+def features(without: str | None = None) -> Features:
+    """Those of this machine, less one extension (`avx512f`, `avx`, ...) and all that build on it.
+
+    Where nothing is named, those that `restricted` gives to the code around the call.
+    """
+    chosen = _restricted.get() if without is None else None
+    return chosen or _found(without or "")
+
+
+@contextmanager
+def restricted(allowed: Features) -> Iterator[None]:
+    """Programs made inside use no more than `allowed`."""
+    token = _restricted.set(allowed)
+    try:
+        yield
+    finally:
+        _restricted.reset(token)
+
+
 OPTIONS = {"opt": 3, "reloc": "pic", "codemodel": "default"}
 
 
 def _machine(allowed: Features) -> Any:
     """A target machine of its own for every engine, which takes it over and deletes it."""
     llvm = binding()
+    if allowed.triple:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+        return llvm.Target.from_triple(allowed.triple).create_target_machine(features=allowed.flags, **OPTIONS)
     # the features are read from the machine and not from its name, which may be that of a near relative
     return llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(), features=allowed.flags, **OPTIONS
@@ -61,16 +94,27 @@ def _versions() -> tuple[str, ...]:
     return (__version__, llvmlite.__version__, ".".join(map(str, binding().llvm_version_info)))
 
 
-@cache
 def vector_bytes() -> int:
     """Bytes of the widest vector register."""
     return features().vector_bytes
 
 
-@cache
 def attributes() -> str:
     """The group of attributes `#0` that every function of a module has."""
     return f'\nattributes #0 = {{ nounwind "prefer-vector-width"="{8 * vector_bytes()}" "frame-pointer"="none" }}\n'
+
+
+def _parsed(text: str, machine: Any) -> Any:
+    module = binding().parse_assembly(text)
+    module.triple, module.data_layout = machine.triple, str(machine.target_data)
+    module.verify()
+    return module
+
+
+def assembly(text: str, allowed: Features | None = None) -> str:
+    """The assembly of LLVM IR, for any machine."""
+    machine = _machine(allowed or features())
+    return str(machine.emit_assembly(_parsed(text, machine)))
 
 
 class Code:
@@ -89,7 +133,7 @@ class Code:
         name = cache_on_disk.key(*_versions(), *target, text)
         made = cache_on_disk.load(name)
         if made is None:
-            made = machine.emit_object(self._module())
+            made = machine.emit_object(_parsed(text, machine))
             self.origin = "compiled and stored" if cache_on_disk.store(name, made) else "compiled"
         else:
             self.origin = "loaded"
@@ -98,12 +142,6 @@ class Code:
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(made))
         self._engine.finalize_object()
-
-    def _module(self) -> Any:
-        module = binding().parse_assembly(self.text)
-        module.triple, module.data_layout = self._machine.triple, str(self._machine.target_data)
-        module.verify()
-        return module
 
     def address(self, name: str) -> int:
         """Where a function begins."""
@@ -115,4 +153,4 @@ class Code:
 
     def asm(self) -> str:
         """The machine code as assembly text."""
-        return str(self._machine.emit_assembly(self._module()))
+        return str(self._machine.emit_assembly(_parsed(self.text, self._machine)))

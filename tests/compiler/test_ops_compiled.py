@@ -1,0 +1,192 @@
+"""Every registered op as a compiled program against its evaluation: values and derivatives, in every dtype that it takes.
+
+The bounds are those of `rounding`: bit by bit for arithmetic, comparisons and moves.
+"""
+
+from __future__ import annotations
+
+import checks
+import numpy as np
+import pytest
+import rounding
+import watched
+from watched import check_program
+
+import backlit as bl
+from backlit.compiler import make_graph, native
+from backlit.compiler.llvm.writer import Writer
+from backlit.core.dtypes import is_float
+from backlit.core.op import REGISTRY, Elementwise
+
+CASES = checks.cases()
+SPECIAL = (
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    -2.0,
+    3.0,
+    np.inf,
+    -np.inf,
+    np.nan,
+    1e-40,
+    -5e-324,
+    1e-310,
+    3e38,
+    -1e308,
+    20.0,
+    1e5,
+)
+
+
+def check(f, *arrays):
+    """`f` compiled is within its bounds, whatever the layout of its inputs."""
+    graph = make_graph(f)(*arrays)
+    again = [list(map(strided, arrays)), list(map(turned, arrays))]
+    return check_program(graph, [arrays, *again], rounding.compare(graph))
+
+
+def strided(a):
+    """The same values, no two side by side."""
+    return np.repeat(a, 2, axis=-1)[..., ::2] if a.ndim else a
+
+
+def turned(a):
+    return np.asfortranarray(a[::-1])[::-1] if a.ndim else a
+
+
+def typed(arrays, dtype):
+    return [a.astype(dtype) if is_float(a.dtype) else a for a in arrays]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name, k", CASES)
+def test_values(name, k, dtype):
+    op, arrays = checks.sample(name, k)
+    check(op, *typed(arrays, dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name, k", checks.differentiable_cases())
+def test_derivatives(name, k, dtype):
+    """The VJP with a given cotangent, and the JVP."""
+    op, arrays = checks.sample(name, k)
+    arrays = typed(arrays, dtype)
+    rng = np.random.default_rng(1)
+    out = op(*arrays)
+    places = checks.floats(arrays)
+    cotangent = rng.standard_normal(out.shape).astype(out.dtype)
+    tangents = [rng.standard_normal(arrays[i].shape).astype(dtype) for i in places]
+
+    def pulled(*given):
+        *xs, c = given
+        found = bl.vjp(op, *xs)[1](c)
+        return [found[i] for i in places]
+
+    def pushed(*given):
+        xs, ts = given[: len(arrays)], dict(zip(places, given[len(arrays) :], strict=True))
+        return bl.jvp(op, tuple(xs), tuple(ts.get(i) for i in range(len(xs))))
+
+    check(pulled, *arrays, cotangent)
+    check(pushed, *arrays, *tangents)
+
+
+def elementwise():
+    return [n for n in sorted(REGISTRY) if isinstance(REGISTRY[n], Elementwise) and n != "where"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.int32, np.uint8, np.int8, bool])
+@pytest.mark.parametrize("name", elementwise())
+def test_special_values_in_every_dtype(name, dtype):
+    """Each pair of special numbers, of the largest and smallest integers, of truth values; what eager refuses is left out."""
+    op = REGISTRY[name]
+    dtype = np.dtype(dtype)
+    if dtype.kind == "f":
+        with np.errstate(all="ignore"):
+            one = np.array(SPECIAL).astype(dtype)
+    elif dtype.kind == "b":
+        one = np.array([False, True])
+    else:
+        info = np.iinfo(dtype)
+        one = np.array([0, 1, 2, 3, 7, info.max, info.min, info.max - 1, info.min // 2], dtype)
+    grids = [g.ravel() for g in np.meshgrid(*[one] * len(op.samples()[0][0]))]
+    if not takes(op, *grids):
+        pytest.skip("eager refuses it")
+    check(op, *grids)
+    if len(grids) == 2:
+        numbers = [c for c in (2, 0.1, -0.0, 3, True, -1, 0, 2.0, 0.5, -1.0, 1, 1.0) if takes(op, one, c)]
+        check(lambda x: [op(x, c) for c in numbers], one)
+        numbers = [c for c in numbers if takes(op, c, one)]
+        check(lambda x: [op(c, x) for c in numbers], one)
+
+
+def takes(op, *operands):
+    """Whether eager takes these operands."""
+    try:
+        with np.errstate(all="ignore"):
+            op(*operands)
+    except (bl.BacklitError, TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", ["sum", "max", "min", "logsumexp", "argmax", "argmin"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.int32, np.uint8, bool])
+def test_reductions_of_every_dtype(name, dtype):
+    op = REGISTRY[name]
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2 if dtype is bool else 100, (5, 7, 19)).astype(dtype)
+    axes = (0, 1, 2, *([] if name.startswith("arg") else [(0, 1), (0, 2), (1, 2)]), None)
+    check(lambda x: [op(x, axis=axis) for axis in axes], x)
+    if np.dtype(dtype).kind == "f":
+        rows = np.array([[1.0, np.nan, 2.0] * 9, [-np.inf] * 27, [np.inf, -np.inf, 0.0] * 9, [-0.0] * 27, [1e-40] * 27])
+        rows = rows.astype(dtype)
+        check(lambda x: [op(x, axis=0), op(x, axis=1)], rows)
+        check(lambda x: [op(x.T, axis=0), op(x.T, axis=1)], rows)
+
+
+@pytest.mark.parametrize(
+    "before", [np.float32, np.float64, np.int64, np.int32, np.int16, np.uint8, np.int8, np.uint64, bool]
+)
+@pytest.mark.parametrize(
+    "after", [np.float32, np.float64, np.int64, np.int32, np.int16, np.uint8, np.int8, np.uint64, bool]
+)
+def test_conversions(before, after):
+    """Floats become integers within their range only: what is out of it is whatever the machine does."""
+    before, after = np.dtype(before), np.dtype(after)
+    if before.kind == "f":
+        x = np.array([0.0, -0.0, 0.4, 1.5, 2.5, 100.7, 3.0, 16777217.0, 1e-40])
+        x = np.concatenate([x, [np.nan, np.inf, -np.inf, 1e300, -1.5]]) if after.kind in "fb" else x
+        with np.errstate(all="ignore"):
+            x = x.astype(before)
+    elif before.kind == "b":
+        x = np.array([False, True] * 10)
+    else:
+        info = np.iinfo(before)
+        x = np.array([info.min, info.max, 0, 1, 5, info.max // 2 + 1, info.max // 3], before)
+    check(lambda x: (x.astype(after), x.astype(after).astype(bool)), np.tile(x, 5))
+
+
+def test_programs_under_watch_are_noticed_when_they_go_wrong(monkeypatch):
+    """A store that is one element too long, and a value read after its memory is given to another."""
+    graph = make_graph(lambda x: (bl.sum(bl.exp(x), axis=0) * 2.0, bl.exp(x)[1:3] * 3.0))(np.ones((5, 7)))
+    x = np.random.default_rng(0).standard_normal((5, 7))
+    good = rounding.compare(graph)
+    check_program(graph, [[x]], good)
+    with monkeypatch.context() as patch:
+        real = Writer.first_lanes
+
+        def one_more(self, count):
+            return real(self, count + 1 if isinstance(count, int) else self.add(count, 1))
+
+        patch.setattr(Writer, "first_lanes", one_more)
+        with pytest.raises(AssertionError, match="written beside|allowed"):
+            check_program(graph, [[x]], good)
+    with monkeypatch.context() as patch:
+        place = native.place
+        patch.setattr(native, "place", lambda ranges: place([r._replace(end=r.start) for r in ranges]))
+        chain = make_graph(lambda x: bl.logsumexp(bl.logsumexp(x, axis=0, keepdims=True) + x, axis=1))(x)
+        with pytest.raises(AssertionError):
+            check_program(chain, [[x]], rounding.compare(chain))
+    assert native.watch is None and watched.GUARD_BYTES
