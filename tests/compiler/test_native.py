@@ -275,6 +275,12 @@ def test_planted_faults_change_bits(monkeypatch, table, name, wrong):
         compiled(*((REGISTRY[name], x) if name == "abs" else (REGISTRY[name], x, y)))
 
 
+@pytest.mark.parametrize("reduced", [bl.max, bl.min])
+def test_the_largest_of_products_is_no_sum(reduced):
+    x = np.random.default_rng(0).standard_normal((5, 40))
+    compiled(lambda x: (reduced(x * 2.0), reduced(x * x, axis=1), reduced(x * 0.5, axis=0)), x)
+
+
 def test_planted_faults_in_reductions_are_noticed(monkeypatch):
     x = np.random.default_rng(0).standard_normal((5, 19))
     monkeypatch.setitem(loops.REDUCTIONS, "max", "minimum")

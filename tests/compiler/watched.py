@@ -95,17 +95,24 @@ def watching():
         native.watch, native.empty, native.place = before
 
 
-def check_program(graph, runs, compare, state=()):
+def check_program(graph, runs, compare, state=(), threads=()):
     """A watched program of `graph` against its evaluation, on each of several lists of arrays.
 
-    `compare(arrays)` gives a function of what is got, what is wanted and the number of the output.
+    `compare(arrays)` gives a function of what is got, what is wanted and the number of the output. With each number of
+    `threads` the bits must be the same.
     """
     with watching() as outputs:
         program = Program(graph, state)
         for arrays in runs:
             kept = [np.array(a) for a in arrays]
             want, right = evaluate(graph, *arrays), compare(arrays)
-            for k, (g, w) in enumerate(zip(program(*arrays), want, strict=True)):
+            program.threads = 1
+            got = program(*arrays)
+            bits = [g.tobytes() for g in got]
+            for n in threads:
+                program.threads = n
+                assert [g.tobytes() for g in program(*arrays)] == bits, f"{n} threads give other bits"
+            for k, (g, w) in enumerate(zip(got, want, strict=True)):
                 assert g.dtype == w.dtype and g.shape == w.shape, (k, g.dtype, g.shape, w.dtype, w.shape)
                 right(g, w, k)
             check_arena(program)

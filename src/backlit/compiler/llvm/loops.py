@@ -153,7 +153,8 @@ class Nest:
         assert isinstance(a, Var)
         factors = None
         made = self.made_by.get(a)
-        if fused and made is not None and made.op.name == "mul" and a.aval.dtype.kind == "f":
+        is_sum = e.op.name == "sum"
+        if fused and is_sum and made is not None and made.op.name == "mul" and a.aval.dtype.kind == "f":
             x, y = (self.value(o, at, (), a.aval.dtype) for o in made.inputs)
             factors = (x, y)
         node = -1 if factors else self.value(a, at, (), a.aval.dtype)
