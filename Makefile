@@ -32,6 +32,14 @@ test: .venv/test
 exhaustive: .venv/test
 	$(BIN)/pytest -q -n auto -m slow
 
+# another seed each time, unless given: make fuzz FUZZ_SEED=7
+FUZZ_PROGRAMS ?= 10000
+FUZZ_SEED ?= $(shell date +%s)
+
+fuzz: .venv/test
+	@echo "seed $(FUZZ_SEED), $(FUZZ_PROGRAMS) programs; again with: make fuzz FUZZ_SEED=$(FUZZ_SEED)"
+	FUZZ_SEED=$(FUZZ_SEED) FUZZ_PROGRAMS=$(FUZZ_PROGRAMS) $(BIN)/pytest -q -n auto tests/compiler/test_random_compiled.py
+
 check: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -48,4 +56,4 @@ bench: .venv/bench
 clean:
 	rm -rf .venv .site runs
 
-.PHONY: demo test exhaustive check docs bench clean
+.PHONY: demo test exhaustive fuzz check docs bench clean

@@ -162,8 +162,7 @@ def _summed(e, operands, d, out):
     infinite = np.asarray(e.op.forward((~finite).astype(float), *operands[1:], **e.params)) > 0
     rounded = np.where(terms > 1, terms * _eps(out.dtype) * total, 0.0)
     rounded = np.where(rounded + total > np.finfo(out.dtype).max / 2, np.inf, rounded)
-    # whether zeros add up to 0.0 or -0.0 depends on the order too
-    rounded += np.where(terms > 1, float(np.finfo(out.dtype).smallest_subnormal) * terms, 0.0)
+    rounded += np.where((terms > 1) & (total > 0), float(np.finfo(out.dtype).smallest_subnormal) * terms, 0.0)
     return np.where(infinite, np.where(spread > 0, np.inf, 0.0), spread + rounded)
 
 

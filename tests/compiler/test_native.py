@@ -275,6 +275,16 @@ def test_planted_faults_change_bits(monkeypatch, table, name, wrong):
         compiled(*((REGISTRY[name], x) if name == "abs" else (REGISTRY[name], x, y)))
 
 
+@pytest.mark.parametrize(
+    "shape, axes", [((1, 5), (0,)), ((5, 1), (1,)), ((3, 5), (1,)), ((3, 40), (0, 1)), ((3,), ()), ((), ())]
+)
+def test_no_sum_is_negative_zero(shape, axes):
+    program = compiled(
+        lambda x: (bl.sum(x, axis=axes), bl.sum(x * 1.5, axis=axes), bl.max(x, axis=axes)), np.full(shape, -0.0)
+    )
+    assert program.callbacks == []
+
+
 @pytest.mark.parametrize("reduced", [bl.max, bl.min])
 def test_the_largest_of_products_is_no_sum(reduced):
     x = np.random.default_rng(0).standard_normal((5, 40))

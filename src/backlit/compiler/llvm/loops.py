@@ -265,11 +265,13 @@ class _Emitter:
         reductions = nest.reductions
         if self.empty and (not reductions or self.kept_elements == 0):
             return Kernel(self.name, w.text(), 0), None
-        if reductions and len(sizes) == self.n_kept:  # nothing to sum over: a copy
+        if reductions and len(sizes) == self.n_kept:  # one element each: a copy
             for r in reductions:
-                node = r.node
+                node, dtype = r.node, self._dtype(r)
                 if r.factors:
-                    node = nest.node(Apply("mul", r.factors, nest.nodes[r.factors[0]][1]), nest.nodes[r.factors[0]][1])
+                    node = nest.node(Apply("mul", r.factors, dtype), dtype)
+                if r.how == "add" and dtype.kind == "f":  # as a sum begins with 0.0, it is never -0.0
+                    node = nest.node(Apply("add", (node, nest.node(Literal(0.0), dtype)), dtype), dtype)
                 nest.stores.append(Store(node, r.slot, 0, r.strides))
             nest.reductions = reductions = []
         blocks: int | None = None
@@ -557,7 +559,7 @@ class _Emitter:
         dtype = self.nest.nodes[r.node if r.factors is None else r.factors[0]][1]
         scalar = SCALARS[dtype]
         if r.how == "add":
-            return scalar, -0.0 if dtype.kind == "f" and not self.empty else 0
+            return scalar, 0  # as NumPy: no sum is -0.0
         if dtype.kind == "f":
             return scalar, -math.inf if r.how == "maximum" else math.inf
         if dtype == bool:

@@ -9,6 +9,7 @@ from typing import Any
 from backlit.compiler.ir import Atom, Eqn, Graph, Var
 from backlit.compiler.trace import GraphTrace, VarBox
 from backlit.core import staging
+from backlit.core.aval import Aval
 from backlit.core.tensor import Tensor
 from backlit.ops import elementwise as ew
 from backlit.ops import linear, reduce
@@ -82,6 +83,18 @@ def _sum_to(x: Tensor, *, shape: tuple[int, ...]) -> Tensor:
     return linear.reshape(total, shape=shape)
 
 
+def _sum(x: Tensor, *, axis: tuple[int, ...], keepdims: bool) -> Tensor | None:
+    """A sum over no axes; it begins with 0.0 and so is never -0.0."""
+    if axis or x.dtype.kind not in "fiu":
+        return None
+    out = linear.sum.abstract(Aval(x.shape, x.dtype), axis=axis, keepdims=keepdims).dtype
+    return x + 0.0 if x.dtype.kind == "f" else linear.astype(x, dtype=out)
+
+
+def _extreme(x: Tensor, *, axis: tuple[int, ...], keepdims: bool) -> Tensor | None:
+    return None if axis else x
+
+
 def _pow(x: Any, y: Any) -> Tensor | None:
     if isinstance(y, (int, float)) and not isinstance(y, bool) and isinstance(x, Tensor) and x.dtype.kind == "f":
         if y == 2:
@@ -131,6 +144,7 @@ def _scatter_add(x: Tensor, *arrays: Any, index: tuple[Any, ...], shape: tuple[i
 
 
 _RULES: dict[str, Callable[..., Any]] = {
+    "sum": _sum, "max": _extreme, "min": _extreme,
     "logsumexp": _logsumexp, "softmax_cross_entropy": _softmax_cross_entropy, "sum_to": _sum_to, "pow": _pow,
     "matmul": _matmul, "scatter_add": _scatter_add,
 }  # fmt: skip
