@@ -51,7 +51,7 @@ class _Custom(ABC):
             return self._push(trace, values, structure)
         if isinstance(trace, GradTrace):
             return self._trace(trace, values, structure)
-        raise RuleError(f"{self.kind} {self.name}: not supported inside {trace.name}{here()}")
+        return trace.custom(self, values, structure)
 
     @abstractmethod
     def _check(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from backlit.core.errors import EscapedValueError, TraceError
+from backlit.core.errors import EscapedValueError, RuleError, TraceError
 from backlit.core.op import Op
 from backlit.core.source import Source, here, user_source
 from backlit.core.tensor import Box, Tensor, trace_levels
@@ -59,6 +59,10 @@ class Trace(ABC):
     @abstractmethod
     def process(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Tensor:
         """Applies `op` to arguments of which this is the highest trace."""
+
+    def custom(self, owner: Any, values: Any, structure: Any) -> Any:
+        """A call of a function with rules of its own, of which this trace knows nothing."""
+        raise RuleError(f"{owner.kind} {owner.name}: not supported inside {self.name}{here()}")
 
     def detach(self, x: Tensor) -> Tensor:
         """The value of `x` without derivatives, at every level."""

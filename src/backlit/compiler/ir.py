@@ -1,11 +1,16 @@
-"""The graph of a program: single assignments of ops to variables, with a text form, a parser and a verifier."""
+"""The graph of a program: single assignments of ops to variables, with a text form, a parser and a verifier.
+
+An equation of control flow holds graphs, its regions, and may have several results. A region sees nothing but its own
+inputs: what it needs from around it is handed to it.
+"""
 
 from __future__ import annotations
 
 import ast
 import itertools
 import re
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,14 +44,55 @@ class Literal:
 Atom = Var | Literal
 
 
-@dataclass(frozen=True, eq=False)
-class Eqn:
-    """`out` is what `op` gives for the inputs and parameters."""
+class Control(ABC):
+    """An op that runs graphs: what loops and branches are in a graph."""
 
-    op: Op
-    inputs: tuple[Atom, ...]
-    params: dict[str, Any]
-    out: Var
+    name: str
+
+    @abstractmethod
+    def results(self, inputs: Sequence[Any], regions: Sequence[Graph], params: dict[str, Any]) -> tuple[Aval, ...]:
+        """Shapes and dtypes of the results.
+
+        Raises:
+          CompilerError: regions and inputs do not fit together.
+        """
+
+    @abstractmethod
+    def evaluate(
+        self, inputs: Sequence[Any], runs: Sequence[Callable[..., list[Any]]], params: dict[str, Any]
+    ) -> list[Any]:
+        """The results for given arrays, by a loop in Python over the regions."""
+
+
+CONTROL: dict[str, Control] = {}
+
+
+class Eqn:
+    """`outs` are what `op` gives for the inputs and parameters; `out` where there is one. `regions` are graphs it runs.
+
+    `again` applies the equation to tensors where that is more than to apply its op: with a rule of the user's own, say.
+    It is there until the graph is simplified.
+    """
+
+    __slots__ = ("again", "inputs", "op", "outs", "params", "regions")
+
+    def __init__(
+        self, op: Any, inputs: tuple[Atom, ...], params: dict[str, Any], out: Var | tuple[Var, ...],
+        regions: tuple[Graph, ...] = (), again: Callable[..., list[Any]] | None = None,
+    ) -> None:  # fmt: skip
+        self.op: Any = op  # an Op, or a Control with regions
+        self.inputs, self.params, self.regions, self.again = inputs, params, regions, again
+        self.outs: tuple[Var, ...] = (out,) if isinstance(out, Var) else out
+
+    @property
+    def out(self) -> Var:
+        """The one result."""
+        (only,) = self.outs
+        return only
+
+    def on(self, inputs: tuple[Atom, ...], regions: tuple[Graph, ...] | None = None) -> Eqn:
+        """The same on other inputs, with other regions."""
+        return Eqn(self.op, inputs, self.params, self.outs, self.regions if regions is None else regions)
 
 
 @dataclass(eq=False)
@@ -59,27 +105,37 @@ class Graph:
     outputs: list[Atom] = field(default_factory=list)
 
     def __str__(self) -> str:
-        names = {v: name for v, name in zip(self.variables(), _names(), strict=False)}
-
-        def typed(v: Var) -> str:
-            return f"{names[v]}: {v.aval}".replace(" ", "").replace(":", ": ")
-
-        def shown(a: Atom) -> str:
-            return repr(a.value) if isinstance(a, Literal) else names[a]
-
-        head = f"graph({', '.join(map(typed, self.inputs))})"
-        if self.consts:
-            head += f" consts({', '.join(map(typed, self.consts))})"
-        lines = [head + " {"]
-        for e in self.eqns:
-            operands = [*map(shown, e.inputs), *(f"{k}={_param(v)}" for k, v in e.params.items())]
-            lines.append(f"  {typed(e.out)} = {e.op.name}({', '.join(operands)})")
-        lines.append(f"  return {', '.join(map(shown, self.outputs))}".rstrip())
-        return "\n".join([*lines, "}"])
+        return "\n".join(_lines(self, _names(), ""))
 
     def variables(self) -> Iterator[Var]:
-        """Inputs, constants and results, in order."""
-        return itertools.chain(self.inputs, self.consts, (e.out for e in self.eqns))
+        """Inputs, constants and results, in order; not those of regions."""
+        return itertools.chain(self.inputs, self.consts, (v for e in self.eqns for v in e.outs))
+
+
+def _lines(graph: Graph, fresh: Iterator[str], indent: str) -> Iterator[str]:
+    names: dict[Var, str] = {}
+
+    def typed(v: Var) -> str:
+        names[v] = next(fresh)
+        return f"{names[v]}: {v.aval}".replace(" ", "").replace(":", ": ")
+
+    def shown(a: Atom) -> str:
+        return repr(a.value) if isinstance(a, Literal) else names[a]
+
+    head = f"{indent}graph({', '.join(map(typed, graph.inputs))})"
+    if graph.consts:
+        head += f" consts({', '.join(map(typed, graph.consts))})"
+    yield head + " {"
+    for e in graph.eqns:
+        operands = [*map(shown, e.inputs), *(f"{k}={_param(v)}" for k, v in e.params.items())]
+        line = f"{indent}  {', '.join(map(typed, e.outs))} = {e.op.name}({', '.join(operands)})"
+        yield line + " {" * bool(e.regions)
+        for region in e.regions:
+            yield from _lines(region, fresh, indent + "    ")
+        if e.regions:
+            yield indent + "  }"
+    yield f"{indent}  return {', '.join(map(shown, graph.outputs))}".rstrip()
+    yield indent + "}"
 
 
 def _names() -> Iterator[str]:
@@ -113,18 +169,42 @@ def verify(graph: Graph) -> Graph:
         missing = [a for a in e.inputs if isinstance(a, Var) and a not in known]
         if missing:
             raise CompilerError(f"{where} reads a variable {missing[0].aval} that nothing before it defines")
-        if e.out in known:
-            raise CompilerError(f"{where} defines a variable a second time")
-        if REGISTRY.get(e.op.name) is not e.op:
-            raise CompilerError(f"{where} applies an op that is not registered")
-        rule = e.op.abstract(*(a.aval if isinstance(a, Var) else a.value for a in e.inputs), **e.params)
-        if rule != e.out.aval:
-            raise CompilerError(f"{where} is declared {e.out.aval}, its shape rule says {rule}")
-        known.add(e.out)
+        for v in e.outs:
+            if v in known:
+                raise CompilerError(f"{where} defines a variable a second time")
+            known.add(v)
+        rules = _rule(e, where)
+        declared = tuple(v.aval for v in e.outs)
+        if rules != declared:
+            raise CompilerError(f"{where} is declared {_listed(declared)}, its shape rule says {_listed(rules)}")
     for a in graph.outputs:
         if isinstance(a, Var) and a not in known:
             raise CompilerError(f"verify: an output {a.aval} is not defined")
     return graph
+
+
+def _rule(e: Eqn, where: str) -> tuple[Aval, ...]:
+    """What the op of an equation says of its results."""
+    known = CONTROL if isinstance(e.op, Control) else REGISTRY
+    if known.get(e.op.name) is not e.op:
+        raise CompilerError(f"{where} applies an op that is not registered")
+    if not isinstance(e.op, Control):
+        return (e.op.abstract(*(a.aval if isinstance(a, Var) else a.value for a in e.inputs), **e.params),)
+    for region in e.regions:
+        if region.consts:
+            raise CompilerError(f"{where} has a region with constants of its own")
+        verify(region)
+    given = [a.aval for a in e.inputs if isinstance(a, Var)]
+    if len(given) != len(e.inputs):
+        raise CompilerError(f"{where} is given a number; its operands are arrays")
+    try:
+        return e.op.results(given, e.regions, e.params)
+    except CompilerError as error:
+        raise CompilerError(f"{where}: {error}") from None
+
+
+def _listed(avals: Sequence[Aval]) -> str:
+    return ", ".join(map(str, avals))
 
 
 def evaluate(graph: Graph, *arrays: Any) -> list[Array]:
@@ -142,17 +222,33 @@ def evaluate(graph: Graph, *arrays: Any) -> list[Array]:
         values[v] = array
     token = variable.set(silence)
     try:
-        for e in graph.eqns:
-            operands = [a.value if isinstance(a, Literal) else values[a] for a in e.inputs]
-            values[e.out] = e.op.forward(*operands, **e.params)
+        return [np.asarray(x) for x in _run(graph, values)]
     finally:
         variable.reset(token)
-    return [np.asarray(a.value if isinstance(a, Literal) else values[a]) for a in graph.outputs]
+
+
+def _run(graph: Graph, values: dict[Any, Any]) -> list[Any]:
+    for e in graph.eqns:
+        operands = [a.value if isinstance(a, Literal) else values[a] for a in e.inputs]
+        if e.regions:
+            values.update(zip(e.outs, e.op.evaluate(operands, runners(e), e.params), strict=True))
+        else:
+            values[e.out] = e.op.forward(*operands, **e.params)
+    return [a.value if isinstance(a, Literal) else values[a] for a in graph.outputs]
+
+
+def runners(e: Eqn) -> list[Callable[..., list[Any]]]:
+    """The regions of an equation as functions of arrays, by the ops' own forwards."""
+
+    def runner(region: Graph) -> Callable[..., list[Any]]:
+        return lambda *arrays: _run(region, {**region.consts, **dict(zip(region.inputs, arrays, strict=True))})
+
+    return [runner(region) for region in e.regions]
 
 
 _HEAD = re.compile(r"graph\((.*?)\)(?: consts\((.*)\))? \{")
 _TYPED = re.compile(r"(\w+): (\w+)\[([\d,]*)\]")
-_EQN = re.compile(r"(\w+): (\w+)\[([\d,]*)\] = (\w+)\((.*)\)")
+_EQN = re.compile(r"((?:\w+: \w+\[[\d,]*\](?:, )?)+) = (\w+)\((.*)\)( \{)?")
 
 
 _OPERANDS = (ast.Name, ast.Load, ast.Constant, ast.UnaryOp, ast.USub, ast.Tuple, ast.keyword)
@@ -164,16 +260,27 @@ def parse(text: str, consts: dict[str, Any] | None = None) -> Graph:
     Raises:
       CompilerError: a line is not of the text form, or names an op or a variable that is not there.
     """
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    head = _HEAD.fullmatch(lines[0]) if lines else None
-    if head is None or lines[-1] != "}" or not lines[-2].startswith("return"):
-        raise CompilerError("parse: expected 'graph(...) {', equations, 'return ...' and '}'")
+    lines = iter([line.strip() for line in text.strip().splitlines() if line.strip()])
+    graph = _parse_graph(next(lines, ""), lines, consts or {})
+    if next(lines, None) is not None:
+        raise _malformed()
+    return graph
+
+
+def _malformed() -> CompilerError:
+    return CompilerError("parse: expected 'graph(...) {', equations, 'return ...' and '}'")
+
+
+def _parse_graph(first: str, lines: Iterator[str], consts: dict[str, Any]) -> Graph:
+    head = _HEAD.fullmatch(first)
+    if head is None:
+        raise _malformed()
     graph, names = Graph(), dict[str, Var]()
     for name, dtype, shape in _TYPED.findall(head[1]):
         graph.inputs.append(names.setdefault(name, _variable(dtype, shape)))
     for name, dtype, shape in _TYPED.findall(head[2] or ""):
         names[name] = _variable(dtype, shape)
-        graph.consts[names[name]] = np.asarray((consts or {})[name], names[name].aval.dtype)
+        graph.consts[names[name]] = np.asarray(consts[name], names[name].aval.dtype)
 
     def atom(node: ast.expr) -> Atom:
         if isinstance(node, ast.Name) and node.id not in ("inf", "nan"):
@@ -182,11 +289,19 @@ def parse(text: str, consts: dict[str, Any] | None = None) -> Graph:
             return names[node.id]
         return Literal(_number(node))
 
-    for line in lines[1:-2]:
+    for line in lines:
+        if line.startswith("return"):
+            returned = ast.parse(f"f({line.removeprefix('return')})", mode="eval").body
+            assert isinstance(returned, ast.Call)
+            graph.outputs = [atom(node) for node in returned.args]
+            if next(lines, None) != "}":
+                raise _malformed()
+            return graph
         found = _EQN.fullmatch(line)
-        if found is None or found[4] not in REGISTRY:
+        known: dict[str, Any] = CONTROL if found is not None and found[4] else REGISTRY  # type: ignore[assignment]
+        if found is None or found[2] not in known:
             raise CompilerError(f"parse: {line!r} is no equation of a registered op")
-        call = ast.parse(f"f({found[5]})", mode="eval").body
+        call = ast.parse(f"f({found[3]})", mode="eval").body
         assert isinstance(call, ast.Call)
         for node in ast.walk(call):
             if not isinstance(node, _OPERANDS) and node is not call:
@@ -194,13 +309,14 @@ def parse(text: str, consts: dict[str, Any] | None = None) -> Graph:
         params = {k.arg or "": ast.literal_eval(k.value) for k in call.keywords}
         if "dtype" in params:
             params["dtype"] = _dtype(params["dtype"])
-        out = _variable(found[2], found[3])
-        graph.eqns.append(Eqn(REGISTRY[found[4]], tuple(map(atom, call.args)), params, out))
-        names[found[1]] = out
-    returned = ast.parse(f"f({lines[-2].removeprefix('return')})", mode="eval").body
-    assert isinstance(returned, ast.Call)
-    graph.outputs = [atom(node) for node in returned.args]
-    return graph
+        inputs = tuple(map(atom, call.args))
+        regions = []
+        while found[4] and (inner := next(lines, "")) != "}":
+            regions.append(_parse_graph(inner, lines, {}))
+        outs = {name: _variable(dtype, shape) for name, dtype, shape in _TYPED.findall(found[1])}
+        graph.eqns.append(Eqn(known[found[2]], inputs, params, tuple(outs.values()), tuple(regions)))
+        names.update(outs)
+    raise _malformed()
 
 
 def _number(node: ast.expr) -> Any:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
 import numpy as np
 
 from backlit.autodiff.trace import Trace
-from backlit.compiler.ir import Atom, Eqn, Graph, Literal, Var, verify
+from backlit.compiler.control import CUSTOM, Region
+from backlit.compiler.ir import CONTROL, Atom, Eqn, Graph, Literal, Var, verify
 from backlit.core import record, staging, tree
 from backlit.core.aval import Aval, aval_of
 from backlit.core.dtypes import is_float
 from backlit.core.errors import TraceError
 from backlit.core.graph import Cut, Node
-from backlit.core.op import Op, record_node, shown
+from backlit.core.op import Op, bind, record_node, shown
 from backlit.core.rng import Generator
 from backlit.core.source import here
-from backlit.core.tensor import Box, Consumed, Tensor, as_tensor, muted
+from backlit.core.tensor import Box, Consumed, Tensor, as_tensor, muted, no_grad
+from backlit.ops.linear import detach
 
 
 class VarBox(Box):
@@ -107,6 +109,36 @@ class GraphTrace(Trace):
             listener.recorded(node, result)
         return result
 
+    def control(self, call: Any, operands: Sequence[Tensor]) -> list[Tensor]:
+        """The results of a call of control flow, as one equation."""
+        return self._control(CONTROL[call.name], [r.graph for r in call.regions], call.params, operands)
+
+    def _control(
+        self, op: Any, regions: Sequence[Graph], params: dict[str, Any], operands: Sequence[Tensor], again: Any = None
+    ) -> list[Tensor]:
+        inputs = tuple(self.atom(x) for x in operands)
+        avals = op.results([aval_of(x) for x in operands], regions, params)
+        outs = tuple(map(Var, avals))
+        self.graph.eqns.append(Eqn(op, inputs, dict(params), outs, tuple(regions), again))
+        return [Tensor(VarBox(self, v)) for v in outs]
+
+    def regions(
+        self, name: str, functions: Sequence[Callable[..., Any]], like: Sequence[Any]
+    ) -> tuple[list[Region], list[Tensor]]:
+        """Functions of tensors like `like`, each traced once, and what they take from around them.
+
+        The latter are the first inputs of every region.
+        """
+        traces = [RegionTrace(name, f, like) for f in functions]
+        captured = {key: x for trace in traces for key, (x, _) in trace.captured.items()}
+        for trace in traces:
+            behind = [
+                trace.captured[key][1] if key in trace.captured else Var(aval_of(x)) for key, x in captured.items()
+            ]
+            trace.graph.inputs[:0] = behind
+            trace.captured = {}
+        return [Region(trace.graph) for trace in traces], list(captured.values())
+
     def lower(self, x: Any) -> Any:
         return x
 
@@ -136,6 +168,129 @@ class GraphTrace(Trace):
         """Key and counter for the next `blocks` blocks of random words."""
         counter, generator.counter = generator.counter, generator.counter + blocks
         return generator.key, counter
+
+
+class RegionTrace(GraphTrace):
+    """Writes down the body of a loop or a branch.
+
+    What does not depend on its inputs is computed around it; what it takes from there is in `captured`. Nothing is
+    recorded for `backward` inside: that is done for the loop as a whole.
+    """
+
+    imperative = False
+
+    def __init__(self, name: str, f: Callable[..., Any], like: Sequence[Any]) -> None:
+        super().__init__(name)
+        self.captured: dict[tuple[int, int], tuple[Tensor, Var]] = {}
+        self._around, self._staged = staging.graph(), staging.current()
+        self._written: list[tuple[Tensor, Any, Any]] = []
+        with self, staging.staging(self):
+            try:
+                given = [self.input(x) for x in like]
+                self.graph.outputs = [self.atom(as_tensor(x)) for x in f(*given)]
+            finally:
+                for cell, value, node in self._written:
+                    cell._value, cell.node = value, node
+        while self._written:
+            cell, _, _ = self._written.pop()
+            if sys.getrefcount(cell) > 2:  # one that was made inside is gone with the call
+                raise TraceError(
+                    f"{name}: its function writes to a tensor {shown(cell)} from outside; in a graph it runs once for "
+                    f"all steps: make that tensor part of the carry{here()}"
+                )
+
+    def atom(self, x: Any) -> Atom:
+        if not isinstance(x, Tensor):
+            return Literal(x)
+        if (box := self.box(x)) is not None:
+            return box.extra  # type: ignore[no-any-return]
+        if isinstance(x._value, Box):
+            x._value.trace.check_alive()
+        key = id(x._value), id(x.node)
+        if key not in self.captured:
+            self.captured[key] = Tensor(x._value, x.node), Var(aval_of(x))
+        return self.captured[key][1]
+
+    def process(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Tensor:
+        if not any(self.box(a) for a in args):
+            if self._staged is not None:
+                return self._staged.process(op, args, params)  # type: ignore[no-any-return]
+            with staging.unseen():
+                return bind(op, args, params)
+        inputs = tuple(self.atom(a) for a in args)
+        out = Var(op.abstract(*(a.aval if isinstance(a, Var) else a.value for a in inputs), **params))
+        again = _unrecorded(op, params) if muted.get() > self.level else None
+        self.graph.eqns.append(Eqn(op, inputs, dict(params), out, again=again))
+        return Tensor(VarBox(self, out))
+
+    def control(self, call: Any, operands: Sequence[Tensor]) -> list[Tensor]:
+        if not any(self.box(x) for x in operands):
+            return self._around.control(call, operands)  # type: ignore[no-any-return]
+        again = _unrecorded(call, None) if muted.get() > self.level else None
+        return self._control(CONTROL[call.name], [r.graph for r in call.regions], call.params, operands, again)
+
+    def custom(self, owner: Any, values: Sequence[Any], structure: Any) -> Any:
+        """The results of a function with rules of its own."""
+        places = [k for k, x in enumerate(values) if isinstance(x, Tensor)]
+        shape: list[Any] = []
+
+        def filled(tensors: Sequence[Tensor]) -> Any:
+            given = list(values)
+            for k, x in zip(places, tensors, strict=True):
+                given[k] = x
+            return tree.unflatten(structure, given)
+
+        def plain(*tensors: Tensor) -> list[Any]:
+            leaves, its = tree.flatten(owner.f(*filled(tensors)))
+            shape.append(its)
+            return leaves
+
+        operands = [values[k] for k in places]
+        (region,), captured = self.regions(owner.name, [plain], operands)
+        n = len(captured)
+        outs = self._control(
+            CUSTOM, [region.graph], {"name": owner.name}, [*captured, *operands],
+            lambda *given: [as_tensor(x) for x in tree.leaves(owner(*filled(given[n:])))],
+        )  # fmt: skip
+        return tree.unflatten(shape[0], outs)
+
+    def detach(self, x: Tensor) -> Tensor:
+        return self.process(detach, (x,), {})
+
+    def written(self, cell: Tensor) -> None:
+        value = cell._value
+        if isinstance(value, Box) and value.trace.level >= self.level:
+            return
+        if not any(cell is known for known, _, _ in self._written):
+            self._written.append((cell, value, cell.node))
+
+    def gradient(self, cell: Tensor) -> Tensor | None:
+        if self._staged is not None:
+            return self._staged.gradient(cell)  # type: ignore[no-any-return]
+        with staging.unseen():
+            return cell.grad
+
+    def set_gradient(self, cell: Tensor, gradient: Any) -> None:
+        raise TraceError(
+            f"{self.name}: its function sets .grad of {shown(cell)}; in a graph it runs once for all steps: use "
+            f"backlit.grad inside, or backward after it{here()}"
+        )
+
+    def drawn(self, generator: Generator, blocks: int) -> tuple[Any, Any]:
+        raise TraceError(
+            f"{self.name}: its function draws from a generator; in a graph it runs once for all steps: draw before and "
+            f"pass the numbers as xs{here()}"
+        )
+
+
+def _unrecorded(op: Any, params: dict[str, Any] | None) -> Callable[..., list[Any]]:
+    """Applies an op, or a call, as inside `no_grad`."""
+
+    def again(*args: Any) -> list[Any]:
+        with no_grad():
+            return op(args) if params is None else [bind(op, args, params)]  # type: ignore[no-any-return]
+
+    return again
 
 
 class Source:
@@ -256,7 +411,7 @@ def make_graph(f: Callable[..., Any]) -> Callable[..., Graph]:
     @wraps(f)
     def graph_of(*args: Any, **kwargs: Any) -> Graph:
         whole = (args, kwargs)
-        with GraphTrace("make_graph") as trace:
+        with GraphTrace("make_graph") as trace, staging.drawing(trace):
             new = [trace.input(as_tensor(x)) for x in tree.leaves(whole)]
             with tree.lent(whole, new) as (traced, traced_kwargs):
                 out = f(*traced, **traced_kwargs)

@@ -11,6 +11,7 @@ from typing import Any
 active = 0  # how many traces run, in any thread: the one thing that is looked at on the hot path
 _lock = threading.Lock()
 _current: ContextVar[Any] = ContextVar("staging", default=None)
+_graph: ContextVar[Any] = ContextVar("graph", default=None)
 
 
 def current() -> Any:
@@ -41,3 +42,18 @@ def unseen() -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def graph() -> Any:
+    """The trace into whose graph control flow goes here; None where it runs step by step."""
+    return current() or _graph.get()
+
+
+@contextmanager
+def drawing(trace: Any) -> Iterator[None]:
+    """Control flow inside goes into the graph of `trace`."""
+    token = _graph.set(trace)
+    try:
+        yield
+    finally:
+        _graph.reset(token)

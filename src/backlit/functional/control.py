@@ -1,7 +1,7 @@
 """Control flow with JAX's signatures: scan, cond, switch, while_loop, fori_loop, associative_scan.
 
 Each is made of ordinary ops, step by step, so every transform goes through it: reverse and forward mode to any order,
-vmap, and graphs (where a scan is written out, and both branches of a cond are).
+and vmap. In a graph each is one equation, with the function as a region: it is called once, whatever the number of steps.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from backlit.core import tree
+from backlit.core import staging, tree
 from backlit.core.errors import ArgumentError, DTypeError, ShapeError
 from backlit.core.op import shown
 from backlit.core.source import here
 from backlit.core.tensor import Box, Tensor, as_tensor, no_grad
+from backlit.functional.regions import Traced, run_while, switched
 from backlit.ops.array import concat, stack
-from backlit.ops.elementwise import where
+from backlit.ops.elementwise import less, where
 
 
 def scan(
@@ -40,6 +41,12 @@ def scan(
         raise ShapeError(f"scan: the leading axes must be one length, got {found} and length={length}{here()}")
     (n,) = lengths
     carry = tree.map(as_tensor, init)
+    if staging.graph() is not None:
+
+        def step(_: Any, carry: Any, x: Any) -> Any:
+            return _step(f, carry, x, "scan")
+
+        return Traced(step, (), carry, tree.unflatten(structure, values)).run(n, reverse)
     places = range(n - 1, -1, -1) if reverse else range(n)
     outs = []
     for i in places:
@@ -96,16 +103,18 @@ def _is_one(x: Tensor) -> bool:
 def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any], *operands: Any) -> Any:
     """`true_fun(*operands)` where `pred` holds, else `false_fun(*operands)`.
 
-    Only the chosen branch runs; where `pred` differs by example (under vmap, or in a graph) both do, and what was not
-    chosen is structurally zero in every derivative.
+    Only the chosen branch runs; where `pred` differs by example (under vmap) both do, and what was not chosen is
+    structurally zero in every derivative.
 
     Raises:
-      ShapeError: both run and give different structures or shapes.
+      ShapeError: in a graph or under vmap they give different structures or shapes.
       DTypeError: `pred` is not one boolean or integer.
     """
     pred = _predicate(pred, "cond")
     if _is_one(pred):
         return (true_fun if pred.item() else false_fun)(*operands)
+    if staging.graph() is not None:
+        return _switch_in_graph((pred == 0).astype(np.int32), [true_fun, false_fun], operands, "cond")
     return _select(pred != 0, true_fun(*operands), false_fun(*operands), "cond")
 
 
@@ -127,22 +136,51 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
         raise ArgumentError(f"switch: expected at least one branch{here()}")
     if _is_one(index):
         return branches[min(max(int(index.item()), 0), len(branches) - 1)](*operands)
+    if staging.graph() is not None:
+        index = index.astype(np.int32) if index.dtype == bool else index
+        return _switch_in_graph(index, branches, operands, "switch")
     chosen = branches[-1](*operands)
     for k in range(len(branches) - 2, -1, -1):
         chosen = _select(index <= k, branches[k](*operands), chosen, "switch")
     return chosen
 
 
-def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any) -> Any:
-    """Applies `body_fun` to the carry as long as `cond_fun` holds; both modes of differentiation go through it.
+def _switch_in_graph(index: Tensor, branches: Sequence[Callable[..., Any]], operands: Any, who: str) -> Any:
+    """One equation, whose regions are the branches."""
+    given, structure = tree.flatten(operands)
+    values = [as_tensor(x) for x in given]
+    first: list[Any] = []
 
+    def on_leaves(branch: Callable[..., Any]) -> Callable[..., list[Tensor]]:
+        def run(*leaves: Tensor) -> list[Tensor]:
+            out = tree.map(as_tensor, branch(*tree.unflatten(structure, leaves)))
+            first.append(out)
+            return tree.leaves(_like(first[0], out, who))
+
+        return run
+
+    outs = switched(index, [on_leaves(b) for b in branches], values)
+    return tree.unflatten(tree.flatten(first[0])[1], outs)
+
+
+def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any) -> Any:
+    """Applies `body_fun` to the carry as long as `cond_fun` holds.
+
+    Both modes of differentiation go through it; in a graph, where the number of steps is not known, forward mode only.
     Under vmap it runs until no example goes on, each example stopping by itself.
 
     Raises:
       ShapeError: the carry changes its structure, shape or dtype.
-      TraceError: in a graph, whose number of steps would depend on contents.
+      GradientError: reverse mode in a graph.
     """
     carry = tree.map(as_tensor, init_val)
+    if staging.graph() is not None:
+        return run_while(
+            lambda _, carry: _predicate(cond_fun(carry), "while_loop") != 0,
+            lambda _, carry: _like(carry, body_fun(carry), "while_loop"),
+            [],
+            carry,
+        )
     while True:
         pred = _predicate(cond_fun(carry), "while_loop")
         if not _any(pred):
@@ -162,16 +200,42 @@ def _any(pred: Tensor) -> bool:
     return bool(np.any(value))
 
 
-def fori_loop(lower: int, upper: int, body_fun: Callable[[Any, Any], Any], init_val: Any) -> Any:
+def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_val: Any) -> Any:
     """`val = body_fun(i, val)` for i from `lower` up to `upper`, excluded.
+
+    `i` is a Python integer; in a graph a traced one, of int64. There it is a scan where the bounds are known, else a
+    `while_loop`.
 
     Raises:
       ShapeError: the value changes its structure, shape or dtype.
     """
     val = tree.map(as_tensor, init_val)
+    if staging.graph() is not None and (found := _fori_in_graph(lower, upper, body_fun, val)) is not None:
+        return found[0]
     for i in range(int(lower), int(upper)):
         val = _like(val, body_fun(i, val), "fori_loop")
     return val
+
+
+def _fori_in_graph(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], val: Any) -> tuple[Any] | None:
+    """One equation; None where an index of int64 would change the dtype of the value, as a Python integer does not."""
+    bounds = [x if isinstance(x, Tensor) else Tensor(np.int64(x)) for x in (lower, upper)]
+    if all(map(_is_one, bounds)):
+        numbers = np.arange(int(bounds[0].item()), int(bounds[1].item()), dtype=np.int64)
+        step = lambda _, val, i: (_like(val, body_fun(i, val), "fori_loop"), None)  # noqa: E731
+        try:
+            return (Traced(step, (), val, Tensor(numbers)).run(len(numbers), False)[0],)
+        except ShapeError:
+            return None
+    first, last = (x.astype(np.int64) for x in bounds)
+    return (
+        run_while(
+            lambda last, carry: less(carry[0], last[0]),
+            lambda _, carry: (carry[0] + 1, _like(carry[1], body_fun(carry[0], carry[1]), "fori_loop")),
+            [last],
+            (first, val),
+        )[1],
+    )
 
 
 def associative_scan(fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = False, axis: int = 0) -> Any:

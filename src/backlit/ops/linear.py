@@ -313,6 +313,26 @@ class Concat(Op):
         return [(((2, 3), (2, 1)), {"axis": 1}), (((1,), (0,), (2,)), {}), (((2, 2),), {"axis": -2})]
 
 
+class Detach(Op):
+    """`x` without derivatives: what `.detach()` is in the body of a loop, which is differentiated later."""
+
+    name, notation = "detach", "{x}"
+    differentiable = False
+
+    @staticmethod
+    def forward(x: Any) -> Any:
+        return x
+
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        return avals[0]  # type: ignore[no-any-return]
+
+    def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
+        return self(args[0])
+
+    def samples(self) -> list[tuple[Any, ...]]:
+        return [(((2, 3),), {}), (((),), {})]
+
+
 broadcast_to, sum_to, sum = (declare(c) for c in (BroadcastTo, SumTo, Sum))
 reshape, permute_dims, astype = (declare(c) for c in (Reshape, PermuteDims, AsType))
-pad, concat = declare(Pad), declare(Concat)
+pad, concat, detach = declare(Pad), declare(Concat), declare(Detach)

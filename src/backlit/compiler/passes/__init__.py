@@ -8,15 +8,30 @@ from backlit.compiler.passes.cse import cse
 from backlit.compiler.passes.dce import dce
 from backlit.compiler.passes.expand import expand
 from backlit.compiler.passes.fold import fold
+from backlit.compiler.passes.loops import hoist
+from backlit.compiler.passes.rewrite import within
 from backlit.compiler.passes.transposes import transposes
 
-__all__ = ["algebra", "cse", "dce", "expand", "fold", "simplify", "transposes"]
+__all__ = ["algebra", "cse", "dce", "expand", "fold", "hoist", "simplify", "transposes"]
 
 
 def simplify(graph: Graph) -> Graph:
     """All passes in turn until nothing changes; the outputs keep their bits."""
     while True:
-        before = len(graph.eqns)
-        graph = dce(cse(algebra(fold(graph))))
-        if len(graph.eqns) == before:
+        before = _size(graph)
+        graph = dce(_once(hoist(within(graph, _once))))
+        if _size(graph) == before:
             return graph
+
+
+def _once(graph: Graph) -> Graph:
+    return cse(algebra(fold(graph)))
+
+
+def _size(graph: Graph) -> tuple[int, int]:
+    """Equations and their operands, in regions too."""
+    inner = [_size(r) for e in graph.eqns for r in e.regions]
+    return (
+        len(graph.eqns) + sum(n for n, _ in inner),
+        sum(len(e.inputs) for e in graph.eqns) + sum(n for _, n in inner),
+    )

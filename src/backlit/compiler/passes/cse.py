@@ -28,9 +28,10 @@ def cse(graph: Graph) -> Graph:
         if key in seen:
             return seen[key]
         seen[key] = e.out
-        return Eqn(e.op, inputs, e.params, e.out)
+        return e.on(inputs)
 
     made = rewritten(graph, once)
+    made.eqns = [e.on(tuple(map(operand, e.inputs))) if e.regions else e for e in made.eqns]
     made.outputs = list(map(operand, made.outputs))
     made.consts = {v: array for v, array in made.consts.items() if same[v] is v}
     return made

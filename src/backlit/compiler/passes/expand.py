@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from backlit.compiler.ir import Atom, Eqn, Graph, Var
+from backlit.compiler.ir import Atom, Graph, Var
+from backlit.compiler.passes.rewrite import within
 from backlit.compiler.trace import GraphTrace, VarBox
 from backlit.core import staging
 from backlit.core.aval import Aval
@@ -17,6 +18,7 @@ from backlit.ops import linear, reduce
 
 def expand(graph: Graph) -> Graph:
     """`graph` with every composite op replaced by its parts; the values are the same but for rounding."""
+    graph = within(graph, expand)
     made = Graph(list(graph.inputs), dict(graph.consts), [], [])
     became: dict[Var, Atom] = {}
 
@@ -28,7 +30,7 @@ def expand(graph: Graph) -> Graph:
         rule = _RULES.get(e.op.name)
         found = None if rule is None else _traced(rule, inputs, e.params, made)
         if found is None:
-            made.eqns.append(Eqn(e.op, inputs, e.params, e.out))
+            made.eqns.append(e.on(inputs))
         else:
             became[e.out] = found
     made.outputs = list(map(now, graph.outputs))

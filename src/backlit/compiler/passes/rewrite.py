@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from backlit.compiler.control import SCAN, WHILE
 from backlit.compiler.ir import Atom, Eqn, Graph, Var
 
 
 def rewritten(graph: Graph, change: Callable[[Eqn], Eqn | Atom]) -> Graph:
-    """`graph` with `change` applied to each equation, whose inputs are replaced already."""
+    """`graph` with `change` applied to each equation, whose inputs are replaced already; one with regions is kept."""
     made = Graph(list(graph.inputs), dict(graph.consts), [], [])
     became: dict[Var, Atom] = {}
 
@@ -17,10 +18,55 @@ def rewritten(graph: Graph, change: Callable[[Eqn], Eqn | Atom]) -> Graph:
 
     for e in graph.eqns:
         inputs = tuple(map(now, e.inputs))
-        found = change(e if inputs == e.inputs else Eqn(e.op, inputs, e.params, e.out))
+        if e.regions:
+            made.eqns.append(e.on(inputs))
+            continue
+        found = change(e if inputs == e.inputs else e.on(inputs))
         if isinstance(found, Eqn):
             made.eqns.append(found)
         else:
             became[e.out] = found
     made.outputs = list(map(now, graph.outputs))
     return made
+
+
+def within(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
+    """`graph` with `change` applied to every region, innermost first; constants that it leaves there become operands."""
+    if not any(e.regions for e in graph.eqns):
+        return graph
+    made = Graph(list(graph.inputs), dict(graph.consts), [], list(graph.outputs))
+    for e in graph.eqns:
+        if not e.regions:
+            made.eqns.append(e)
+            continue
+        regions = [change(within(r, change)) for r in e.regions]
+        lifted = {v: a for r in regions for v, a in r.consts.items()}
+        made.consts.update(lifted)
+        made.eqns.append(taking(e.on(e.inputs, tuple(regions)), {v: v for v in lifted}))
+    return made
+
+
+def taking(e: Eqn, more: dict[Var, Var]) -> Eqn:
+    """`e` with the keys of `more` handed to its regions, which use variables of their own (the values) for them."""
+    if not more:
+        return e
+    regions = []
+    for r in e.regions:
+        inner = {given: Var(given.aval) for given in more}
+        renamed = {own: inner[given] for given, own in more.items()}
+        r = substituted(r, renamed)
+        at = 0 if e.op is SCAN or e.op is WHILE else len(r.inputs)
+        regions.append(Graph([*r.inputs[:at], *inner.values(), *r.inputs[at:]], {}, r.eqns, r.outputs))
+    params = {**e.params, "n_consts": e.params["n_consts"] + len(more)} if e.op is SCAN or e.op is WHILE else e.params
+    inputs = (*more, *e.inputs) if e.op is SCAN or e.op is WHILE else (*e.inputs, *more)
+    return Eqn(e.op, inputs, params, e.outs, tuple(regions))
+
+
+def substituted(graph: Graph, became: dict[Var, Var]) -> Graph:
+    """`graph` with variables replaced where they are read."""
+
+    def now(a: Atom) -> Atom:
+        return became.get(a, a) if isinstance(a, Var) else a
+
+    eqns = [e.on(tuple(map(now, e.inputs))) for e in graph.eqns]
+    return Graph(graph.inputs, graph.consts, eqns, list(map(now, graph.outputs)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backlit.compiler.ir import Atom, Eqn, Graph, Var
+from backlit.compiler.passes.rewrite import within
 from backlit.core.aval import Aval
 from backlit.core.op import REGISTRY, Elementwise
 
@@ -13,7 +14,8 @@ def transposes(graph: Graph) -> Graph:
     A product of matrices becomes that of the transposed ones in the other order. The value itself stays where others
     read it too.
     """
-    made_by = {e.out: e for e in graph.eqns}
+    graph = within(graph, transposes)
+    made_by = {v: e for e in graph.eqns for v in e.outs}
     uses: dict[Var, int] = {}
     for a in (*(a for e in graph.eqns for a in e.inputs), *graph.outputs):
         if isinstance(a, Var):
@@ -31,7 +33,7 @@ def transposes(graph: Graph) -> Graph:
     def write(e: Eqn) -> None:
         source = e.inputs[0] if e.op.name == "permute_dims" else None
         before = made_by.get(source) if isinstance(source, Var) else None
-        if before is None or uses.get(before.out, 0) > 1:
+        if before is None or before.regions or uses.get(before.out, 0) > 1:
             made.eqns.append(e)
             return
         axes, name = e.params["axes"], before.op.name
