@@ -82,7 +82,8 @@ def test_scan_without_xs_and_without_steps():
         (lambda: vmap(lambda x: cond(x > 0, lambda x: x, lambda x: (x, x), x))(XS[0]), "structure"),
         (lambda: switch(0, []), "branch"),
         (lambda: associative_scan(lambda a, b: a, (np.ones(2), np.ones(3))), "float64[3]"),
-        (lambda: make_graph(lambda x: while_loop(lambda v: v < 3, lambda v: v * 2, x))(1.0), "make_graph"),
+        (lambda: make_graph(lambda x: while_loop(lambda v: v < 3, lambda v: v[None], x))(1.0), "to float32[1]"),
+        (lambda: make_graph(lambda x: cond(x > 3, lambda v: v, lambda v: v[None], x))(1.0), "to float32[1]"),
     ],
 )
 def test_errors(call, named):

@@ -12,7 +12,9 @@ from backlit.core.aval import Aval
 from backlit.core.errors import CompilerError
 from backlit.core.op import bind
 from backlit.core.tensor import Tensor
-from backlit.functional.regions import Call, ScanCall, SwitchCall, WhileCall
+from backlit.functional.branches import SwitchCall
+from backlit.functional.loops import ScanCall, WhileCall
+from backlit.functional.regions import Call
 
 
 def _fits(region: Graph, given: Sequence[Aval], what: str) -> tuple[Aval, ...]:
@@ -185,7 +187,7 @@ class Region:
         values: dict[Var, Tensor] = {v: Tensor(a) for v, a in self.graph.consts.items()}
         values.update(zip(self.graph.inputs, operands, strict=True))
         for e in self.graph.eqns:
-            given = tuple(a.value if isinstance(a, Literal) else values[a] for a in e.inputs)
+            given: tuple[Any, ...] = tuple(a.value if isinstance(a, Literal) else values[a] for a in e.inputs)
             if e.again is not None:
                 outs = e.again(*given)
             elif e.regions:
@@ -199,9 +201,7 @@ class Region:
         """For each result whether it depends on a flagged operand."""
         return reach(self.graph, flags, differentiable)
 
-    def carried(
-        self, consts: list[bool], init: list[bool], xs: list[bool], differentiable: bool = False
-    ) -> list[bool]:
+    def carried(self, consts: list[bool], init: list[bool], xs: list[bool], differentiable: bool = False) -> list[bool]:
         """The same, where the first results are operands of the next run."""
         return carried(self.graph, consts, init, xs, differentiable)
 

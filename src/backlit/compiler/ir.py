@@ -19,7 +19,7 @@ import numpy as np
 from backlit.core.aval import Aval
 from backlit.core.dtypes import bfloat16
 from backlit.core.errors import CompilerError
-from backlit.core.op import REGISTRY, Op
+from backlit.core.op import REGISTRY
 from backlit.core.quiet import silence, variable
 
 Array = np.ndarray[Any, Any]
@@ -185,7 +185,7 @@ def verify(graph: Graph) -> Graph:
 
 def _rule(e: Eqn, where: str) -> tuple[Aval, ...]:
     """What the op of an equation says of its results."""
-    known = CONTROL if isinstance(e.op, Control) else REGISTRY
+    known: Any = CONTROL if isinstance(e.op, Control) else REGISTRY
     if known.get(e.op.name) is not e.op:
         raise CompilerError(f"{where} applies an op that is not registered")
     if not isinstance(e.op, Control):
@@ -298,7 +298,7 @@ def _parse_graph(first: str, lines: Iterator[str], consts: dict[str, Any]) -> Gr
                 raise _malformed()
             return graph
         found = _EQN.fullmatch(line)
-        known: dict[str, Any] = CONTROL if found is not None and found[4] else REGISTRY  # type: ignore[assignment]
+        known: dict[str, Any] = CONTROL if found is not None and found[4] else REGISTRY
         if found is None or found[2] not in known:
             raise CompilerError(f"parse: {line!r} is no equation of a registered op")
         call = ast.parse(f"f({found[3]})", mode="eval").body

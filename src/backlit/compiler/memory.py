@@ -120,7 +120,10 @@ def plan_memory(graph: Graph) -> GraphPlan:
     start: dict[Var, int] = {}
     end: dict[Var, int] = {}
     for t, e in enumerate(graph.eqns):
-        if e.out in outside:
+        for v in e.outs if e.regions else ():
+            if v not in outside:
+                buffer[v], start[v], end[v] = v, t, last_read.get(v, t)
+        if e.regions or e.out in outside:
             continue
         shared = _shared(e, t, buffer, end)
         if e.op.name == "reshape" and shared is None:

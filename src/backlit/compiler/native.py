@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from backlit.compiler.ir import Array, Eqn, Graph, Literal, Var
+from backlit.compiler.ir import Array, Eqn, Graph, Literal, Var, runners
 from backlit.compiler.llvm.kernel import Kernel, Operand
 from backlit.compiler.llvm.loops import Load, Nest, nest_kernel, row_finish
 from backlit.compiler.llvm.product import product
@@ -86,7 +86,7 @@ class _Builder:
         root = self.plan.kept
         reads = list(dict.fromkeys(root[v] for v in group.reads))
         if group.kind == "call":
-            return [Work(None, {}, reads, [root[group.head.out]], group.head)]
+            return [Work(None, {}, reads, [root[v] for v in group.head.outs], group.head)]
         slots: dict[Var, int] = {}
 
         def slot_of(v: Var) -> int | None:
@@ -429,7 +429,11 @@ class Program:
         operands = [a.value if isinstance(a, Literal) else self._value(a, held, outputs) for a in e.inputs]
         token = variable.set(silence)
         try:
-            self._value(e.out, held, outputs)[...] = e.op.forward(*operands, **e.params)
+            found = (
+                e.op.evaluate(operands, runners(e), e.params) if e.regions else [e.op.forward(*operands, **e.params)]
+            )
+            for v, value in zip(e.outs, found, strict=True):
+                self._value(v, held, outputs)[...] = value
         finally:
             variable.reset(token)
 

@@ -37,7 +37,7 @@ class Group:
 
     @property
     def head(self) -> Eqn:
-        """The product, or the equation that is called."""
+        """The product, the loop, or the equation that is called."""
         return self.members[0]
 
     @property
@@ -90,7 +90,7 @@ class Scheduler:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.made_by = {e.out: e for e in graph.eqns}
+        self.made_by = {v: e for e in graph.eqns for v in e.outs}
         self.outside = {*graph.inputs, *graph.consts}
         self.stage: dict[Var, tuple[int, Any]] = {}
         self.kept: set[Var] = set()
@@ -127,6 +127,11 @@ class Scheduler:
         groups: dict[Any, Group] = {}
         for number, e in enumerate(self.graph.eqns):
             before = [self.stage[a] for a in e.inputs if isinstance(a, Var) and a in self.stage]
+            if e.regions:
+                at, kind = max((s + 1 for s, _ in before), default=0), ("call", number)
+                groups[at, kind] = Group("call", (), [e])
+                self.stage.update(dict.fromkeys(e.outs, (at, kind)))
+                continue
             shape = e.out.aval.shape
             if is_move(e) or is_alias(e):
                 at, kind = self.stage.get(e.inputs[0], (-1, None))  # type: ignore[arg-type]
@@ -195,8 +200,11 @@ class Scheduler:
 
     def _settle(self, group: Group) -> None:
         """Keeps what a group needs from others and is not computed again."""
-        own = {e.out for e in group.members}
-        group.stores = [e.out for e in group.members if e.out in self.kept]
+        own = {v for e in group.members for v in e.outs}
+        if group.kind == "call" and group.head.regions and not own.isdisjoint(self.kept):
+            for v in own:
+                self._keep(v)
+        group.stores = [v for e in group.members for v in e.outs if v in self.kept]
         group.reductions = [e for e in group.reductions if e.out in self.kept]
         if group.kind == "call":
             for a in group.head.inputs if group.stores else ():
@@ -233,7 +241,7 @@ class Scheduler:
 
     def _find_reads(self, group: Group) -> None:
         """What a group reads of what is kept, given or constant."""
-        own = {e.out for e in group.members}
+        own = {v for e in group.members for v in e.outs}
         reads: dict[Var, None] = {}
         seen: set[Var] = set()
         pending = [a for a in _variables(group.head)] if group.kind == "call" else self._roots(group)

@@ -288,7 +288,7 @@ def _unrecorded(op: Any, params: dict[str, Any] | None) -> Callable[..., list[An
 
     def again(*args: Any) -> list[Any]:
         with no_grad():
-            return op(args) if params is None else [bind(op, args, params)]  # type: ignore[no-any-return]
+            return op(args) if params is None else [bind(op, args, params)]
 
     return again
 

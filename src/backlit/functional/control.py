@@ -16,7 +16,8 @@ from backlit.core.errors import ArgumentError, DTypeError, ShapeError
 from backlit.core.op import shown
 from backlit.core.source import here
 from backlit.core.tensor import Box, Tensor, as_tensor, no_grad
-from backlit.functional.regions import Traced, run_while, switched
+from backlit.functional.branches import switched
+from backlit.functional.loops import Traced, run_while
 from backlit.ops.array import concat, stack
 from backlit.ops.elementwise import less, where
 
@@ -222,7 +223,7 @@ def _fori_in_graph(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], 
     bounds = [x if isinstance(x, Tensor) else Tensor(np.int64(x)) for x in (lower, upper)]
     if all(map(_is_one, bounds)):
         numbers = np.arange(int(bounds[0].item()), int(bounds[1].item()), dtype=np.int64)
-        step = lambda _, val, i: (_like(val, body_fun(i, val), "fori_loop"), None)  # noqa: E731
+        step = lambda _, val, i: (_like(val, body_fun(i, val), "fori_loop"), None)
         try:
             return (Traced(step, (), val, Tensor(numbers)).run(len(numbers), False)[0],)
         except ShapeError:

@@ -123,4 +123,3 @@ def _once(e: Eqn) -> Eqn:
         params["n_consts"] = k - sum(i < k for i in repeated)
     inputs = tuple(a for i, a in enumerate(e.inputs) if i not in repeated)
     return Eqn(e.op, inputs, params, e.outs, tuple(regions))
-

@@ -1,0 +1,482 @@
+"""Loops and branches in graphs: compiled and evaluated against the same functions step by step."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import backlit as bl
+from backlit import compile, cond, fori_loop, grad, jvp, scan, switch, value_and_grad, vjp, vmap, while_loop
+from backlit.compiler import evaluate, make_graph, parse, simplify, verify
+from backlit.core import tree
+from backlit.core.errors import CompilerError, GradientError, TraceError
+from backlit.nn.functional import sigmoid
+
+RNG = np.random.default_rng(0)
+W, U, XS, H = (RNG.standard_normal(shape) * 0.5 for shape in ((3, 3), (2, 3), (5, 2), (3,)))
+LENGTHS = RNG.standard_normal((4, 3))
+
+
+def arrays(out):
+    return [np.asarray(x.detach() if isinstance(x, bl.Tensor) else x) for x in tree.leaves(out)]
+
+
+def agree(f, *args, rtol=1e-12):
+    """The function step by step, its graph, its simplified graph and its program give the same."""
+    expected = arrays(f(*args))
+    graph = make_graph(f)(*args)
+    flat = [np.asarray(x) for x in tree.leaves(args)]
+    simple = verify(simplify(graph))
+    ways = [evaluate(graph, *flat), evaluate(simple, *flat), arrays(compile(f)(*tree.map(bl.tensor, args)))]
+    for found in ways:
+        assert len(found) == len(expected)
+        for a, b in zip(found, expected, strict=True):
+            assert a.shape == b.shape and a.dtype == b.dtype
+            np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-14)
+    return simple
+
+
+def recurrent(W, U, h, xs, **kwargs):
+    def step(h, x):
+        h = bl.tanh(W @ h + x @ U)
+        return h, {"h": h, "s": h.sum()}
+
+    return scan(step, h, xs, **kwargs)
+
+
+def loss(W, U, h, xs, **kwargs):
+    last, ys = recurrent(W, U, h, xs, **kwargs)
+    return (last**2).sum() + (ys["h"] * np.arange(15.0).reshape(5, 3)).sum() + (ys["s"] ** 3).sum()
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("argnums", [(0, 1, 2, 3), 0, 3])
+def test_scan_and_its_gradients(reverse, argnums):
+    f = lambda *args: loss(*args, reverse=reverse)
+    agree(lambda *args: recurrent(*args, reverse=reverse), W, U, H, XS)
+    agree(value_and_grad(f, argnums=argnums), W, U, H, XS)
+
+
+def test_scan_in_higher_orders():
+    args = (W, U, H, XS)
+    directions = [RNG.standard_normal(np.shape(x)) for x in args]
+    agree(lambda *args: jvp(loss, args, directions), *args)
+    agree(lambda W: grad(lambda W: (grad(loss)(W, U, H, XS) ** 2).sum())(W), W)
+    agree(lambda *args: jvp(grad(loss, argnums=(0, 3)), args, directions), *args)
+    agree(lambda W: grad(lambda W: jvp(lambda W: loss(W, U, H, XS), (W,), (directions[0],))[1])(W), W)
+    agree(lambda W: vjp(lambda W: grad(loss)(W, U, H, XS), W)[1](directions[0]), W)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_vmap_of_scan(reverse):
+    batch, starts = RNG.standard_normal((4, 5, 2)), RNG.standard_normal((4, 3))
+    f = lambda *args: loss(*args, reverse=reverse)
+    agree(vmap(lambda xs: recurrent(W, U, H, xs, reverse=reverse)), batch)
+    agree(vmap(grad(f, argnums=(0, 2)), in_axes=(None, None, 0, None)), W, U, starts, XS)
+    agree(
+        lambda W, U, h, xs: grad(lambda W: vmap(f, in_axes=(None, None, None, 0))(W, U, h, xs).sum())(W), W, U, H, batch
+    )
+    agree(vmap(vmap(lambda a, x: scan(lambda c, x: (c * a + x, c), 1.0 * a, x)[1], (None, 0)), (0, None)), H, XS)
+    shared = vmap(lambda a: scan(lambda c, x: ((c[0] * x, c[1] + a), c[0]), (np.float64(1.0), a), H))
+    graph = agree(shared, starts[:, 0])
+    (loop,) = (e for e in graph.eqns if e.regions)
+    assert [v.aval.shape for v in loop.outs] == [(), (4,), (3,)]  # batched only where it differs by example
+
+
+def test_nested_scans():
+    def table(w, rows):
+        def outer(c, row):
+            inner, ys = scan(lambda d, x: (bl.sin(d * x) + w, d), c, row, reverse=True)
+            return inner * w, (ys, inner)
+
+        return scan(outer, np.float64(0.3) * w, rows)
+
+    total = lambda w, rows: table(w, rows)[0] + (table(w, rows)[1][0] ** 2).sum()
+    w = np.float64(0.7)
+    agree(table, w, LENGTHS)
+    agree(value_and_grad(total, argnums=(0, 1)), w, LENGTHS)
+    agree(grad(lambda w: grad(total)(w, LENGTHS) ** 2), w)
+    agree(vmap(grad(total), in_axes=(0, None)), H, LENGTHS)
+
+
+def test_the_body_is_traced_once_and_the_text_does_not_depend_on_the_length():
+    calls = []
+
+    def body(c, _):
+        calls.append(1)
+        return bl.sin(c) * 1.01, None
+
+    f = lambda n: value_and_grad(lambda x: scan(body, x, length=n)[0])
+    texts = [str(simplify(make_graph(f(n))(np.float64(0.5)))).replace(str(n), "N") for n in (10, 100_000)]
+    assert texts[0] == texts[1] and len(calls) == 2
+    expected = f(200)(np.float64(0.5))
+    np.testing.assert_allclose(arrays(compile(f(200))(bl.tensor(np.float64(0.5)))), arrays(expected), rtol=1e-13)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_few_steps_and_small_shapes(n, reverse):
+    def run(c, xs):
+        (a, k, on), ys = scan(
+            lambda c, x: ((c[0] * x["u"].sum() + 1.0, c[1] + x["k"], ~c[2]), (c[0], c[1] * 2, None, x["u"])),
+            c, xs, reverse=reverse,
+        )  # fmt: skip
+        return a, k, on, ys
+
+    xs = {"u": RNG.standard_normal((n, 1, 0, 2)), "k": np.arange(n, dtype=np.int32)}
+    c = (RNG.standard_normal((1, 2)), np.int32(3), np.bool_(True))
+    agree(run, c, xs)
+    xs["u"] = RNG.standard_normal((n, 1, 2))
+    agree(run, c, xs)
+    agree(grad(lambda u: run(c, {**xs, "u": u})[0].sum()), xs["u"])
+
+
+def test_length_only_and_unused_parts():
+    agree(lambda x: scan(lambda c, _: (c * 2, c), x, length=4), np.float64(1.0))
+    graph = agree(lambda x: scan(lambda c, _: ((c[0] * x, c[1] + 1.0, c[2]), c[1]), (x, x, x), length=4)[0][0], H)
+    (loop,) = (e for e in graph.eqns if e.regions)
+    assert len(loop.outs) == 1 and len(loop.inputs) == 2  # the other carries are gone
+
+
+def test_what_a_loop_takes_from_around_it_moves_out_of_it():
+    graph = agree(lambda w, x: scan(lambda c, x: (c * bl.exp(w) + x, None), np.float64(0.0), x)[0], np.float64(0.1), H)
+    (loop,) = (e for e in graph.eqns if e.regions)
+    assert [e.op.name for e in loop.regions[0].eqns] == ["mul", "add"]
+
+
+def test_cond_runs_the_chosen_branch_only_and_is_differentiated():
+    def f(x, y):
+        return cond(x.sum() > 0, lambda a, b: (a * b, bl.sin(b)), lambda a, b: (bl.exp(a), a - b), x, y)
+
+    for x in (H, -np.abs(H)):
+        agree(f, x, H)
+        agree(lambda x: grad(lambda x: f(x, H)[0].sum() + (f(x, H)[1] ** 2).sum())(x), x)
+        agree(lambda x: jvp(lambda x: f(x, H), (x,), (H,)), x)
+        agree(grad(lambda x: (grad(lambda x: f(x, H)[0].sum())(x) ** 2).sum()), x)
+    agree(vmap(f), LENGTHS, LENGTHS)
+    agree(vmap(grad(lambda x: f(x, H)[0].sum())), LENGTHS)
+    agree(lambda x: vmap(lambda y: f(x, y))(LENGTHS), H)
+
+
+def test_switch_holds_its_index():
+    branches = [lambda x: x, lambda x: x * x, bl.exp]
+    f = compile(lambda k, x: switch(k, branches, x))
+    g = compile(lambda k, x: grad(lambda x: switch(k, branches, x))(x))
+    x = bl.tensor(np.float64(2.0))
+    for k, value, slope in ((-5, 2, 1), (0, 2, 1), (1, 4, 4), (2, np.exp(2), np.exp(2)), (9, np.exp(2), np.exp(2))):
+        index = bl.tensor(np.int64(k))
+        np.testing.assert_allclose([f(index, x).item(), g(index, x).item()], [value, slope], rtol=1e-12)
+    agree(vmap(lambda i: grad(lambda x: switch(i, branches, x))(np.float64(2.0))), np.array([-1, 0, 1, 2, 7]))
+
+
+def test_loops_until_a_condition():
+    def root(a):
+        return while_loop(lambda v: bl.abs(v * v - a) > 1e-12, lambda v: 0.5 * (v + a / v), 0.0 * a + 1.0)
+
+    agree(root, np.float64(2.0))
+    agree(lambda a: jvp(root, (a,), (np.float64(1.0),)), np.float64(2.0))
+    agree(vmap(root), np.array([1.0, 2.0, 100.0]))
+    agree(vmap(lambda a: jvp(root, (a,), (np.float64(1.0),))), np.array([1.0, 2.0, 100.0]))
+    agree(vmap(lambda x: while_loop(lambda s: s[1] < 3, lambda s: (s[0] * x, s[1] + 1), (x, 0))), H)
+    with pytest.raises(GradientError, match="scan"):
+        make_graph(grad(root))(np.float64(2.0))
+
+
+def test_a_counted_loop():
+    power = lambda x: fori_loop(0, 5, lambda i, v: v * x + i, 0.0 * x + 1.0)
+    agree(power, np.float64(1.3))
+    agree(grad(power), np.float64(1.3))
+    agree(lambda n, x: fori_loop(1, n, lambda i, v: v * x + i, 0.0 * x + 1.0), np.int64(4), np.float64(1.3))
+    agree(lambda v: fori_loop(0, 4, lambda i, v: v + i, v), np.int32(3))  # a Python integer does not widen
+    agree(lambda v: fori_loop(3, 3, lambda i, v: v + i, v), np.float64(3))
+
+
+def test_each_in_each():
+    def f(x, xs):
+        def step(c, x):
+            halved = while_loop(lambda v: bl.abs(v) > 0.5, lambda v: v * 0.5, x)
+            c = cond(c > halved, lambda c: bl.sin(c), lambda c: c + switch(0 * c.astype(np.int32), [bl.cos], x), c)
+            inner = scan(lambda d, k: (cond(k > 1, lambda d: d * 0.9, bl.tanh, d), d), c, np.arange(3))
+            return inner[0], inner[1] + halved
+
+        return scan(step, x, xs)
+
+    agree(f, np.float64(0.3), H)
+    agree(lambda x: jvp(lambda x: f(x, H), (x,), (np.float64(1.0),)), np.float64(0.3))
+    agree(vmap(f, in_axes=(0, None)), H, H)
+
+    def smooth(x, xs):
+        step = lambda c, x: (cond(c > x, bl.sin, lambda c: c * x, c), cond(x > 0, lambda x: x * c, bl.cos, x))
+        last, ys = scan(step, x, xs)
+        return last + (ys * H).sum()
+
+    agree(value_and_grad(smooth, argnums=(0, 1)), np.float64(0.3), H)
+    agree(vmap(grad(smooth, argnums=1), in_axes=(0, None)), H, H)
+    agree(grad(lambda x: grad(smooth)(x, H) ** 2), np.float64(0.3))
+
+
+def test_structural_zeros_stay_zero_from_step_to_step():
+    """The root of zero has an infinite slope, which what is not chosen at a later step does not meet."""
+
+    def f(c, xs):
+        def step(c, x):
+            rooted = bl.sqrt(c)
+            return bl.where(x > 0, rooted, x * 2.0), None
+
+        return scan(step, c, xs)[0]
+
+    xs = np.array([1.0, -1.0, 0.5])
+    c = np.float64(0.0)
+    agree(grad(f, argnums=(0, 1)), c, xs)
+    assert arrays(compile(grad(f))(bl.tensor(c), bl.tensor(xs)))[0] == 0.0
+    agree(lambda c: jvp(lambda c: f(c, xs), (c,), (np.float64(1.0),)), c)
+    agree(grad(lambda w: f(bl.sqrt(w), bl.sqrt(bl.abs(w)) + xs)), np.float64(0.0))
+
+    def chosen(w):  # what a closed-over root gives is never chosen
+        root = bl.sqrt(w)
+        return scan(lambda c, x: (bl.where(x > 9.0, root * c, c + x), None), np.float64(1.0), np.ones(3))[0]
+
+    agree(grad(chosen), np.float64(0.0))
+    agree(grad(lambda w: cond(w > 9, lambda r: r, lambda r: bl.where(w > 9.0, r, 1.0), bl.sqrt(w))), np.float64(0.0))
+
+
+def test_derivatives_that_end_inside():
+    def f(x, xs):
+        def step(c, x):
+            with bl.no_grad():
+                still = bl.sin(c)
+            return c * x + bl.cos(c).detach() + still, None
+
+        return scan(step, x, xs)[0]
+
+    agree(grad(f, argnums=(0, 1)), np.float64(0.3), H)
+    agree(lambda x: jvp(lambda x: f(x, H), (x,), (np.float64(1.0),)), np.float64(0.3))
+
+
+def test_functions_with_rules_of_their_own():
+    @bl.custom_vjp
+    def clipped(x):
+        return x * 1.0
+
+    clipped.defvjp(lambda x: (clipped(x), None), lambda _, g: (bl.clip(g, -0.1, 0.1),))
+
+    @bl.custom_jvp
+    def doubled(x):
+        return x * 2.0
+
+    doubled.defjvp(lambda primals, tangents: (doubled(*primals), tangents[0] * 3.0))
+    f = lambda x, xs: scan(lambda c, x: (clipped(c) * x + doubled(c), doubled(x)), x, xs)[0]
+    agree(grad(f, argnums=(0, 1)), np.float64(0.3), H)
+    agree(vmap(grad(f), in_axes=(0, None)), H, H)
+    agree(lambda x: jvp(lambda x: scan(lambda c, x: (doubled(c) * x, None), x, H)[0], (x,), (x,)), np.float64(0.3))
+
+
+def steps(make, n=3):
+    """The states after some steps of what `make` gives, eager and compiled."""
+    found = []
+    for wrap in (lambda f: f, lambda f: compile(f, keep_grads=True)):
+        step, state = make()
+        step = wrap(step)
+        outs = [arrays(step(bl.tensor(XS + k))) for k in range(n)]
+        found.append([*itertools.chain(*outs), *arrays(state())])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_backward_inside_a_compiled_step(twice):
+    def make():
+        w, u, h = (bl.tensor(x, requires_grad=True) for x in (W, U, H))
+
+        def step(xs):
+            for p in (w, u, h):
+                p.grad = None
+            value = loss(w, u, h, xs)
+            value.backward(create_graph=twice)
+            if twice:
+                penalty = (w.grad**2).sum() + (h.grad * h).sum()
+                w.grad = None
+                penalty.backward()
+            with bl.no_grad():
+                for p in (w, u):
+                    p -= 0.01 * p.grad.detach()
+            return value
+
+        return step, lambda: [w, u, h, w.grad, h.grad]
+
+    steps(make)
+
+
+def test_an_optimizer_step_through_a_loop():
+    def make():
+        cell = bl.nn.Linear(5, 3)
+        for k, p in enumerate(cell.parameters()):
+            with bl.no_grad():
+                p[...] = np.cos(np.arange(p.size) + k).reshape(p.shape).astype(np.float32) * 0.3
+        opt = bl.optim.SGD(cell.parameters(), lr=0.1, momentum=0.9)
+
+        def step(xs):
+            xs = xs.astype(np.float32)
+            opt.zero_grad()
+            move = lambda h, x: (bl.tanh(cell(bl.concat([x, h]))), None)
+            h, _ = scan(move, np.zeros(3, np.float32), xs)
+            value = (h * h).sum()
+            value.backward()
+            opt.step()
+            return value
+
+        return step, lambda: list(cell.parameters())
+
+    steps(make)
+
+
+def test_what_a_loop_may_not_do_in_a_graph():
+    total = bl.tensor(np.float64(0.0))
+    generator = bl.random.Generator(0)
+
+    def writes(c, x):
+        nonlocal total
+        total += x
+        return c, None
+
+    def own(c, x):
+        inside = bl.zeros((), dtype=np.float64)
+        inside += x
+        c += inside
+        return c, inside
+
+    def draws(c, x):
+        return c + generator.uniform(dtype=np.float64), None
+
+    def looks(c, x):
+        return (c if c > 0 else x), None
+
+    run = lambda body: compile(lambda xs: scan(body, np.float64(1.0), xs)[0])(bl.tensor(H))
+    for body, named in ((writes, "carry"), (draws, "draws from a generator"), (looks, "scan")):
+        with pytest.raises(TraceError, match=named):
+            run(body)
+        with pytest.raises(TraceError, match=named):
+            make_graph(lambda xs, body=body: scan(body, np.float64(1.0), xs)[0])(H)
+    assert total.item() == 0.0
+    np.testing.assert_allclose(run(own).item(), 1.0 + H.sum())
+    with pytest.raises(bl.ShapeError, match="carry changed"):
+        run(lambda c, x: (c.astype(np.float32), None))
+
+
+SCAN = """\
+graph(a: float64[], b: float64[4], c: float64[]) {
+  d: float64[], e: float64[4] = scan(c, a, b, n_consts=1, n_carry=1, length=4, reverse=True) {
+    graph(f: float64[], g: float64[], h: float64[]) {
+      i: float64[] = mul(g, h)
+      j: float64[] = add(i, f)
+      return j, g
+    }
+  }
+  k: float64[] = switch(l, d, c) {
+    graph(m: float64[], n: float64[]) {
+      return m
+    }
+    graph(o: float64[], p: float64[]) {
+      q: float64[] = sin(p)
+      return q
+    }
+  }
+  return d, e, k
+}"""
+
+
+def test_text_of_regions():
+    text = SCAN.replace("c: float64[])", "c: float64[], l: int32[])", 1)
+    graph = verify(parse(text))
+    again = str(graph)
+    assert str(parse(again)) == again
+    given = np.float64(2.0), np.arange(4.0), np.float64(0.5), np.int32(1)
+    a, ys = given[0], [0.0] * 4
+    for t in (3, 2, 1, 0):
+        ys[t], a = a, a * given[1][t] + given[2]
+    found = evaluate(graph, *given)
+    assert found[0] == a and found[1].tolist() == ys and found[2] == np.sin(0.5)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("length=4", "length=5", "leading axis"),
+        ("n_consts=1", "n_consts=2", "takes"),
+        ("return j, g", "return h, g", None),
+        ("j: float64[] = add(i, f)", "j: float32[] = astype(i, dtype='float32')", "carry"),
+        ("return m", "return m, n", "branches"),
+        ("l: int32[]", "l: float64[]", "integer"),
+        ("return q", "return 1.0", "number"),
+        ("i: float64[] = mul(g, h)", "i: float64[] = mul(a, h)", "nothing defines"),
+        ("graph(m: float64[], n: float64[]) {", "graph(m: float64[]) {", "takes"),
+        ("switch(l, d, c)", "switch(l, d, 1.0)", "number"),
+    ],
+)
+def test_the_verifier_looks_into_regions(old, new, named):
+    text = SCAN.replace("c: float64[])", "c: float64[], l: int32[])", 1)
+    assert old in text
+    if named is None:
+        verify(parse(text.replace(old, new)))
+        return
+    with pytest.raises(CompilerError, match=named):
+        verify(parse(text.replace(old, new)))
+
+
+def test_runge_kutta_with_a_parameter_from_outside():
+    rate = bl.tensor(np.array([0.5, 1.5]), requires_grad=True)
+
+    def path(start, times):
+        def slope(y):
+            return bl.stack([y[1], -rate[0] * bl.sin(y[0]) - rate[1] * y[1]])
+
+        def step(y, dt):
+            k1 = slope(y)
+            k2 = slope(y + 0.5 * dt * k1)
+            k3 = slope(y + 0.5 * dt * k2)
+            k4 = slope(y + dt * k3)
+            y = y + dt / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
+            return y, y
+
+        return scan(step, start, times)
+
+    def train(start, times):
+        rate.grad = None
+        _, ys = path(start, times)
+        value = (ys * ys).mean()
+        value.backward()
+        return value, ys
+
+    start, times = bl.tensor(np.array([1.0, 0.0])), bl.tensor(np.full(50, 0.05))
+    value, ys = train(start, times)
+    expected = rate.grad.numpy().copy()
+    compiled = compile(train, keep_grads=True)
+    for _ in range(2):
+        again, same = compiled(start, times)
+        np.testing.assert_allclose(again.item(), value.item(), rtol=1e-13)
+        np.testing.assert_allclose(arrays(same)[0], arrays(ys)[0], rtol=1e-13)
+        np.testing.assert_allclose(rate.grad.numpy(), expected, rtol=1e-11)
+
+
+def test_a_gated_recurrence():
+    names = ("wx", "wh", "b", "out")
+    shapes = ((4, 12), (3, 12), (12,), (3, 1))
+    p = {n: RNG.standard_normal(s) * 0.5 for n, s in zip(names, shapes, strict=True)}
+    xs = RNG.standard_normal((6, 2, 4))
+
+    def f(p, xs):
+        def step(carry, x):
+            h, c = carry
+            gates = x @ p["wx"] + h @ p["wh"] + p["b"]
+            i, f, g = sigmoid(gates[:, :3]), sigmoid(gates[:, 3:6]), bl.tanh(gates[:, 6:9])
+            c = f * c + i * g
+            h = sigmoid(gates[:, 9:]) * bl.tanh(c)
+            return (h, c), h @ p["out"]
+
+        (h, c), ys = scan(step, (np.zeros((2, 3)), np.zeros((2, 3))), xs)
+        return (ys**2).mean() + (h * c).sum()
+
+    agree(f, p, xs)
+    agree(value_and_grad(f), p, xs)
