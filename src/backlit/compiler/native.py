@@ -23,6 +23,7 @@ from backlit.compiler.llvm.kernel import Kernel, Operand
 from backlit.compiler.llvm.loops import Load, Nest, nest_kernel, row_finish
 from backlit.compiler.llvm.product import product
 from backlit.compiler.llvm.runtime import STEP_WORDS
+from backlit.compiler.llvm.sequential import sequential_kernel
 from backlit.compiler.llvm.target import Code, attributes
 from backlit.compiler.llvm.trigonometry import definitions
 from backlit.compiler.llvm.values import SCALARS
@@ -86,6 +87,8 @@ class _Builder:
         root = self.plan.kept
         reads = list(dict.fromkeys(root[v] for v in group.reads))
         if group.kind == "call":
+            if group.head.regions and (work := self._control(group.head, reads)) is not None:
+                return [work]
             return [Work(None, {}, reads, [root[v] for v in group.head.outs], group.head)]
         slots: dict[Var, int] = {}
 
@@ -105,6 +108,16 @@ class _Builder:
         if blocks is None:
             return [work]
         return [work, *(w for e in group.reductions for w in self._combined(e, root[e.out], blocks, work))]
+
+    def _control(self, e: Eqn, reads: list[Var]) -> Work | None:
+        """A loop or a branch as one kernel."""
+        root = self.plan.kept
+        buffers = [root[v] for v in (*e.inputs, *e.outs)]  # type: ignore[index]
+        slots: dict[Var, int] = {}
+        for v in buffers:
+            slots.setdefault(v, len(slots))
+        kernel = sequential_kernel(next(self._names), e, [slots[v] for v in buffers])
+        return None if kernel is None else Work(kernel, slots, reads, [root[v] for v in e.outs])
 
     def _combined(self, e: Eqn, out: Var, blocks: int, before: Work) -> list[Work]:
         """The results of blocks, left by `before` in the place of `out`, joined in their order."""

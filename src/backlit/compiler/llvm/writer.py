@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -245,6 +245,47 @@ class Writer:
         self.lines[place:place] = phis
         self._begin(f"{name}.end")
         found.next = olds
+
+    @contextmanager
+    def loop_while(self, carry: Sequence[tuple[str, str]], more: Callable[[list[str]], str]) -> Iterator[Loop]:
+        """A loop that goes on while `more`, a function of the values carried in, gives a true i1; `carry` as in `loop`."""
+        self._count += 1
+        name, before = f"while{self._count}", self.block
+        self.do(f"br label %{name}")
+        self._begin(name)
+        place = len(self.lines)
+        olds = [f"%{name}.c{k}" for k in range(len(carry))]
+        self.do(f"br i1 {more(olds)}, label %{name}.body, label %{name}.end")
+        self._begin(f"{name}.body")
+        found = Loop(0, olds)
+        yield found
+        self.lines[place:place] = [
+            f"  {old} = phi {typed} [ {first}, %{before} ], [ {new}, %{self.block} ]"
+            for (typed, first), old, new in zip(carry, olds, found.next, strict=True)
+        ]
+        self.do(f"br label %{name}")
+        self._begin(f"{name}.end")
+        found.next = olds
+
+    def choose(
+        self, condition: str, one: Callable[[], list[str]], other: Callable[[], list[str]], types: Sequence[str]
+    ) -> list[str]:
+        """What `one` gives where an i1 holds, else what `other` gives; only that is computed."""
+        self._count += 1
+        name = f"choice{self._count}"
+        self.do(f"br i1 {condition}, label %{name}.one, label %{name}.other")
+        found = []
+        for label, branch in (("one", one), ("other", other)):
+            self._begin(f"{name}.{label}")
+            values = branch()
+            found.append((values, self.block))
+            self.do(f"br label %{name}.end")
+        self._begin(f"{name}.end")
+        (ones, first), (others, second) = found
+        return [
+            self.new(f"phi {typed} [ {a}, %{first} ], [ {b}, %{second} ]")
+            for typed, a, b in zip(types, ones, others, strict=True)
+        ]
 
     @contextmanager
     def only_if(self, condition: str) -> Iterator[None]:
