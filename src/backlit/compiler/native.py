@@ -29,7 +29,7 @@ from backlit.compiler.llvm.trigonometry import definitions
 from backlit.compiler.llvm.values import SCALARS
 from backlit.compiler.llvm.writer import declarations
 from backlit.compiler.memory import Range, place
-from backlit.compiler.passes import expand, simplify, transposes
+from backlit.compiler.passes import expand, fission, simplify, transposes
 from backlit.compiler.schedule import Group, Schedule, schedule
 from backlit.compiler.threads import get_num_threads, native, pool
 from backlit.compiler.views import identity, linear, through
@@ -175,7 +175,7 @@ class Program:
         self._large: list[int] = []
         self._changed = True
         self._results: list[Callable[[], Array]] = []
-        self.lowered = simplify(transposes(simplify(expand(graph))))
+        self.lowered = simplify(transposes(simplify(expand(fission(graph)))))
         self.plan = schedule(self.lowered)
         self.works = _Builder(self.plan).works()
         self.callbacks = [w.eqn.op.name for w in self.works if w.eqn is not None]

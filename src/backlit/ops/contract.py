@@ -82,6 +82,9 @@ class Matmul(Op):
         if batched == (True, False) and x.ndim == 3 and y.ndim == 2:  # one product of all rows
             rows = reshape(x, shape=(x.shape[0] * x.shape[1], x.shape[2]))
             return reshape(matmul(rows, y), shape=(*x.shape[:2], y.shape[1]))
+        if batched == (False, True) and x.ndim == 2 and y.ndim == 3 and y.shape[2] == 1:  # one product of all columns
+            rows = reshape(y, shape=y.shape[:2])
+            return reshape(matmul(rows, matrix_transpose(x)), shape=(y.shape[0], x.shape[0], 1))
         full = [a if b else broadcast_to(a, shape=(size, *a.shape)) for a, b in zip(args, batched, strict=True)]
         return self(*full)
 

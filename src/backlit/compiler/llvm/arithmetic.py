@@ -136,12 +136,12 @@ class Floats:
         AVX-512 machine); the first terms, which decide the error, are added last.
         """
         first = 2 if len(table) > 8 else len(table) - 1
-        value = self._paired(table[first:], x)
+        value = self.paired(table[first:], x)
         for coefficient in reversed(table[:first]):
             value = self.fma(value, x, coefficient)
         return value
 
-    def _paired(self, table: Sequence[float], power: str) -> str:
+    def paired(self, table: Sequence[float], power: str) -> str:
         """The sum of table[n] power^n, by Estrin's scheme."""
         terms: list[str | float] = list(table)
         while len(terms) > 1:

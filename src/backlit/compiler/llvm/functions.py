@@ -9,9 +9,11 @@ from backlit.compiler.llvm.exponential import expm1
 from backlit.compiler.llvm.logarithm import log, log1p, softplus
 from backlit.compiler.llvm.math import exp, sigmoid, tanh
 from backlit.compiler.llvm.power import pow
-from backlit.compiler.llvm.trigonometry import cos, sin
+from backlit.compiler.llvm.trigonometry import cos, cos_of_one, sin, sin_of_one
 
 FUNCTIONS: dict[str, Callable[..., str]] = {
     "exp": exp, "expm1": expm1, "log": log, "log1p": log1p, "pow": pow, "sin": sin, "cos": cos, "tanh": tanh, "erf": erf,
     "sigmoid": sigmoid, "softplus": softplus,
 }  # fmt: skip
+# the same for one number, of which others wait: writers of whole functions, which may branch
+OF_ONE: dict[str, Callable[..., str]] = {"sin": sin_of_one, "cos": cos_of_one}

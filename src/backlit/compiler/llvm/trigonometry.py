@@ -1,7 +1,8 @@
 """sin and cos in LLVM IR: branch-free up to a bound, beyond which a function out of line asks the C library.
 
 |x| = n pi/2 + r with |r| <= pi/4: pi/2 is taken in three parts, and since the first has as many bits as the format, the
-fused x - n part is exact; then one polynomial for the sine of r, one for the cosine, and n mod 4 to choose.
+fused x - n part is exact; then one polynomial for the sine of r, one for the cosine, and n mod 4 to choose. A single number
+may take a branch: near zero it needs no reduction.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import math
 import re
 
 from backlit.compiler.llvm.arithmetic import Builder, Floats
-from backlit.compiler.llvm.writer import constant
+from backlit.compiler.llvm.writer import Writer, constant
 
 # pi / 2 in parts, each but the last cut off below the bits of the format, so that none is negative.
 _HALF_PI = {
@@ -36,6 +37,19 @@ _COSINE = {  # (cos(r) - 1 + r^2 / 2) / r^4
 }  # fmt: skip
 
 
+# The same as _SINE for |r| <= 1.001 pi / 2, where a single number is not reduced.
+_WIDE_SINE = {
+    "double": (
+        -0.16666666666666666, 0.008333333333333316, -0.00019841269841254795, 2.7557319219115013e-06,
+        -2.505210761086116e-08, 1.6058976915095007e-10, -7.643957622560617e-13, 2.7312868913092307e-15,
+    ),
+    "float": (
+        -0.16666666663853422, 0.008333332764254275, -0.00019841085469334525, 2.7536381067442063e-06,
+        -2.407828263191349e-08,
+    ),
+}  # fmt: skip
+
+
 def sin(b: Builder, kind: str, x: str) -> str:
     """sin(x): the sign of zero stays, NaN for both infinities."""
     v = Floats(b, kind)
@@ -52,6 +66,37 @@ def cos(b: Builder, kind: str, x: str) -> str:
     n, s, c = _quadrant(v, v.call("fabs", x))
     value = _signed(v, v.integer("add", n, 1), v.select(_odd(v, n), s, c))
     return b.call("backlit.cos", kind, x, value)
+
+
+def sin_of_one(w: Writer, kind: str, x: str) -> str:
+    """sin(x) of a single number, of which others may wait: without reduction in 0 < |x| <= pi / 2, as in `sin` elsewhere.
+
+    The shorter way is five operations that wait for each other, each a fused multiply-add.
+    """
+    v = Floats(w, kind)
+
+    def near() -> list[str]:
+        z = v.mul(x, x)
+        return [v.fma(v.mul(x, z), v.paired(_WIDE_SINE[kind], z), x)]
+
+    return w.choose(_within(v, x, math.pi / 2), near, lambda: [sin(w, kind, x)], [kind])[0]
+
+
+def cos_of_one(w: Writer, kind: str, x: str) -> str:
+    """cos(x) of a single number: without reduction in 0 < |x| <= pi / 4, as in `cos` elsewhere."""
+    v = Floats(w, kind)
+
+    def near() -> list[str]:
+        z = v.mul(x, x)
+        return [v.fma(z, v.fma(z, v.paired(_COSINE[kind], z), -0.5), 1.0)]
+
+    return w.choose(_within(v, x, math.pi / 4), near, lambda: [cos(w, kind, x)], [kind])[0]
+
+
+def _within(v: Floats, x: str, bound: float) -> str:
+    """Whether 0 < |x| <= bound: zeros, whose sign a sum would lose, are left out as well."""
+    size = v.integer("and", v.bits(x), v.f.bits(-0.0) ^ -1)
+    return v.b.new(f"icmp ult {v.whole} {v.integer('sub', size, 1)}, {v.b.constant(v.f.integer, v.f.bits(bound))}")
 
 
 def _quadrant(v: Floats, x: str) -> tuple[str, str, str]:

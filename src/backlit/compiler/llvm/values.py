@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from backlit.compiler.llvm.functions import FUNCTIONS
+from backlit.compiler.llvm.functions import FUNCTIONS, OF_ONE
 from backlit.compiler.llvm.writer import Writer
 from backlit.core.errors import CompilerError
 
@@ -95,6 +95,8 @@ def emit(w: Writer, name: str, operands: list[str], dtype: np.dtype[Any], out: n
     if name == "where":
         c, a, b = operands
         return w.new(f"select {w.type('i1')} {c}, {typed} {a}, {typed} {b}")
+    if w.lanes == 1 and name in OF_ONE:
+        return OF_ONE[name](w, scalar, *operands)
     if name in FUNCTIONS:
         return FUNCTIONS[name](w, scalar, *operands)
     if name in _INTRINSICS:

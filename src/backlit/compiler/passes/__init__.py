@@ -1,4 +1,4 @@
-"""Passes: each takes a graph and gives a graph of the same values; all but `expand` keep their bits."""
+"""Passes: each takes a graph and gives a graph of the same values; all but `expand` and `fission` keep their bits."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from backlit.compiler.passes.algebra import algebra
 from backlit.compiler.passes.cse import cse
 from backlit.compiler.passes.dce import dce
 from backlit.compiler.passes.expand import expand
+from backlit.compiler.passes.fission import fission
 from backlit.compiler.passes.fold import fold
 from backlit.compiler.passes.loops import hoist
 from backlit.compiler.passes.rewrite import within
 from backlit.compiler.passes.transposes import transposes
 
-__all__ = ["algebra", "cse", "dce", "expand", "fold", "hoist", "simplify", "transposes"]
+__all__ = ["algebra", "cse", "dce", "expand", "fission", "fold", "hoist", "simplify", "transposes"]
 
 
 def simplify(graph: Graph) -> Graph:
