@@ -9,7 +9,7 @@ import ctypes
 import itertools
 import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from heapq import heapify, heappop, heappush
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from backlit.compiler.ir import Array, Eqn, Graph, Literal, Var, runners
+from backlit.compiler.ir import Array, Eqn, Graph, Literal, Var
 from backlit.compiler.llvm.kernel import Kernel, Operand
 from backlit.compiler.llvm.loops import Load, Nest, nest_kernel, row_finish
 from backlit.compiler.llvm.product import product
@@ -29,6 +29,7 @@ from backlit.compiler.llvm.trigonometry import definitions
 from backlit.compiler.llvm.values import SCALARS
 from backlit.compiler.llvm.writer import declarations
 from backlit.compiler.memory import Range, place
+from backlit.compiler.nested import nested_kernel
 from backlit.compiler.passes import expand, fission, simplify, transposes
 from backlit.compiler.schedule import Group, Schedule, schedule
 from backlit.compiler.threads import get_num_threads, native, pool
@@ -75,9 +76,9 @@ class Work:
 class _Builder:
     """Makes the work of each group."""
 
-    def __init__(self, plan: Schedule) -> None:
+    def __init__(self, plan: Schedule, names: Iterator[str] | None = None) -> None:
         self.plan = plan
-        self._names = (f"k{n}" for n in itertools.count())
+        self._names = names or (f"k{n}" for n in itertools.count())
 
     def works(self) -> list[Work]:
         """What the groups do, in order."""
@@ -116,7 +117,11 @@ class _Builder:
         slots: dict[Var, int] = {}
         for v in buffers:
             slots.setdefault(v, len(slots))
-        kernel = sequential_kernel(next(self._names), e, [slots[v] for v in buffers])
+        places = [slots[v] for v in buffers]
+        kernel = sequential_kernel(next(self._names), e, places)
+        if kernel is None:
+            names = self._names
+            kernel = nested_kernel(next(names), e, places, lambda plan: _Builder(plan, names).works())
         return None if kernel is None else Work(kernel, slots, reads, [root[v] for v in e.outs])
 
     def _combined(self, e: Eqn, out: Var, blocks: int, before: Work) -> list[Work]:
@@ -174,6 +179,7 @@ class Program:
         self._spare: dict[int, Array] = {}
         self._large: list[int] = []
         self._changed = True
+        self._inner: dict[Eqn, list[Program]] = {}
         self._results: list[Callable[[], Array]] = []
         self.lowered = simplify(transposes(simplify(expand(fission(graph)))))
         self.plan = schedule(self.lowered)
@@ -442,13 +448,20 @@ class Program:
         operands = [a.value if isinstance(a, Literal) else self._value(a, held, outputs) for a in e.inputs]
         token = variable.set(silence)
         try:
-            found = (
-                e.op.evaluate(operands, runners(e), e.params) if e.regions else [e.op.forward(*operands, **e.params)]
-            )
+            if e.regions:
+                found = e.op.evaluate(operands, self._regions(e), e.params)
+            else:
+                found = [e.op.forward(*operands, **e.params)]
             for v, value in zip(e.outs, found, strict=True):
                 self._value(v, held, outputs)[...] = value
         finally:
             variable.reset(token)
+
+    def _regions(self, e: Eqn) -> list[Program]:
+        """The regions of a loop that cannot be native as a whole, each as a program."""
+        if e not in self._inner:
+            self._inner[e] = [Program(region, threads=self.threads) for region in e.regions]
+        return self._inner[e]
 
 
 @cache
