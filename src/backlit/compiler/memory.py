@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from typing import NamedTuple
+
+import numpy as np
 
 from backlit.compiler.ir import Eqn, Graph, Var
 from backlit.core.op import Elementwise
 
 ALIGNMENT_BYTES = 64  # a cache line, and a full vector register
+MANY = 4000  # buffers for which orders are tried that take some microseconds for each
 
 
 class Range(NamedTuple):
@@ -36,26 +41,30 @@ class Plan:
 def place(ranges: Sequence[Range]) -> Plan:
     """Offsets at which buffers that are live together do not overlap, each at a multiple of `ALIGNMENT_BYTES`.
 
-    First fit in three orders (by size, by length of life, by start), the best of them, or the first that reaches the
-    lower bound (Pisarchyk and Lee, arXiv 2001.03288). Takes time quadratic in the number of buffers.
+    First fit in three orders (by start, by size, by length of life), the best of them, or the first that reaches the
+    lower bound (Pisarchyk and Lee, arXiv 2001.03288). The first takes time in proportion to the number of buffers, and
+    reaches the bound where they are freed in the reverse of the order in which they were made, as in a train step; the
+    others take time quadratic in it and are left out beyond `MANY`.
     """
     sizes = [_aligned(r.size_bytes) for r in ranges]
     bound = _most_live(ranges, sizes)
     orders: tuple[Callable[[int], tuple[int, ...]], ...] = (
         lambda i: (-sizes[i], ranges[i].start),
         lambda i: (ranges[i].start - ranges[i].end, -sizes[i]),
-        lambda i: (ranges[i].start, -sizes[i]),
     )
-    best: Plan | None = None
-    for order in orders:
-        offsets = _first_fit(ranges, sizes, sorted(range(len(ranges)), key=order))
-        peak = max((o + s for o, s in zip(offsets, sizes, strict=True)), default=0)
-        if best is None or peak < best.peak_bytes:
-            best = Plan(tuple(offsets), peak, bound)
+    offsets = _first_fit_by_start(ranges, sizes)
+    best = Plan(tuple(offsets), _peak(offsets, sizes), bound)
+    for order in orders if len(ranges) <= MANY else ():
         if best.peak_bytes == bound:
             break
-    assert best is not None
+        offsets = _first_fit(ranges, sizes, sorted(range(len(ranges)), key=order))
+        if _peak(offsets, sizes) < best.peak_bytes:
+            best = Plan(tuple(offsets), _peak(offsets, sizes), bound)
     return best
+
+
+def _peak(offsets: list[int], sizes: list[int]) -> int:
+    return max(map(int.__add__, offsets, sizes), default=0)
 
 
 def _aligned(size: int) -> int:
@@ -74,23 +83,54 @@ def _most_live(ranges: Sequence[Range], sizes: list[int]) -> int:
     return most
 
 
-def _first_fit(ranges: Sequence[Range], sizes: list[int], order: list[int]) -> list[int]:
+def _first_fit_by_start(ranges: Sequence[Range], sizes: list[int]) -> list[int]:
+    """First fit in order of the starts, the largest first: an allocator's run through the program."""
     offsets = [0] * len(ranges)
-    placed: list[int] = []
+    live: list[tuple[int, int]] = []  # a heap of ends, with whose they are
+    gaps: list[tuple[int, int]] = [(0, sum(sizes))]  # where nothing lies: from, to; in order
+    for i in sorted(range(len(ranges)), key=lambda i: (ranges[i].start, -sizes[i])):
+        while live and live[0][0] < ranges[i].start:
+            freed = heappop(live)[1]
+            _add_gap(gaps, offsets[freed], offsets[freed] + sizes[freed])
+        if not sizes[i]:
+            continue
+        k = next(k for k, (low, high) in enumerate(gaps) if high - low >= sizes[i])
+        low, high = gaps[k]
+        gaps[k : k + 1] = [(low + sizes[i], high)] if high - low > sizes[i] else []
+        offsets[i] = low
+        heappush(live, (ranges[i].end, i))
+    return offsets
+
+
+def _add_gap(gaps: list[tuple[int, int]], low: int, high: int) -> None:
+    k = bisect(gaps, (low, high))
+    if k < len(gaps) and gaps[k][0] == high:
+        high = gaps.pop(k)[1]
+    if k and gaps[k - 1][1] == low:
+        k -= 1
+        low = gaps.pop(k)[0]
+    gaps.insert(k, (low, high))
+
+
+def _first_fit(ranges: Sequence[Range], sizes: list[int], order: list[int]) -> list[int]:
+    """First fit in any order."""
+    offsets = [0] * len(ranges)
+    start, end, low, high = np.zeros((4, len(order)), np.int64)  # of what is placed
+    n = 0
     for i in order:
         r = ranges[i]
-        taken = sorted(
-            (offsets[j], offsets[j] + sizes[j])
-            for j in placed
-            if sizes[j] and ranges[j].start <= r.end and r.start <= ranges[j].end
-        )
+        if not sizes[i]:
+            continue
+        beside = np.flatnonzero((start[:n] <= r.end) & (end[:n] >= r.start))
         at = 0
-        for begin, end in taken:
-            if begin - at >= sizes[i]:
-                break
-            at = max(at, end)
+        if beside.size:
+            beside = beside[np.argsort(low[beside], kind="stable")]
+            taken = np.concatenate(([0], np.maximum.accumulate(high[beside])))  # up to where, before each
+            fits = low[beside] - taken[:-1] >= sizes[i]
+            at = int(taken[np.argmax(fits)] if fits.any() else taken[-1])
         offsets[i] = at
-        placed.append(i)
+        start[n], end[n], low[n], high[n] = r.start, r.end, at, at + sizes[i]
+        n += 1
     return offsets
 
 

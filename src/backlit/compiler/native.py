@@ -79,6 +79,20 @@ class _Builder:
     def __init__(self, plan: Schedule, names: Iterator[str] | None = None) -> None:
         self.plan = plan
         self._names = names or (f"k{n}" for n in itertools.count())
+        self._made: dict[Any, tuple[Kernel, int | None, Nest]] = {}
+
+    def _kernel(
+        self, nest: Nest, key: Any, make: Callable[[str], tuple[Kernel, int | None]]
+    ) -> tuple[Kernel, int | None, Nest]:
+        """A kernel with its number of blocks and its nest, those of an equal nest if there was one.
+
+        Equal layers have equal kernels, as these know their buffers by local slots only; `key` is all beside the nest
+        on which the text depends.
+        """
+        found = (key, _signature(nest))
+        if found not in self._made:
+            self._made[found] = (*make(next(self._names)), nest)
+        return self._made[found]
 
     def works(self) -> list[Work]:
         """What the groups do, in order."""
@@ -104,7 +118,8 @@ class _Builder:
             nest.store(v, slot_of(v))  # type: ignore[arg-type]
         for e in group.reductions:
             nest.reduce(e, slot_of(e.out), e.inputs[0] not in root)  # type: ignore[arg-type]
-        kernel, blocks = nest_kernel(next(self._names), nest, group.axes if group.reductions else None)
+        axes = group.axes if group.reductions else None
+        kernel, blocks, nest = self._kernel(nest, axes, lambda name: nest_kernel(name, nest, axes))
         work = Work(kernel, slots, reads, writes, nest=nest)
         if blocks is None:
             return [work]
@@ -133,7 +148,7 @@ class _Builder:
         joined = Eqn(e.op, (parts,), {"axis": (0,), "keepdims": False}, Var(Aval((size,), out.aval.dtype)))
         nest = Nest(parts.aval.shape, {parts: 0, joined.out: 1}.get, {joined.out: joined})
         nest.reduce(joined, 1, False)
-        kernel, again = nest_kernel(next(self._names), nest, (0,))
+        kernel, again, _ = self._kernel(nest, (0,), lambda name: nest_kernel(name, nest, (0,)))
         work = Work(kernel, {parts: 0, out: 1}, [parts], [out])
         return [work] if again is None else [work, *self._combined(e, out, again, work)]
 
@@ -155,11 +170,19 @@ class _Builder:
         for v in group.stores:
             nest.store(v, slot_of(v))  # type: ignore[arg-type]
         k = head.inputs[0].aval.shape[-1]  # type: ignore[union-attr]
-        kernel = product(
-            next(self._names), SCALARS[head.out.aval.dtype], tuple(batch), m, n, k, operands[0], operands[1],
-            row_finish(nest),
-        )  # fmt: skip
+        what = (SCALARS[head.out.aval.dtype], tuple(batch), m, n, k, operands[0], operands[1])
+        kernel, _, nest = self._kernel(nest, what, lambda name: (product(name, *what, row_finish(nest)), None))
         return Work(kernel, slots, reads, writes, nest=nest, operands=tuple(roots))
+
+
+def _signature(nest: Nest) -> Any:
+    """What two nests have in common of which the same text would be made."""
+    nodes = tuple(
+        (repr(what) if isinstance(what, Literal) else what, dtype, guards) for what, dtype, guards in nest.nodes
+    )
+    stores = tuple((s.node, s.slot, s.offset, s.strides) for s in nest.stores)
+    reductions = tuple((r.node, r.how, r.slot, r.factors) for r in nest.reductions)
+    return nest.shape, nodes, stores, reductions
 
 
 class Program:
@@ -197,11 +220,12 @@ class Program:
 
     def _outputs(self) -> dict[int, Var]:
         """The buffer of each output that is computed; others are inputs, constants or the same as another."""
-        outside = {*self.lowered.inputs, *self.lowered.consts}
+        taken = {*self.lowered.inputs, *self.lowered.consts}
         found: dict[int, Var] = {}
         for k, a in enumerate(self.lowered.outputs):
-            if isinstance(a, Var) and (root := self.plan.kept[a]) not in outside and root not in found.values():
+            if isinstance(a, Var) and (root := self.plan.kept[a]) not in taken:
                 found[k] = root
+                taken.add(root)
         return found
 
     def _replaced(self, state: Sequence[tuple[int, int]]) -> dict[int, int]:
@@ -275,8 +299,8 @@ class Program:
         body += "\n" + definitions(body)
         self._code = Code("\n".join([declarations(body), body, attributes()]))
         self._consts = {v: np.asarray(a, order="C") for v, a in self.lowered.consts.items()}
-        outputs = {root: k for k, root in self.buffer_of.items()}
-        inputs = {v: k for k, v in enumerate(self.lowered.inputs)}
+        outputs = self._results_of = {root: k for k, root in self.buffer_of.items()}
+        inputs = self._inputs = {v: k for k, v in enumerate(self.lowered.inputs)}
         n_inputs = len(inputs)
         table: list[int] = []
         places: list[int] = []  # of the table, that are filled at each call
@@ -284,13 +308,14 @@ class Program:
         steps: list[tuple[int, int, Kernel]] = []
         self._segments: list[tuple[int, int, Eqn | None]] = []
         start = 0
-        addresses = iter(names)
+        where = {name: self._code.address(name) for name in dict.fromkeys(names)}
+        addresses = iter(map(where.__getitem__, names))
         for w in self.works:
             if w.kernel is None:
                 self._segments.append((start, len(steps), w.eqn))
                 start = len(steps)
                 continue
-            steps.append((self._code.address(next(addresses)), len(table), w.kernel))
+            steps.append((next(addresses), len(table), w.kernel))
             for v in sorted(w.slots, key=w.slots.__getitem__):
                 if v in inputs or v in outputs:
                     places.append(len(table))
@@ -437,10 +462,10 @@ class Program:
         root = self.plan.kept[v]
         if root in self._consts:
             array = self._consts[root]
-        elif root in self.lowered.inputs:
-            array = held[self.lowered.inputs.index(root)]
+        elif root in self._inputs:
+            array = held[self._inputs[root]]
         else:
-            k = next((k for k, b in self.buffer_of.items() if b is root), None)
+            k = self._results_of.get(root)
             array = self._array(root) if k is None else outputs[k]  # type: ignore[assignment]
         return array.reshape(v.aval.shape)
 

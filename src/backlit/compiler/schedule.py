@@ -20,6 +20,8 @@ from backlit.compiler.views import is_move
 from backlit.core.op import Elementwise
 
 RECOMPUTED = 2  # cheap ops that are rather computed again than kept
+LONGEST = 300  # cheap ops that one group takes: the time to make code of a kernel grows faster than its length
+LONG = 10  # as how many of those an op counts that is not cheap
 MOVED = 12  # the same for what is read through a move, which would have to be kept for it alone
 
 
@@ -94,7 +96,7 @@ class Scheduler:
         self.outside = {*graph.inputs, *graph.consts}
         self.stage: dict[Var, tuple[int, Any]] = {}
         self.kept: set[Var] = set()
-        self._costs: dict[Var, float] = {}
+        self._room: dict[Any, int] = {}  # of groups: how many more ops they take
         self._pending: list[tuple[float, int, Group]] = []
         self._n_copies = 0
 
@@ -118,8 +120,9 @@ class Scheduler:
         return Schedule(self.graph, needed[::-1], buffers, self.made_by)
 
     def _buffer(self, v: Var) -> Var:
-        e = self.made_by.get(v)
-        return self._buffer(e.inputs[0]) if e is not None and is_alias(e) else v  # type: ignore[arg-type]
+        while (e := self.made_by.get(v)) is not None and is_alias(e):
+            v = e.inputs[0]  # type: ignore[assignment]
+        return v
 
     # which equations run together
 
@@ -141,6 +144,7 @@ class Scheduler:
                 at, kind = self._place(e, before, shape)
                 group = groups.setdefault((at, kind), Group("loops", shape))
                 group.members.append(e)
+                self._room[at, kind] = self._room.get((at, kind), LONGEST) - (1 if e.op.name in CHEAP else LONG)
             elif is_reduction(e):
                 shape = e.inputs[0].aval.shape  # type: ignore[union-attr]
                 at, kind = self._place_reduction(e, before, shape, groups)
@@ -159,16 +163,19 @@ class Scheduler:
 
     def _place(self, e: Eqn, before: list[tuple[int, Any]], shape: tuple[int, ...]) -> tuple[int, Any]:
         """The group of an elementwise equation: that of a product of its shape which it comes after, or a loop."""
-        products = {(s, k) for s, k in before if k[0] == "product"}
+        products = dict.fromkeys((s, k) for s, k in before if k[0] == "product")
         for at, kind in products:
             alone = all((s, k) == (at, kind) or s < at for s, k in before)
-            if alone and all(
+            if alone and self._room.get((at, kind), LONGEST) > 0 and all(
                 a.aval.shape == shape for a in e.inputs
                 if isinstance(a, Var) and self.stage.get(a, (-1, None)) == (at, kind)
             ):  # fmt: skip
                 return at, kind
         kind = ("loops", shape)
-        return max((s if k == kind else s + 1 for s, k in before), default=0), kind
+        at = max((s if k == kind else s + 1 for s, k in before), default=0)
+        while self._room.get((at, kind), LONGEST) <= 0:
+            at += 1
+        return at, kind
 
     def _place_reduction(
         self, e: Eqn, before: list[tuple[int, Any]], shape: tuple[int, ...], groups: dict[Any, Group]
@@ -187,13 +194,13 @@ class Scheduler:
 
     def _keep(self, v: Var) -> None:
         """A variable that has to lie in memory; one of another shape there is the same memory."""
-        e = self.made_by.get(v)
+        while (e := self.made_by.get(v)) is not None and v not in self.kept and is_alias(e):
+            self.kept.add(v)
+            v = e.inputs[0]  # type: ignore[assignment]
         if v in self.outside or v in self.kept or e is None:
             return
         self.kept.add(v)
-        if is_alias(e):
-            self._keep(e.inputs[0])  # type: ignore[arg-type]
-        elif is_move(e):
+        if is_move(e):
             group = Group("loops", v.aval.shape, [e])
             self._n_copies += 1
             heappush(self._pending, (-self.stage[v][0] - 0.5, self._n_copies, group))
@@ -230,7 +237,7 @@ class Scheduler:
                 continue
             elif is_move(e) and not (guarded and e.op.name == "pad"):
                 pending.append((e.inputs[0], MOVED if e.op.name in ("pad", "index") else budget))  # type: ignore[arg-type]
-            elif is_elementwise(e) and self._cost(v) <= budget:
+            elif is_elementwise(e) and self._cheaper(v, budget):
                 pending += [(a, budget) for a in _variables(e)]
             else:
                 self._keep(v)
@@ -265,22 +272,24 @@ class Scheduler:
             e = self.made_by.get(v)
         return v
 
-    def _cost(self, v: Var) -> float:
-        """Cheap ops between a value and what is kept or given; infinite where one is not cheap."""
-        if v in self.outside or v in self.kept:
-            return 0
-        e = self.made_by[v]
-        if is_move(e):
-            return self._cost(e.inputs[0]) if e.op.name != "pad" else math.inf  # type: ignore[arg-type]
-        if v in self._costs:
-            return self._costs[v]
-        if not is_elementwise(e):
-            return 0
-        found = math.inf
-        if e.op.name in CHEAP:
-            found = 1 + sum(self._cost(a) for a in e.inputs if isinstance(a, Var))
-        self._costs[v] = found
-        return found
+    def _cheaper(self, v: Var, most: int) -> bool:
+        """Whether there are at most so many ops between a value and what is kept or given, all of them cheap."""
+        pending = [v]
+        while pending and most >= 0:
+            v = pending.pop()
+            if v in self.outside or v in self.kept:
+                continue
+            e = self.made_by[v]
+            if is_move(e):
+                if e.op.name == "pad":
+                    return False
+                pending.append(e.inputs[0])  # type: ignore[arg-type]
+            elif is_elementwise(e):
+                if e.op.name not in CHEAP:
+                    return False
+                most -= 1
+                pending += _variables(e)
+        return most >= 0
 
 
 def _variables(e: Eqn) -> list[Var]:

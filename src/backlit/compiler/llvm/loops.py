@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,16 +108,25 @@ class Nest:
 
     def value(self, a: Atom, at: Map, guards: tuple[Guard, ...], dtype: np.dtype[Any]) -> int:
         """The node of an operand at some coordinates; a number takes `dtype`."""
-        if isinstance(a, Literal):
-            return self.node(a, dtype)
-        key = (id(a), at, guards)
-        if key in self._memo:
-            return self._memo[key]
-        found = self._value(a, at, guards)
-        self._memo[key] = found
-        return found
+        # a chain of ops may be longer than calls can be deep: who waits for an operand lies on a stack of its own
+        waiting: list[tuple[Any, Generator[Any, Any, int]]] = []
+        while True:
+            key = (id(a), at, guards)
+            found = self.node(a, dtype) if isinstance(a, Literal) else self._memo.get(key)
+            if found is None:
+                waiting.append((key, self._value(a, at, guards)))  # type: ignore[arg-type]
+            while waiting:
+                try:
+                    a, at, guards, dtype = waiting[-1][1].send(found)
+                    break
+                except StopIteration as end:
+                    found = self._memo[waiting.pop()[0]] = end.value
+            else:
+                assert found is not None
+                return found
 
-    def _value(self, v: Var, at: Map, guards: tuple[Guard, ...]) -> int:
+    def _value(self, v: Var, at: Map, guards: tuple[Guard, ...]) -> Generator[Any, Any, int]:
+        """Gives the node of a variable at its end; yields the operands of which it has to know the nodes."""
         slot = None if v in self.own else self.slot_of(v)
         if slot is not None:
             offset, strides = linear(at, v.aval.shape, len(self.shape))
@@ -127,14 +136,14 @@ class Nest:
             further, more, there = through(e, at)
             if not there:
                 return self.node(Literal(0), v.aval.dtype)
-            inner = self.value(e.inputs[0], further, (*guards, *more), v.aval.dtype)
+            inner = yield e.inputs[0], further, (*guards, *more), v.aval.dtype
             return self.node(Guarded(inner, more), v.aval.dtype, guards) if more else inner
         typed = [a.aval.dtype for a in e.inputs if isinstance(a, Var)]
         dtype = v.aval.dtype if e.op.name == "where" else typed[0]
         operands = []
         for k, a in enumerate(e.inputs):
             wanted = np.dtype(bool) if e.op.name == "where" and k == 0 else dtype
-            operands.append(self.value(a, at, guards, wanted))
+            operands.append((yield a, at, guards, wanted))
         return self.node(Apply(e.op.name, tuple(operands), dtype), v.aval.dtype, guards)
 
     def given(self, v: Var) -> None:
@@ -191,6 +200,7 @@ class _Emitter:
         widths = [d.itemsize for _, d, _ in nest.nodes if d != bool] or [8]
         self.lanes = max(1, vector_bytes() // max(widths)) if self.sizes else 1
         self.pointers: dict[Any, str] = {}
+        self._dependent: dict[Any, list[bool]] = {}
         self.kept_elements = math.prod(self.sizes[: self.n_kept])
 
     def _contiguous_axis(self) -> int | None:
@@ -444,18 +454,21 @@ class _Emitter:
         w.lanes = lanes
 
     def _depends(self, k: int, loop: int, segments: Sequence[tuple[int, int]]) -> bool:
-        what = self.nest.nodes[k][0]
-        if isinstance(what, Load):
-            return self.stride(what.strides, loop) != 0
-        if isinstance(what, Apply):
-            return any(self._depends(o, loop, segments) for o in what.operands)
-        if isinstance(what, Given):
-            return True
-        return (
-            isinstance(what, Guarded)
-            and self._inside(what.guards, segments)
-            and self._depends(what.inner, loop, segments)
-        )
+        """Whether a node changes from turn to turn of a loop."""
+        key = (loop, len(self.nest.nodes), *segments)
+        if key not in self._dependent:
+            found: list[bool] = []  # operands come before what is made of them
+            for what, _, _ in self.nest.nodes:
+                if isinstance(what, Load):
+                    found.append(self.stride(what.strides, loop) != 0)
+                elif isinstance(what, Apply):
+                    found.append(any(found[o] for o in what.operands))
+                elif isinstance(what, Guarded):
+                    found.append(found[what.inner] and self._inside(what.guards, segments))
+                else:
+                    found.append(isinstance(what, Given))
+            self._dependent[key] = found
+        return self._dependent[key][k]
 
     def read(self, k: int, env: dict[int, Any]) -> str:
         """A node's value with as many lanes as are written now."""
