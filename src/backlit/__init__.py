@@ -20,7 +20,7 @@ from backlit.autodiff.custom import custom_jvp, custom_vjp
 from backlit.autodiff.forward import jvp
 from backlit.autodiff.reverse import grad, stop_gradient, value_and_grad, vjp
 from backlit.autodiff.walk import debug
-from backlit.compiler.compile import compile
+from backlit.compiler.compile import compile, eager
 from backlit.compiler.threads import get_num_threads, set_num_threads
 from backlit.core import tree
 from backlit.core.dtypes import bfloat16, set_default_dtype
@@ -131,6 +131,7 @@ __all__ = [
     "custom_vjp",
     "debug",
     "divide",
+    "eager",
     "empty",
     "enable_grad",
     "equal",

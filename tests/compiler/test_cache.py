@@ -296,7 +296,7 @@ def test_processes_that_compile_the_same_program_at_once(folder):
     running = [in_process(STEP, folder, PYTHONHASHSEED=str(seed)) for seed in range(3)]
     found = [said(process).split(";") for process in running]
     assert len({(text, losses) for text, losses, _ in found}) == 1
-    assert len(entries(folder)) == 2  # the step, and what runs programs
+    assert len(entries(folder)) == 3  # the step, what runs programs, and the way in
 
 
 def test_a_compiled_function_works_with_a_refused_folder(folder):

@@ -8,12 +8,10 @@ from __future__ import annotations
 import ctypes
 import itertools
 import math
-import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
 from heapq import heapify, heappop, heappush
-from operator import is_
 from typing import Any
 
 import numpy as np
@@ -39,9 +37,6 @@ from backlit.core.errors import CompilerError
 from backlit.core.quiet import silence, variable
 
 watch: Callable[[Program], None] | None = None  # called when the buffers of a program have their places; for tests
-HOLDS = 3  # references that a program keeps to an input that it writes over
-_programs: weakref.WeakSet[Program] = weakref.WeakSet()
-SMALL_BYTES = 1024  # an output of at most so many bytes is copied rather than made in new memory
 CHUNKS = 8  # of a kernel for each thread, so that one that is held up leaves the others enough to do
 
 
@@ -196,14 +191,7 @@ class Program:
     def __init__(self, graph: Graph, state: Sequence[tuple[int, int]] = (), threads: int | None = None) -> None:
         self.graph = graph
         self.threads = threads
-        self.given: list[Any] = []  # the inputs of the last run
-        self._held: list[Any] = []
-        self._made: list[Any] = []
-        self._spare: dict[int, Array] = {}
-        self._large: list[int] = []
-        self._changed = True
         self._inner: dict[Eqn, list[Program]] = {}
-        self._results: list[Callable[[], Array]] = []
         self.lowered = simplify(transposes(simplify(expand(fission(graph)))))
         self.plan = schedule(self.lowered)
         self.works = _Builder(self.plan).works()
@@ -215,8 +203,9 @@ class Program:
         if watch is not None:
             watch(self)
         self._compile()
-        self._prepare()
-        _programs.add(self)
+        self._bind, self._run = (native().function(name, *[ctypes.c_int64] * 4) for name in ("bind", "run"))
+        self._spread(self.threads or get_num_threads())
+        self.origins = [self._origin(k) for k in range(len(self.lowered.outputs))]
 
     def _outputs(self) -> dict[int, Var]:
         """The buffer of each output that is computed; others are inputs, constants or the same as another."""
@@ -233,10 +222,13 @@ class Program:
         if self.callbacks:  # which may raise when part of the state is written
             return {}
         writer = {v: w for w in self.works for v in w.writes}
+        handed = Counter(self.plan.kept[a] for a in self.lowered.outputs if isinstance(a, Var))
         found = {}
         for k, j in state:
             root, x = self.buffer_of.get(k), self.lowered.inputs[j]
-            if root is not None and root.aval == x.aval and writer[root].reads_in_step(x, root):
+            if root is None or root.aval != x.aval or handed[root] > 1 or x in handed:  # which somebody else gets too
+                continue
+            if writer[root].reads_in_step(x, root):
                 found[k] = j
         return found
 
@@ -328,7 +320,7 @@ class Program:
         self._kernels = [(address, self._table.ctypes.data + 8 * at, kernel) for address, at, kernel in steps]
         self._pairs = np.array([x for pair in zip(places, dynamic, strict=True) for x in pair] or [0], np.int64)
         self._n_pairs = len(places)
-        self._dynamic = np.zeros(n_inputs + len(self.lowered.outputs) or 1, np.int64)
+        self.dynamic = np.zeros(n_inputs + len(self.lowered.outputs) or 1, np.int64)
 
     def _spread(self, threads: int) -> None:
         """Prepares for so many threads: what each takes at a time, and room for it to work in."""
@@ -362,100 +354,66 @@ class Program:
         for v, array in zip(graph.inputs, given, strict=True):
             if (array.shape, array.dtype) != v.aval:
                 raise CompilerError(f"program: expected {v.aval}, got {array.dtype}{list(array.shape)}")
-        for j in self.over.values():
-            given[j] = np.array(given[j])
-        return self.run(given)
+        return self.run(given, in_place=False)
 
-    def run(self, given: list[Array]) -> list[Array]:
-        """The outputs for arrays that fit; those in `over` are written into the inputs they replace."""
-        if not all(map(is_, given, self.given)):
-            self._take(given)
-        for k in self._large:
-            self._put(k, self._spare.pop(k, None))
-        if self._changed:
-            self._bind(self._table.ctypes.data, self._pairs.ctypes.data, self._n_pairs, self._dynamic.ctypes.data)
-            self._changed = False
-        threads = self.threads or get_num_threads()
-        if threads != self._threads:
-            self._spread(threads)
-        shared = pool(threads).address if self._parallel else 0
+    def run(self, given: Sequence[Array], in_place: bool = True) -> list[Array]:
+        """The outputs for arrays that fit; `in_place`, those in `over` are written into the inputs they replace."""
+        held = [np.asarray(array, order="C") for array in given]
+        made: list[Array | None] = []
+        for k, a in enumerate(self.lowered.outputs):
+            array = None
+            if k in self.buffer_of and isinstance(a, Var):
+                j = self.over.get(k) if in_place else None
+                array = empty(a.aval) if j is None else held[j]
+                self.dynamic[len(held) + k] = array.ctypes.data
+            made.append(array)
+        self.dynamic[: len(held)] = [array.ctypes.data for array in held]
+        self._bind(*self._bound())
+        shared = self._shared()
         for start, stop, eqn in self._segments:
             if stop > start:
                 self._run(shared, self._program_address, start, stop)
             if eqn is not None:
-                self._call(eqn, self._held, self._made)
-        return [make() for make in self._results]
+                self._call(eqn, held, made)
+        return [self._output(k, held, made) for k in range(len(made))]
 
-    def recycle(self, k: int, array: Array) -> None:
-        """An array that nobody uses any more, for output `k` of the next run."""
-        self._spare[k] = array
+    def calls(self) -> list[tuple[int, ...]] | None:
+        """Native functions with their operands that are all of a run, once `dynamic` holds the addresses of inputs and
+        outputs and for as long as the number of threads stays the same; None where ops run by their forwards.
+        """
+        if self.callbacks:
+            return None
+        run = (self._shared(), self._program_address, 0, len(self._kernels))
+        return [(native().address("bind"), *self._bound()), (native().address("run"), *run)]
 
-    def release_elsewhere(self, array: Array) -> None:
-        """Lets all other programs forget an array that they hold only to save a look at it in their next run."""
-        for program in list(_programs):
-            if program is not self:
-                program._release(array)
+    def _bound(self) -> tuple[int, ...]:
+        return self._table.ctypes.data, self._pairs.ctypes.data, self._n_pairs, self.dynamic.ctypes.data
 
-    def _release(self, array: Array) -> None:
-        for j, held in enumerate(self.given):
-            if held is array:
-                self.given[j] = self._held[j] = None
-        self._made = [None if made is array else made for made in self._made]
+    def _shared(self) -> int:
+        """The pool of threads for the next run, once all is prepared for as many as there are to be."""
+        threads = self.threads or get_num_threads()
+        if threads != self._threads:
+            self._spread(threads)
+        return pool(threads).address if self._parallel else 0
 
-    def _take(self, given: list[Array]) -> None:
-        """Notes where the inputs lie that are other arrays than in the last run."""
-        n = len(given)
-        over = {j: k for k, j in self.over.items()}
-        for j, array in enumerate(given):
-            if array is self.given[j]:
-                continue
-            held = np.asarray(array, order="C")
-            fixed = held is array or isinstance(array, np.generic)
-            self.given[j] = array if fixed else None  # another copy is made each time
-            self._held[j] = held
-            self._dynamic[j] = held.ctypes.data
-            if j in over:
-                self._made[over[j]] = held
-                self._dynamic[n + over[j]] = self._dynamic[j]
-        self._changed = True
-
-    def _put(self, k: int, array: Array | None) -> None:
-        """Output `k` goes to `array`, or to a new one."""
-        a = self.lowered.outputs[k]
-        assert isinstance(a, Var)
-        made = empty(a.aval) if array is None else array
-        self._made[k] = made
-        self._dynamic[len(self.given) + k] = made.ctypes.data
-        self._changed = True
-
-    def _prepare(self) -> None:
-        """What stays the same from run to run: small outputs are computed in one place and copied from there."""
-        self._bind, self._run = entry()
-        self._spread(self.threads or get_num_threads())
-        self.given = [None] * len(self.lowered.inputs)
-        self._held = list(self.given)
-        self._made = [None] * len(self.lowered.outputs)
-        for k, a in enumerate(self.lowered.outputs):
-            if k in self.buffer_of and k not in self.over:
-                self._put(k, None)
-                small = self._made[k].nbytes <= SMALL_BYTES
-                if not small:
-                    self._large.append(k)
-                self._results.append(self._made[k].copy if small else partial(self._output_at, k))
-            elif k in self.over:
-                self._results.append(partial(self._output_at, k))
-            else:
-                self._results.append(partial(self._output, k))
-
-    def _output_at(self, k: int) -> Array:
-        return self._made[k]  # type: ignore[no-any-return]
-
-    def _output(self, k: int) -> Array:
-        """An output that is an input, a constant or the same as another one."""
+    def _origin(self, k: int) -> tuple[str, Any]:
+        """Where output `k` comes from: "made" by the program, as this or another output, an "input", or a "constant"."""
         a = self.lowered.outputs[k]
         if isinstance(a, Literal):
-            return np.asarray(a.value)
-        return np.array(self._value(a, self._held, self._made))
+            return "constant", np.asarray(a.value)
+        root = self.plan.kept[a]
+        if root in self._consts:
+            return "constant", self._consts[root].reshape(a.aval.shape)
+        if root in self.lowered.inputs:
+            return "input", self.lowered.inputs.index(root)
+        return "made", next(first for first, b in self.buffer_of.items() if b is root)
+
+    def _output(self, k: int, held: list[Array], made: list[Array | None]) -> Array:
+        kind, what = self.origins[k]
+        a = self.lowered.outputs[k]
+        shape = a.aval.shape if isinstance(a, Var) else ()
+        found = made[what] if kind == "made" else held[what] if kind == "input" else what
+        return found if (kind, what) == ("made", k) else np.array(found).reshape(shape)
 
     def _value(self, v: Var, held: list[Array], outputs: list[Array | None]) -> Array:
         """The contents of a kept variable."""
@@ -487,13 +445,6 @@ class Program:
         if e not in self._inner:
             self._inner[e] = [Program(region, threads=self.threads) for region in e.regions]
         return self._inner[e]
-
-
-@cache
-def entry() -> tuple[Callable[..., None], Callable[..., None]]:
-    """The native functions `bind(table, pairs, n, dynamic)` and `run(pool, program, first, last)`."""
-    four = [ctypes.c_int64] * 4
-    return native().function("bind", *four), native().function("run", *four)
 
 
 def _topological(before: list[set[int]]) -> list[int]:

@@ -20,7 +20,8 @@ from backlit.core.errors import TraceError
 from backlit.core.graph import Cut, Node
 from backlit.core.op import Op, bind, record_node, shown
 from backlit.core.rng import Generator
-from backlit.core.source import here
+from backlit.core.source import Source as SourceLine
+from backlit.core.source import here, user_source
 from backlit.core.tensor import Box, Consumed, Tensor, as_tensor, muted, no_grad
 from backlit.ops.linear import detach
 
@@ -296,8 +297,8 @@ def _unrecorded(op: Any, params: dict[str, Any] | None) -> Callable[..., list[An
 class Source:
     """Where an input of a step is found at each call, and where an output of it goes.
 
-    `kind` is "argument" (a leaf of the arguments, by number), "cell" (the value of a tensor), "gradient" (its `.grad`),
-    "key" or "counter" (of a generator).
+    `kind` is "argument" (a leaf of the arguments, by number), "cell" (the value of a tensor), "gradient" (its `.grad`; of an
+    argument where there is a number), "key" or "counter" (of a generator).
     """
 
     __slots__ = ("kind", "number", "owner")
@@ -312,12 +313,13 @@ class StepTrace(GraphTrace):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.sources: list[tuple[Source, Var]] = []
-        self.gradients_absent: list[Tensor] = []  # whose .grad was found to be None
+        self.gradients_absent: list[Source] = []  # of which .grad was found to be None
         self._lent: dict[int, tuple[Tensor, Any, Any, Var, Source]] = {}
         self._written: dict[int, Tensor] = {}
         self._generators: dict[int, tuple[Generator, Tensor, Tensor]] = {}
         self._effects: list[tuple[Source, Any]] = []
         self.strangers_lent: list[Tensor] = []  # tensors found while tracing
+        self._lines: dict[Var, Any] = {}
 
     def _source(self, source: Source, value: Any) -> Var:
         var = Var(Aval(tuple(value.shape), np.dtype(value.dtype)))
@@ -334,6 +336,20 @@ class StepTrace(GraphTrace):
         self._lent[id(cell)] = (cell, cell._value, cell.node, var, source)
         cell._value = VarBox(self, var)
 
+    def is_lent(self, cell: Tensor) -> bool:
+        """Whether a tensor of the state has a traced value for now."""
+        return id(cell) in self._lent
+
+    def made_at(self, cell: Tensor) -> str:
+        """' made at file:line' of a traced value, as far as is known."""
+        where = self._lines.get(cell._value.extra)
+        return f" made at {SourceLine(*where)}" if where else ""
+
+    def process(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Tensor:
+        out = super().process(op, args, params)
+        self._lines[out._value.extra] = user_source(3)
+        return out
+
     def give_back(self) -> None:
         """Every tensor as it was before."""
         for cell, value, node, _, _ in self._lent.values():
@@ -346,10 +362,12 @@ class StepTrace(GraphTrace):
             if found.__class__ is Consumed:
                 with staging.unseen():
                     return cell.grad  # which raises
+            lent = self._lent.get(id(cell))
+            source = Source("gradient", cell, -1 if lent is None else lent[4].number)
             if found is None:
-                self.gradients_absent.append(cell)
+                self.gradients_absent.append(source)
             else:
-                found = Tensor(VarBox(self, self._source(Source("gradient", cell), found._value)))
+                found = Tensor(VarBox(self, self._source(source, found._value)))
             self._gradients[id(cell)] = (cell, found)
         return self._gradients[id(cell)][1]  # type: ignore[no-any-return]
 
@@ -383,9 +401,7 @@ class StepTrace(GraphTrace):
                 found.append((source, Tensor(cell._value)))
         for key, (cell, gradient) in self._gradients.items():
             if key in self._lent:
-                source = self._lent[key][4]
-                kind = "gradient of argument" if source.kind == "argument" else "gradient"
-                found.append((Source(kind, cell, source.number), gradient))
+                found.append((Source("gradient", cell, self._lent[key][4].number), gradient))
         found += [(Source("counter", g), counter) for g, _, counter in self._generators.values()]
         return found
 

@@ -78,6 +78,5 @@ def default_generator() -> Generator:
 
 def seed(n: int) -> Generator:
     """Starts the default generator anew from the seed `n`; gives it."""
-    global _default
-    _default = Generator(n)
+    _default.set_state(Generator(n).get_state())
     return _default

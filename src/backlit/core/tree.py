@@ -105,6 +105,18 @@ def _build(structure: Structure, leaves: Any) -> Any:
     return structure.rebuild(structure.aux, tuple([_build(c, leaves) for c in structure.children]))
 
 
+def parts(x: Any) -> tuple[tuple[Any, ...], Any, Callable[[Any], Any]] | None:
+    """Children and auxiliary data of an object of a registered class, and what rebuilds it from other children.
+
+    None for what belongs to no such class, and for objects that keep their own tensors, such as modules.
+    """
+    entry = _entry(x)
+    if entry is None or entry[2] is not None:
+        return None
+    children, aux = entry[0](x)
+    return tuple(children), aux, lambda new: entry[1](aux, tuple(new))
+
+
 def leaves(x: Any) -> list[Any]:
     """The leaves of `x` in order."""
     return flatten(x)[0]

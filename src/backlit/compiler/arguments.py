@@ -1,0 +1,89 @@
+"""The arguments of a call: the tensors among them, and a key that says everything else about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from backlit.core import tree
+from backlit.core.graph import Node
+from backlit.core.tensor import Box, Tensor, as_tensor
+
+PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, slice, type(Ellipsis), range)
+
+
+class Arguments:
+    """The tensors among the arguments of a call, each once and in order, and what else is known of them.
+
+    An array becomes a tensor of its own and is in `foreign` by its number: its memory belongs to the caller. `key` holds
+    structure, shapes, dtypes and numbers; objects that are no containers are in `roots` by their path.
+    """
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], static: dict[str, Any]) -> None:
+        self.leaves: list[Tensor] = []
+        self.foreign: set[int] = set()
+        self.roots: dict[str, Any] = {}
+        self.traced = False
+        self.recorded = False
+        self._args, self._kwargs = args, kwargs
+        self._places: dict[int, int] = {}
+        key = [self._visit(x, f"argument {k}") for k, x in enumerate(args)]
+        named = [(name, self._visit(x, f"argument {name!r}")) for name, x in kwargs.items()]
+        self.key = (*key, *named, *(("static", name, type(x), x) for name, x in static.items()))
+
+    def _visit(self, x: Any, path: str) -> Any:
+        if isinstance(x, Tensor):
+            value, node = x._value, x.node
+            if isinstance(value, Box):
+                self.traced = True
+            if node.__class__ is Node and node.op is not None:
+                self.recorded = True
+            return self._again(x) or (self._leaf(x, x), node.__class__ is Node)
+        if isinstance(x, np.ndarray):
+            self.foreign.add(len(self.leaves))
+            return "array", self._leaf(x, Tensor(x) if x.dtype.kind in "biufc" else as_tensor(x))
+        if isinstance(x, (tuple, list)):
+            return (type(x), *(self._visit(child, f"{path}[{k}]") for k, child in enumerate(x)))
+        if isinstance(x, dict):
+            return (dict, *((name, self._visit(child, f"{path}[{name!r}]")) for name, child in x.items()))
+        if isinstance(x, PLAIN):
+            return (type(x), repr(x))
+        if (parts := tree.parts(x)) is not None:
+            children, aux, _ = parts
+            below = [self._visit(child, f"{path}.{k}") for k, child in enumerate(children)]
+            return (type(x), self._visit(aux, f"{path}.aux"), *below)
+        self.roots[path] = x
+        return (type(x), id(x))
+
+    def _again(self, x: Any) -> Any:
+        return ("again", self._places[id(x)]) if id(x) in self._places else None
+
+    def _leaf(self, x: Any, tensor: Tensor) -> Any:
+        self._places[id(x)] = len(self.leaves)
+        self.leaves.append(tensor)
+        return tensor._value.shape, tensor._value.dtype
+
+    def whole(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments with tensors in the place of arrays."""
+        arrays = iter([self.leaves[k] for k in sorted(self.foreign)])
+        return (
+            tuple([_with_tensors(x, arrays) for x in self._args]),
+            {name: _with_tensors(x, arrays) for name, x in self._kwargs.items()},
+        )
+
+
+def _with_tensors(x: Any, arrays: Iterator[Tensor]) -> Any:
+    if isinstance(x, np.ndarray):
+        return next(arrays)
+    if isinstance(x, tuple) and hasattr(x, "_fields"):
+        return type(x)(*(_with_tensors(child, arrays) for child in x))
+    if isinstance(x, (tuple, list)):
+        return type(x)([_with_tensors(child, arrays) for child in x])
+    if isinstance(x, dict):
+        return {name: _with_tensors(child, arrays) for name, child in x.items()}
+    if not isinstance(x, (Tensor, *PLAIN)) and (parts := tree.parts(x)) is not None:
+        children, _, rebuild = parts
+        return rebuild([_with_tensors(child, arrays) for child in children])
+    return x

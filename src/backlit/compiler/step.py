@@ -1,0 +1,278 @@
+"""Step: one program of a compiled function, with where its inputs come from and where its outputs go."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from sys import getrefcount
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from backlit.compiler import native
+from backlit.compiler.arguments import Arguments
+from backlit.compiler.entry import CONSUMED, MISS, WAIT, Entry
+from backlit.compiler.ir import Atom, Var, verify
+from backlit.compiler.passes import dce, simplify
+from backlit.compiler.running import exclusive, process, wait_for
+from backlit.compiler.state import ROOT, Reached
+from backlit.compiler.trace import Source, StepTrace
+from backlit.core import staging, tree
+from backlit.core.aval import aval_of
+from backlit.core.dtypes import default_dtype
+from backlit.core.errors import TraceError
+from backlit.core.graph import Cut, Node
+from backlit.core.op import Op
+from backlit.core.source import here
+from backlit.core.tensor import Box, Tensor, muted
+
+if TYPE_CHECKING:
+    from backlit.compiler.compile import Compiled
+
+SHORT = 30_000  # elements and multiplications that are done sooner than another thread could take over
+_sample = Tensor(np.empty(1))
+_ALONE = getrefcount(_sample._value)  # of an array that only its tensor knows
+
+
+class Inside(Exception):
+    """A tensor of the state holds a value of a transform around the call, or is part of a recorded graph."""
+
+
+class Step:
+    """One program of a compiled function, made for arguments like `given` and for the state as it is now.
+
+    Raises:
+      TraceError: the function does something that cannot be compiled.
+    """
+
+    def __init__(self, compiled: Compiled, function: Any, given: Arguments) -> None:
+        started = time.perf_counter()
+        roots = {ROOT: compiled.function, **given.roots}
+        self.reached = Reached(roots)
+        if self.reached.prepare():
+            self.reached = Reached(roots)
+        self._refuse_recorded(given)
+        trace, found = self._trace(function, given, roots)
+        leaves, self._structure = tree.flatten(found)
+        self._constant = [None if isinstance(x, Tensor) else (x,) for x in leaves]
+        returned = [x for x in leaves if isinstance(x, Tensor)]
+        self.nodes = [Cut("compile", x.node) if isinstance(x.node, Node) else x.node for x in returned]
+        self.is_single = len(leaves) == 1 and isinstance(found, Tensor)
+        self.n_returned = len(returned)
+        outputs: list[Atom] = [trace.atom(x) for x in returned]
+        self.effects: list[tuple[Source, Any]] = []  # with the number of an output, None or CONSUMED
+        for source, value in trace.effects():
+            if value is None:
+                self.effects.append((source, None))
+            elif source.kind == "gradient" and not compiled.keep_grads:
+                self.effects.append((source, CONSUMED))
+            else:
+                self.effects.append((source, len(outputs)))
+                outputs.append(trace.atom(value))
+        self._build(compiled, trace, outputs)
+        self.absent = trace.gradients_absent
+        self.foreign = given.foreign
+        self.argument_avals = [aval_of(x) for x in given.leaves]
+        self.muted = muted.get() > 0
+        self._mode = (self.muted, default_dtype())
+        known = {id(x): k for k, x in enumerate(given.leaves)}
+        every = [x for _, x in self.reached.cells.values()] + trace.strangers_lent
+        self.aliases = [(known[id(x)], id(x)) for x in every if id(x) in known]
+        self.cells = [(x, aval_of(x)) for x in every if id(x) not in known]
+        self._recorded = [x.requires_grad for x, _ in self.cells]
+        self._cell_ids = {id(x) for x in every}
+        self.entry: Entry | None = None
+        self.busy = np.zeros(1, np.int64)  # while a thread runs this without the GIL
+        self.touched = self._cell_ids
+        self.writes_arguments = any(s.number >= 0 for s, _ in self.effects)
+        self.written = {id(s.owner) for s, _ in self.effects if s.owner is not None}
+        self.compiled_s = time.perf_counter() - started
+
+    def _build(self, compiled: Compiled, trace: StepTrace, outputs: list[Atom]) -> None:
+        graph = trace.graph
+        graph.inputs = [var for _, var in trace.sources]
+        graph.outputs = outputs
+        graph = dce(verify(graph))
+        used = {a for e in graph.eqns for a in e.inputs if isinstance(a, Var)} | {
+            a for a in outputs if isinstance(a, Var)
+        }
+        order = {"argument": 0, "cell": 1}
+        kept = [(source, var) for source, var in trace.sources if var in used]
+        kept.sort(key=lambda pair: order.get(pair[0].kind, 2))
+        graph.inputs = [var for _, var in kept]
+        self.sources = [source for source, _ in kept]
+        self.graph = simplify(graph)
+        numbers = {id(source): j for j, source in enumerate(self.sources)}
+        state = [(k, numbers[id(s)]) for s, k in self.effects if isinstance(k, int) and id(s) in numbers]
+        self.native = native.Program(self.graph, state, compiled.threads)
+        self.is_long = not all(isinstance(e.op, Op) for e in self.graph.eqns) or _work(self.graph.eqns) > SHORT
+
+    def _refuse_recorded(self, given: Arguments) -> None:
+        """Where a tensor is inside a graph recorded before, the function has to run as it is: it may walk back there."""
+        if given.recorded or any(
+            isinstance(x._value, Box) or (x.node.__class__ is Node and x.node.op is not None)
+            for _, x in self.reached.cells.values()
+        ):
+            raise Inside
+
+    def _trace(self, function: Any, given: Arguments, roots: dict[str, Any]) -> tuple[StepTrace, Any]:
+        extra: list[Tensor] = []
+        while True:
+            with StepTrace("compile") as trace, staging.staging(trace):
+                try:
+                    for number, leaf in enumerate(given.leaves):
+                        trace.lend(leaf, Source("argument", None, number))
+                    for _, cell in self.reached.cells.values():
+                        trace.lend(cell, Source("cell", cell))
+                    for cell in extra:
+                        trace.lend(cell, Source("cell", cell))
+                        trace.strangers_lent.append(cell)
+                    args, kwargs = given.whole()
+                    found = tree.map(_frozen, function(*args, **kwargs))
+                    trace.finish()
+                    _refuse_stored(roots, trace)
+                finally:
+                    trace.give_back()
+            strangers = [x for x in trace.strangers() if not any(x is y for y in extra)]
+            if not strangers:
+                return trace, found
+            extra += strangers
+
+    def fits(self, given: Arguments) -> bool:
+        """Whether guards and state are as they were when this was traced; the key of the arguments is not looked at."""
+        return self.reached.unchanged() and self.fits_state(given)
+
+    def fits_state(self, given: Arguments) -> bool:
+        """The same without the guards."""
+        if [(k, id(x)) for k, x in enumerate(given.leaves) if id(x) in self._cell_ids] != sorted(self.aliases):
+            return False
+        for (x, aval), recorded in zip(self.cells, self._recorded, strict=True):
+            value, node = x._value, x.node
+            if isinstance(value, Box) or (node.__class__ is Node and node.op is not None):
+                raise Inside
+            if value.shape != aval.shape or value.dtype != aval.dtype or (node.__class__ is Node) is not recorded:
+                return False
+        for s in self.absent:
+            if self._target(s, given)._grad is not None:
+                return False
+        for s in self.sources:
+            if s.kind == "gradient":
+                found = self._target(s, given)._grad
+                if found is CONSUMED:
+                    return bool(self._target(s, given).grad)  # which raises
+                if found is None:
+                    return False
+        return True
+
+    @staticmethod
+    def _target(source: Source, given: Arguments) -> Tensor:
+        return given.leaves[source.number] if source.number >= 0 else source.owner
+
+    # a run
+
+    def quick(self, leaves: Sequence[Tensor]) -> Any:
+        """What the step returns, for arguments like those of the last run; `MISS` or `WAIT` where they are not."""
+        return MISS if self.entry is None else self.entry(*leaves)
+
+    def run(self, given: Arguments) -> Any:
+        """What the step returns; what it leaves behind is written after all else has gone well.
+
+        `MISS` where the state has changed while this waited for another thread.
+        """
+        shared = process() if self.native.calls() is not None and not self._reads_gradient_of_argument() else None
+        if shared is None:
+            return self._run_in_python(given)
+        while True:
+            with exclusive():
+                if not self.fits_state(given):
+                    return MISS
+                self._separate(given)
+                self.entry = Entry(self, given.leaves, shared)
+            found = self.entry(*given.leaves)
+            if found is not WAIT:
+                return self._run_in_python(given) if found is MISS else found
+            wait_for(self.entry, given.leaves)
+
+    def _reads_gradient_of_argument(self) -> bool:
+        return any(s.kind == "gradient" and s.number >= 0 for s in self.sources)
+
+    def _separate(self, given: Arguments) -> None:
+        """Gives each tensor whose array is to be written over an array of its own, where it shares one."""
+        for j in self.native.over.values():
+            cell, aval = self._target(self.sources[j], given), self.graph.inputs[j].aval
+            value = cell._value
+            if not (
+                isinstance(value, np.ndarray)
+                and value.base is None
+                and value.flags.c_contiguous
+                and value.flags.aligned
+                and value.flags.writeable
+                and value.flags.owndata
+                and getrefcount(cell._value) <= _ALONE + 1
+            ):
+                cell._value = np.empty(aval.shape, aval.dtype)
+                cell._value[...] = value
+
+    def _run_in_python(self, given: Arguments) -> Any:
+        """The same without a native entry: nothing is written over, and all that is new is put in place at the end."""
+        with exclusive():
+            if not self.fits_state(given):
+                return MISS
+            made = self.native.run([self._value(s, given) for s in self.sources], in_place=False)
+            new = [(s, Tensor(made[k]) if s.kind == "gradient" else made[k]) if isinstance(k, int) else (s, k)
+                   for s, k in self.effects]  # fmt: skip
+            try:
+                self._put(new, given)
+            except BaseException:  # a signal; what has been put in place is put there again
+                self._put(new, given)
+                raise
+        return self.returned([Tensor(x, node) for x, node in zip(made, self.nodes, strict=False)])
+
+    def _value(self, source: Source, given: Arguments) -> Any:
+        if source.kind == "key":
+            return source.owner.key
+        if source.kind == "counter":
+            return np.uint64(source.owner.counter)
+        target = self._target(source, given)
+        return (target._grad if source.kind == "gradient" else target)._value
+
+    def _put(self, new: list[tuple[Source, Any]], given: Arguments) -> None:
+        for source, value in new:
+            if source.kind == "counter":
+                source.owner.counter = int(value)
+            elif source.kind == "gradient":
+                self._target(source, given)._grad = value
+            else:
+                self._target(source, given)._value = value
+
+    def returned(self, tensors: list[Tensor]) -> Any:
+        """What the function returns, made of its tensors."""
+        if self.is_single:
+            return tensors[0]
+        its = iter(tensors)
+        return tree.unflatten(self._structure, [next(its) if c is None else c[0] for c in self._constant])
+
+
+def _refuse_stored(roots: dict[str, Any], trace: StepTrace) -> None:
+    """A traced value must not stay where the function put it: it has no contents."""
+    for path, cell in Reached(roots).cells.values():
+        if trace.box(cell) is not None and not trace.is_lent(cell):
+            raise TraceError(
+                f"compile: the function stores a traced value {cell.dtype}{list(cell.shape)}{trace.made_at(cell)} in {path}, "
+                f"where it would have no contents; return it, or write it into a tensor made before, x[...] = value{here()}"
+            )
+
+
+def _work(eqns: list[Any]) -> float:
+    """Elements that are computed, and multiplications of products."""
+    total = 0.0
+    for e in eqns:
+        sizes = [float(math.prod(v.aval.shape)) for v in (*e.inputs, e.out) if isinstance(v, Var)]
+        total += math.sqrt(math.prod(sizes)) if e.op.name == "matmul" else sizes[-1]
+    return total
+
+
+def _frozen(x: Any) -> Any:
+    """A returned tensor in a cell of its own: it keeps its value when the cell it was is given back."""
+    return Tensor(x._value, x.node) if isinstance(x, Tensor) else x
