@@ -7,12 +7,14 @@ import math
 import struct
 from functools import cache
 
+import mpmath
 import numpy as np
 import pytest
 
 from backlit.compiler.llvm.arithmetic import FORMATS, Floats
 from backlit.compiler.llvm.functions import FUNCTIONS
-from backlit.compiler.llvm.target import Code, vector_bytes
+from backlit.compiler.llvm.reduction import HALF_PI, TWO_OVER_PI
+from backlit.compiler.llvm.target import Code, features, restricted, vector_bytes
 from backlit.compiler.llvm.trigonometry import definitions
 from backlit.compiler.llvm.writer import declarations
 from backlit.core.op import REGISTRY
@@ -98,8 +100,24 @@ class Native:
 
 
 @cache
+def _native(name, kind, lanes, without):
+    with restricted(features(without)):
+        return Native(FUNCTIONS[name], kind, 2 if name == "pow" else 1, lanes)
+
+
+LEVEL = [""]  # what is left out of the machine's instructions
+
+
 def native(name, kind, lanes=None):
-    return Native(FUNCTIONS[name], kind, 2 if name == "pow" else 1, lanes)
+    return _native(name, kind, lanes, LEVEL[0])
+
+
+@pytest.fixture(params=["", "avx512f", "avx"])
+def level(request):
+    """Each instruction set that runs here; without AVX there is no fused multiply-add."""
+    LEVEL[0] = request.param
+    yield
+    LEVEL[0] = ""
 
 
 def erf(x):
@@ -137,7 +155,9 @@ def assert_close(name, kind, *inputs):
     inputs = [x.astype(KINDS[kind]) for x in inputs]
     error = ulps(native(name, kind)(*inputs), REFERENCES[name](*(x.astype(WIDER[kind]) for x in inputs)))
     worst = error.argmax()
-    assert error[worst] <= LIMITS[name][kind == "double"], f"{name} at {[x[worst] for x in inputs]}: {error[worst]}"
+    # rounding twice instead of once adds up to a tenth of a unit (measured)
+    allowed = LIMITS[name][kind == "double"] + (0.0 if features(LEVEL[0]).fma else 0.2)
+    assert error[worst] <= allowed, f"{name} at {[x[worst] for x in inputs]}: {error[worst]}"
 
 
 def same_bits(got, wanted):
@@ -170,7 +190,7 @@ needs_wider = pytest.mark.parametrize(
 
 @needs_wider
 @pytest.mark.parametrize("name", UNARY)
-def test_error_of_functions_of_one_argument(name, kind):
+def test_error_of_functions_of_one_argument(name, kind, level):
     rng = np.random.default_rng(0)
     n, (low, high) = 40_000, RANGES[name]
     everywhere = rng.uniform(low, high, n)
@@ -181,7 +201,7 @@ def test_error_of_functions_of_one_argument(name, kind):
 
 
 @needs_wider
-def test_error_of_pow(kind):
+def test_error_of_pow(kind, level):
     rng = np.random.default_rng(1)
     n = 40_000
     assert_close("pow", kind, random_bits(rng, kind, n), random_bits(rng, kind, n))
@@ -198,7 +218,7 @@ def test_error_of_pow(kind):
 
 @needs_wider
 @pytest.mark.parametrize("name", ["sin", "cos"])
-def test_error_next_to_multiples_of_half_pi_and_up_to_the_bound(name, kind):
+def test_error_next_to_multiples_of_half_pi_and_up_to_the_bound(name, kind, level):
     rng = np.random.default_rng(2)
     n = 40_000
     turns = np.concatenate([np.arange(-2000.0, 2000.0), np.rint(rng.uniform(-1, 1, n) * 2.0 ** rng.uniform(10, 35, n))])
@@ -226,7 +246,7 @@ ODD_AND_FLAT = ("expm1", "log1p", "sin", "tanh")  # f(x) = x for tiny x, in both
 @pytest.mark.parametrize("lanes", [None, 1])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", UNARY)
-def test_special_values(name, kind, lanes):
+def test_special_values(name, kind, lanes, level):
     info = np.finfo(KINDS[kind])
     cases = [*SPECIAL[name], (math.nan, math.nan), (-math.nan, math.nan)]
     if name in ODD_AND_FLAT:
@@ -239,7 +259,7 @@ def test_special_values(name, kind, lanes):
 
 @pytest.mark.parametrize("lanes", [None, 1])
 @pytest.mark.parametrize("kind", KINDS)
-def test_special_values_of_pow(kind, lanes):
+def test_special_values_of_pow(kind, lanes, level):
     info = np.finfo(KINDS[kind])
     last_odd = 2.0 ** (info.nmant + 1) - 1
     bases = [0.0, 0.25, 1.0, 4.0, math.inf]
@@ -252,7 +272,7 @@ def test_special_values_of_pow(kind, lanes):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_powers_that_are_numbers_of_the_format_are_exact(kind):
+def test_powers_that_are_numbers_of_the_format_are_exact(kind, level):
     x, y = (grid.ravel().astype(KINDS[kind]) for grid in np.meshgrid(np.arange(-40.0, 41.0), np.arange(0.0, 5.0)))
     wanted = np.array([int(a) ** int(b) for a, b in zip(x, y, strict=True)], KINDS[kind])
     assert (native("pow", kind)(x, y) == wanted).all()
@@ -262,7 +282,7 @@ def test_powers_that_are_numbers_of_the_format_are_exact(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
-def test_every_width_gives_the_same_bits(name, kind):
+def test_every_width_gives_the_same_bits(name, kind, level):
     rng = np.random.default_rng(3)
     inputs = [np.concatenate([random_bits(rng, kind, 999), rng.uniform(-3, 3, 1000)]).astype(KINDS[kind]) for _ in "xy"]
     inputs = inputs[: 2 if name == "pow" else 1]
@@ -284,8 +304,58 @@ def test_large_arguments_leave_their_neighbours_alone(kind):
 def test_functions_out_of_line_are_defined_once_and_only_where_called():
     assert definitions("%a = call float @llvm.exp.f32(float %x)") == ""
     text = definitions("call <4 x float> @backlit.sin.v4f32(...)\n" * 2 + "call double @backlit.cos.f64(...)")
-    assert text.count("define") == 2
+    assert text.count("define") == 4
     assert "@backlit.sin.v4f32(" in text and "@backlit.cos.f64(" in text
+
+
+def test_bits_of_two_over_pi():
+    with mpmath.workprec(1500):
+        whole = int(mpmath.floor(2 / mpmath.pi * mpmath.mpf(2) ** (64 * len(TWO_OVER_PI))))
+        assert int(mpmath.nint(mpmath.pi / 2 * 2**63)) == HALF_PI
+    assert whole == sum(word << 64 * k for k, word in enumerate(reversed(TWO_OVER_PI)))
+
+
+def exact_ulps(function, x, got):
+    """Errors against mpmath, in units in the last place."""
+    info, errors = np.finfo(got.dtype), []
+    with mpmath.workprec(200):
+        for value, found in zip(x, got, strict=True):
+            exact = function(*(mpmath.mpf(float(v)) for v in np.atleast_1d(value)))
+            exponent = max(int(mpmath.floor(mpmath.log(abs(exact), 2))), info.minexp) if exact else info.minexp
+            errors.append(float(abs(mpmath.mpf(float(found)) - exact) / mpmath.mpf(2) ** (exponent - info.nmant)))
+    return np.array(errors)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["sin", "cos"])
+def test_large_arguments(name, kind, level):
+    """Of every size, and those nearest to multiples of pi / 2 (Muller, Elementary Functions, 11.3)."""
+    rng = np.random.default_rng(0)
+    info = np.finfo(KINDS[kind])
+    hard = [6381956970095103 * 2.0**797, 6411027962775774 * 2.0**-48, 16367173.0 * 2.0**72, 2.0**30 + 1, info.max]
+    hard = [x for x in hard if x <= info.max]
+    x = np.array([*hard, *(2.0 ** rng.uniform(16, info.maxexp, 2000))]).astype(KINDS[kind])
+    assert exact_ulps(getattr(mpmath, name), x, native(name, kind)(x)).max() <= 1.8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hard_cases_of_pow(kind, level):
+    """Results next to the middle between two numbers, to the greatest and least numbers, and large exponents near 1."""
+    rng = np.random.default_rng(4)
+    info = np.finfo(KINDS[kind])
+    n = 300
+    near = 1 + rng.integers(-40, 40, n) * float(info.eps)
+    pairs = [
+        (rng.uniform(0.5, 2, n), np.full(n, 2.0)), (rng.uniform(0.5, 2, n), np.full(n, -1.0)), (rng.uniform(1, 2, n), np.full(n, 0.5)),
+        (near, rng.uniform(-1, 1, n) / float(info.eps)), (rng.uniform(1.9, 2.1, n), np.full(n, info.maxexp - 1.1)),
+        (rng.uniform(1.9, 2.1, n), np.full(n, float(info.minexp - info.nmant + 3))), (rng.uniform(0, 1e3, n), rng.uniform(-3, 3, n)),
+    ]  # fmt: skip
+    x, y = (np.concatenate(part).astype(KINDS[kind]) for part in zip(*pairs, strict=True))
+    with np.errstate(all="ignore"):
+        kept = np.isfinite(np.power(x.astype(np.longdouble), y)) & np.isfinite(np.power(x, y))
+    x, y = x[kept], y[kept]
+    errors = exact_ulps(mpmath.power, np.stack([x, y], 1), native("pow", kind)(x, y))
+    assert errors.max() <= 1.2, (x[errors.argmax()], y[errors.argmax()])
 
 
 def test_functions_are_named_as_ops():

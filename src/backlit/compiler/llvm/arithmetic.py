@@ -10,6 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
+from backlit.compiler.llvm.target import features
+
 
 class Builder(Protocol):
     """What writes instructions: one name for each, and types as wide as the loop's vectors."""
@@ -87,6 +89,7 @@ class Floats:
 
     def __init__(self, b: Builder, kind: str) -> None:
         self.b, self.kind, self.f = b, kind, FORMATS[kind]
+        self.has_fma = features().fma
         self.typed, self.whole, self.truth = b.type(kind), b.type(self.f.integer), b.type("i1")
         self._constants: dict[tuple[str, float], str] = {}
 
@@ -122,8 +125,22 @@ class Floats:
         return self.b.new(f"fneg {self.typed} {x}")
 
     def fma(self, x: str | float, y: str | float, z: str | float) -> str:
-        """x y + z, rounded once."""
-        return self.call("fma", x, y, z)
+        """x y + z, rounded once where the machine can, else twice."""
+        return self.call("fma", x, y, z) if self.has_fma else self.add(self.mul(x, y), z)
+
+    def fused(self, x: str | float, y: str | float, z: str | float) -> str:
+        """x y + z, rounded once or as exactly; without an instruction for it, the parts of x and y must not overflow."""
+        if self.has_fma:
+            return self.call("fma", x, y, z)
+        if self.kind == "float":  # doubles hold the product
+            wide = Floats(self.b, "double")
+            parts = [self.b.new(f"fpext {self.typed} {self.operand(o)} to {wide.typed}") for o in (x, y, z)]
+            return self.b.new(f"fptrunc {wide.typed} {wide.add(wide.mul(*parts[:2]), parts[2])} to {self.typed}")
+        product, error = self.two_product(x, y)
+        total = self.add(product, z)  # and its error, whichever is larger (Knuth)
+        back = self.sub(total, product)
+        lost = self.add(self.sub(product, self.sub(total, back)), self.sub(z, back))
+        return self.add(total, self.add(lost, error))
 
     def call(self, name: str, *operands: str | float) -> str:
         """The result of an intrinsic of LLVM."""
@@ -185,10 +202,21 @@ class Floats:
         total = self.add(x, y)
         return total, self.sub(y, self.sub(total, x))
 
-    def two_product(self, x: str, y: str) -> tuple[str, str]:
+    def two_product(self, x: str | float, y: str | float) -> tuple[str, str]:
         """x y as a rounded product and its error."""
         product = self.mul(x, y)
-        return product, self.fma(x, y, self.neg(product))
+        if self.has_fma or self.kind == "float":
+            return product, self.fused(x, y, self.neg(product))
+        (x_high, x_low), (y_high, y_low) = self._halves(x), self._halves(y)
+        error = self.sub(self.mul(x_high, y_high), product)
+        error = self.add(error, self.add(self.mul(x_high, y_low), self.mul(x_low, y_high)))
+        return product, self.add(error, self.mul(x_low, y_low))
+
+    def _halves(self, x: str | float) -> tuple[str, str]:
+        """A double as a sum of two of half as many bits (Dekker)."""
+        scaled = self.mul(x, 2.0**27 + 1.0)
+        high = self.sub(scaled, self.sub(scaled, x))
+        return high, self.sub(x, high)
 
     def rounded(self, value: str, factor: float) -> tuple[str, str]:
         """The integer nearest to `value * factor`, as a float and as an integer."""

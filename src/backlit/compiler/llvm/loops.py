@@ -17,7 +17,8 @@ import numpy as np
 
 from backlit.compiler.ir import Atom, Eqn, Literal, Var
 from backlit.compiler.llvm.kernel import Kernel
-from backlit.compiler.llvm.target import vector_bytes
+from backlit.compiler.llvm.target import features, vector_bytes
+from backlit.compiler.llvm.tile import multiply_add
 from backlit.compiler.llvm.values import SCALARS, emit
 from backlit.compiler.llvm.writer import Index, Writer
 from backlit.compiler.views import Guard, Map, identity, is_move, linear, through
@@ -592,7 +593,7 @@ class _Emitter:
         scalar, nothing = self._identity(r)
         if r.factors is not None and mask is None:
             a, b = (self.read(k, env) for k in r.factors)
-            return w.call("llvm.fma", scalar, a, b, total)
+            return multiply_add(w, scalar, a, b, total, features().fma)
         if r.factors is not None:
             a, b = (self.read(k, env) for k in r.factors)
             value = w.new(f"fmul {w.type(scalar)} {a}, {b}")

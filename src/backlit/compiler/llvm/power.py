@@ -61,6 +61,8 @@ def _narrow(v: Floats, x: str, y: str) -> str:
 def _wide(v: Floats, x: str, y: str) -> str:
     """x to the power y for positive x, to the last digit but for a rounding."""
     high, low = _logarithm(v, x)
+    if not v.has_fma:  # so that no part of a product overflows: the logarithm of what is not 1 is 2^-53 at least
+        y = v.limited(v.limited(y, "ogt", 2.0**80), "olt", -(2.0**80))
     exponent, error = v.two_product(y, high)
     error = v.fma(y, low, error)
     beyond = v.compare("ogt", v.call("fabs", exponent), 750.0)
@@ -79,7 +81,7 @@ def _logarithm(v: Floats, x: str) -> tuple[str, str]:
     t, t_low = v.fast_two_sum(1.0, m)  # m < 2, so the errors are those of a sum in order of size
     inverse = v.div(1.0, t)
     s = v.mul(f, inverse)
-    rest = v.fma(v.neg(s), t_low, v.fma(v.neg(s), t, f))
+    rest = v.fma(v.neg(s), t_low, v.fused(v.neg(s), t, f))
     s_low = v.mul(rest, inverse)
     z, z_low = v.two_product(s, s)
     z_low = v.fma(v.add(s, s), s_low, z_low)

@@ -1,4 +1,4 @@
-"""sin and cos in LLVM IR: branch-free up to a bound, beyond which a function out of line asks the C library.
+"""sin and cos in LLVM IR: branch-free up to a bound, beyond which a function out of line takes one element at a time.
 
 |x| = n pi/2 + r with |r| <= pi/4: pi/2 is taken in three parts, and since the first has as many bits as the format, the
 fused x - n part is exact; then one polynomial for the sine of r, one for the cosine, and n mod 4 to choose. A single number
@@ -11,6 +11,7 @@ import math
 import re
 
 from backlit.compiler.llvm.arithmetic import Builder, Floats
+from backlit.compiler.llvm.reduction import remainder, table
 from backlit.compiler.llvm.writer import Writer, constant
 
 # pi / 2 in parts, each but the last cut off below the bits of the format, so that none is negative.
@@ -104,11 +105,16 @@ def _quadrant(v: Floats, x: str) -> tuple[str, str, str]:
     n_float, n = v.rounded(x, 2.0 / math.pi)
     r = x
     for part in _HALF_PI[v.kind]:
-        r = v.fma(n_float, -part, r)
+        r = v.fused(n_float, -part, r)
+    return n, *_series(v, r)
+
+
+def _series(v: Floats, r: str) -> tuple[str, str]:
+    """sin(r) and cos(r) for |r| <= pi / 4."""
     z = v.mul(r, r)
     s = v.fma(v.mul(z, r), v.polynomial(_SINE[v.kind], z), r)
     c = v.fma(z, v.fma(z, v.polynomial(_COSINE[v.kind], z), -0.5), 1.0)
-    return n, s, c
+    return s, c
 
 
 def _odd(v: Floats, n: str) -> str:
@@ -126,21 +132,50 @@ def _signed(v: Floats, n: str, value: str) -> str:
 def definitions(text: str) -> str:
     """The functions out of line that IR calls: they return their second operand unless a lane of the first is large."""
     found = sorted(set(re.findall(r"@backlit\.(sin|cos)\.(v\d+)?(f32|f64)\(", text)))
-    return "\n".join(_definition(name, int(width[1:]) if width else 1, suffix) for name, width, suffix in found)
+    if not found:
+        return ""
+    chosen = [_definition(name, int(width[1:]) if width else 1, suffix) for name, width, suffix in found]
+    return "\n".join([table(), *(_large(name) for name in sorted({name for name, _, _ in found})), *chosen])
+
+
+def _large(name: str) -> str:
+    """sin or cos of one double, large and of any sign."""
+    w = Writer(name, "")
+    v = Floats(w, "double")
+    n, r, low = remainder(w, "%x")
+    s, c = _series(v, r)
+    s, c = v.add(s, v.mul(low, c)), v.sub(c, v.mul(low, s))
+    if name == "sin":
+        value = _signed(v, n, v.select(_odd(v, n), c, s))
+        sign = v.integer("and", v.bits("%x"), v.f.bits(-0.0))
+        value = v.from_bits(v.integer("xor", v.bits(value), sign))
+    else:
+        value = _signed(v, v.integer("add", n, 1), v.select(_odd(v, n), s, c))
+    value = v.select(v.compare("olt", v.call("fabs", "%x"), math.inf), value, math.nan)
+    body = "\n".join(w.lines)
+    return f"define internal double @backlit.large_{name}(double %x) noinline {{\n{body}\n  ret double {value}\n}}"
 
 
 def _definition(name: str, lanes: int, suffix: str) -> str:
     scalar = "float" if suffix == "f32" else "double"
     bound = constant(scalar, _BOUND[scalar])
+    if scalar == "float":
+        slow = [
+            "  %argument = fpext float %one to double",
+            f"  %wide = call double @backlit.large_{name}(double %argument)",
+            "  %found = fptrunc double %wide to float",
+        ]
+    else:
+        slow = [f"  %found = call double @backlit.large_{name}(double %one)"]
     if lanes == 1:
         return "\n".join([
-            f"define internal {scalar} @backlit.{name}.{suffix}({scalar} %x, {scalar} %small) noinline {{",
-            f"  %size = call {scalar} @llvm.fabs.{suffix}({scalar} %x)",
+            f"define internal {scalar} @backlit.{name}.{suffix}({scalar} %one, {scalar} %small) noinline {{",
+            f"  %size = call {scalar} @llvm.fabs.{suffix}({scalar} %one)",
             f"  %large = fcmp ogt {scalar} %size, {bound}",
-            "  br i1 %large, label %library, label %done",
-            "library:",
-            f"  %value = call {scalar} @llvm.{name}.{suffix}({scalar} %x)",
-            f"  ret {scalar} %value",
+            "  br i1 %large, label %slow, label %done",
+            "slow:",
+            *slow,
+            f"  ret {scalar} %found",
             "done:",
             f"  ret {scalar} %small",
             "}",
@@ -159,14 +194,14 @@ def _definition(name: str, lanes: int, suffix: str) -> str:
         "  %k = phi i32 [ 0, %entry ], [ %following, %joined ]",
         f"  %so_far = phi {v} [ %small, %entry ], [ %value, %joined ]",
         f"  %beyond = extractelement {i} %large, i32 %k",
-        "  br i1 %beyond, label %library, label %joined",
-        "library:",
+        "  br i1 %beyond, label %slow, label %joined",
+        "slow:",
         f"  %one = extractelement {v} %x, i32 %k",
-        f"  %found = call {scalar} @llvm.{name}.{suffix}({scalar} %one)",
+        *slow,
         f"  %with = insertelement {v} %so_far, {scalar} %found, i32 %k",
         "  br label %joined",
         "joined:",
-        f"  %value = phi {v} [ %so_far, %next ], [ %with, %library ]",
+        f"  %value = phi {v} [ %so_far, %next ], [ %with, %slow ]",
         "  %following = add i32 %k, 1",
         f"  %more = icmp ult i32 %following, {lanes}",
         "  br i1 %more, label %next, label %done",
