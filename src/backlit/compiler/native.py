@@ -28,7 +28,7 @@ from backlit.compiler.llvm.values import SCALARS
 from backlit.compiler.llvm.writer import declarations
 from backlit.compiler.memory import Range, place
 from backlit.compiler.nested import nested_kernel
-from backlit.compiler.passes import expand, fission, simplify, transposes
+from backlit.compiler.passes import expand, loops_apart, simplify, transposes
 from backlit.compiler.schedule import Group, Schedule, schedule
 from backlit.compiler.threads import get_num_threads, native, pool
 from backlit.compiler.views import identity, linear, through
@@ -192,7 +192,7 @@ class Program:
         self.graph = graph
         self.threads = threads
         self._inner: dict[Eqn, list[Program]] = {}
-        self.lowered = simplify(transposes(simplify(expand(fission(graph)))))
+        self.lowered = simplify(transposes(simplify(expand(loops_apart(graph)))))
         self.plan = schedule(self.lowered)
         self.works = _Builder(self.plan).works()
         self.callbacks = [w.eqn.op.name for w in self.works if w.eqn is not None]

@@ -1,19 +1,35 @@
-"""Passes: each takes a graph and gives a graph of the same values; all but `expand` and `fission` keep their bits."""
+"""Passes: each takes a graph and gives a graph of the same values; all but `expand`, `behind` and
+`fission` keep their bits."""
 
 from __future__ import annotations
 
 from backlit.compiler.ir import Graph
 from backlit.compiler.passes.algebra import algebra
+from backlit.compiler.passes.behind import behind
 from backlit.compiler.passes.cse import cse
 from backlit.compiler.passes.dce import dce
 from backlit.compiler.passes.expand import expand
 from backlit.compiler.passes.fission import fission
 from backlit.compiler.passes.fold import fold
 from backlit.compiler.passes.loops import hoist
+from backlit.compiler.passes.reuse import reuse
 from backlit.compiler.passes.rewrite import within
 from backlit.compiler.passes.transposes import transposes
 
-__all__ = ["algebra", "cse", "dce", "expand", "fission", "fold", "hoist", "simplify", "transposes"]
+__all__ = [
+    "algebra",
+    "behind",
+    "cse",
+    "dce",
+    "expand",
+    "fission",
+    "fold",
+    "hoist",
+    "loops_apart",
+    "reuse",
+    "simplify",
+    "transposes",
+]
 
 
 def simplify(graph: Graph) -> Graph:
@@ -23,6 +39,11 @@ def simplify(graph: Graph) -> Graph:
         graph = dce(_once(hoist(within(graph, _once))))
         if _size(graph) == before:
             return graph
+
+
+def loops_apart(graph: Graph) -> Graph:
+    """Loops with what needs no loop around them; sums are added in another order."""
+    return fission(behind(reuse(graph)))
 
 
 def _once(graph: Graph) -> Graph:

@@ -79,9 +79,9 @@ def _chosen(body: Graph, k: int, m: int) -> list[Eqn]:
         elif any(a in given for a in variables):
             free.append(e)
             given.update(e.outs)
-            if not _is_cheap(e) or any(a in costly for a in variables):
+            if not is_cheap(e) or any(a in costly for a in variables):
                 costly.update(e.outs)
-    needed: set[Var] = set()
+    needed = {a for a in body.outputs[m:] if isinstance(a, Var)}
     chosen: list[Eqn] = []
     for e in reversed(free):  # and what these are made of
         if e.out in costly or e.out in needed:
@@ -95,7 +95,8 @@ def _chosen(body: Graph, k: int, m: int) -> list[Eqn]:
         chosen = rest
 
 
-def _is_cheap(e: Eqn) -> bool:
+def is_cheap(e: Eqn) -> bool:
+    """Whether an equation costs about as much as reading its operands."""
     return e.op.name in CHEAP or e.op.name in MOVES or e.op.name in ("concat", "detach")
 
 

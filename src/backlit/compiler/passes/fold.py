@@ -6,32 +6,65 @@ import math
 
 import numpy as np
 
-from backlit.compiler.ir import Atom, Eqn, Graph, Literal
+from backlit.compiler.ir import Array, Atom, Eqn, Graph, Literal, Var
 from backlit.compiler.passes.rewrite import rewritten
 from backlit.core.quiet import silence, variable
 
 _SMALL_BYTES = 4096
+_LOOKED_AT_BYTES = 1 << 16  # known results so large are computed to see whether a condition always holds
+_CONDITION_BYTES = 1 << 20  # and conditions so large
 
 
 def fold(graph: Graph) -> Graph:
-    """`graph` with known results as constants, unless these take more room than what they are made of."""
-    consts = dict(graph.consts)
+    """`graph` with known results as constants, unless these take more room than what they are made of.
 
-    def known(e: Eqn) -> Eqn | Atom:
-        if not all(isinstance(a, Literal) or a in consts for a in e.inputs):
+    A `where` whose condition is known to hold everywhere, or nowhere, is what it chooses.
+    """
+    return _folded(graph, {}, inside=False)
+
+
+def _folded(graph: Graph, given: dict[Var, Array], inside: bool) -> Graph:
+    consts = dict(graph.consts)
+    known = {**given, **consts}  # also what is not worth to be a constant, and what a region is given
+
+    def simpler(e: Eqn) -> Eqn | Atom:
+        if e.op.name == "where" and e.inputs[0] in known:
+            condition = known[e.inputs[0]]
+            chosen = e.inputs[1] if condition.all() else e.inputs[2] if not condition.any() else None
+            if isinstance(chosen, Var) and chosen.aval == e.out.aval:
+                return chosen
+        if not all(isinstance(a, Literal) or a in known for a in e.inputs):
             return e
-        values = [a.value if isinstance(a, Literal) else consts[a] for a in e.inputs]
+        values = [a.value if isinstance(a, Literal) else known[a] for a in e.inputs]
         room = sum(v.nbytes for v in values if isinstance(v, np.ndarray))
         size = math.prod(e.out.aval.shape) * e.out.aval.dtype.itemsize
-        if size > max(_SMALL_BYTES, room):
+        small = (
+            size <= max(_SMALL_BYTES, room) and not inside and all(a in consts for a in e.inputs if isinstance(a, Var))
+        )
+        if not small and size > (_CONDITION_BYTES if e.out.aval.dtype == bool else _LOOKED_AT_BYTES):
             return e
         token = variable.set(silence)
         try:
-            consts[e.out] = np.asarray(e.op.forward(*values, **e.params))
+            known[e.out] = np.asarray(e.op.forward(*values, **e.params))
         finally:
             variable.reset(token)
+        if not small:
+            return e
+        consts[e.out] = known[e.out]
         return e.out
 
-    made = rewritten(graph, known)
+    made = rewritten(graph, simpler)
     made.consts = consts
+    made.eqns = [_handed(e, known) if e.regions else e for e in made.eqns]
     return made
+
+
+def _handed(e: Eqn, known: dict[Var, Array]) -> Eqn:
+    """An equation with regions that know the conditions they are given at every run."""
+    n = e.params.get("n_consts", len(e.inputs))
+    first = len(e.inputs) - len(e.regions[0].inputs)  # the index of a switch
+    truths = {i: known[a] for i, a in enumerate(e.inputs[first:n]) if a in known and a.aval.dtype == bool}
+    if not truths:
+        return e
+    regions = [_folded(r, {r.inputs[i]: a for i, a in truths.items()}, inside=True) for r in e.regions]
+    return e.on(e.inputs, tuple(regions))

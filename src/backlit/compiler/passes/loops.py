@@ -32,8 +32,8 @@ def hoist(graph: Graph) -> Graph:
             e = _without_constant_carries(e, became)
             e = _hoisted(e, made)
         e = _once(e)
-        if e.op is SCAN and not e.outs:
-            continue
+        if e.op is SCAN:
+            e = _stacked_once(e, became)
         made.eqns.append(e)
     made.outputs = list(map(now, graph.outputs))
     return made
@@ -98,6 +98,24 @@ def _hoisted(e: Eqn, made: Graph) -> Eqn:
         more |= {outside[v]: v for its in r.eqns if its not in kept for v in its.outs if v in read}  # type: ignore[misc]
         regions.append(Graph(r.inputs, {}, kept, r.outputs))
     return taking(e.on(e.inputs, tuple(regions)), more)
+
+
+def _stacked_once(e: Eqn, became: dict[Var, Atom]) -> Eqn:
+    """`e` with what is stacked stacked once, and not at all where it is an x."""
+    (body,) = e.regions
+    k, m = e.params["n_consts"], e.params["n_carry"]
+    known: dict[Atom, Atom] = dict(zip(body.inputs[k + m :], e.inputs[k + m :], strict=True))
+    kept = list(range(m))
+    for j in range(m, len(e.outs)):
+        if body.outputs[j] in known:
+            became[e.outs[j]] = known[body.outputs[j]]
+        else:
+            known[body.outputs[j]] = e.outs[j]
+            kept.append(j)
+    if len(kept) == len(e.outs):
+        return e
+    region = Graph(body.inputs, {}, body.eqns, [body.outputs[j] for j in kept])
+    return Eqn(e.op, e.inputs, e.params, tuple(e.outs[j] for j in kept), (region,))
 
 
 def _once(e: Eqn) -> Eqn:
