@@ -14,6 +14,7 @@ from watched import check_program
 
 import backlit as bl
 from backlit.compiler import make_graph, native
+from backlit.compiler.llvm.target import features, restricted
 from backlit.compiler.llvm.writer import Writer
 from backlit.core.dtypes import is_float
 from backlit.core.op import REGISTRY, Elementwise
@@ -93,7 +94,8 @@ def test_derivatives(name, k, dtype):
 
 
 def elementwise():
-    return [n for n in sorted(REGISTRY) if isinstance(REGISTRY[n], Elementwise) and n != "where"]
+    samplers = ("log_fraction", "cos_turns")  # for numbers from 0 to 1 only
+    return [n for n in sorted(REGISTRY) if isinstance(REGISTRY[n], Elementwise) and n not in ("where", *samplers)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.int32, np.uint8, np.int8, bool])
@@ -190,3 +192,27 @@ def test_programs_under_watch_are_noticed_when_they_go_wrong(monkeypatch):
         with pytest.raises(AssertionError):
             check_program(chain, [[x]], rounding.compare(chain))
     assert native.watch is None and watched.GUARD_BYTES
+
+
+def test_random_streams_have_the_same_bits_eager_and_compiled():
+    draws = lambda g: (
+        g.normal((20_000,), dtype="float64"), g.normal((3, 5)), g.uniform((2000,), -3.0, 2.0, dtype="float64"), g.uniform((777,)),
+        g.normal((7,), 2.0, 0.1),
+    )  # fmt: skip
+    for without in ("", "avx512f", "avx"):
+        eager, streamed = bl.random.Generator(5), bl.random.Generator(5)
+        step = bl.compile(lambda g=streamed: draws(g))
+        with restricted(features(without)):
+            for _ in range(2):
+                for a, b in zip(draws(eager), step(), strict=True):
+                    assert a.numpy().tobytes() == b.numpy().tobytes()
+        assert eager.counter == streamed.counter
+
+
+def test_the_logarithm_and_the_cosine_of_samplers_are_exact_to_some_units():
+    words = np.random.default_rng(0).integers(1, 2**53, 100_000)
+    x = np.concatenate([words, 2 ** np.arange(54), 2**53 - 2 ** np.arange(53)]) * 2.0**-53
+    wide = np.log(x.astype(np.longdouble))
+    assert (np.abs(REGISTRY["log_fraction"].forward(x) - wide) <= 1.5 * 2.0**-52 * np.abs(wide)).all()
+    turns = np.cos(2 * np.pi * x.astype(np.longdouble))
+    assert np.abs(REGISTRY["cos_turns"].forward(x) - turns).max() <= 4 * 2.0**-53

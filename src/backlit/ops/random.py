@@ -1,6 +1,7 @@
 """Random samplers: one op draws words from a stream, the rest is arithmetic; no gradient.
 
-Built of + - * / sqrt and the engine's own log and cos, so that a compiled stream can have the same bits.
+Built of + - * / sqrt and of a logarithm and a cosine that are nothing but arithmetic themselves, so that a stream has the same
+bits eager and compiled, on every machine.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import numpy as np
 from backlit.core import staging
 from backlit.core.aval import Aval
 from backlit.core.dtypes import default_dtype
-from backlit.core.op import Op, Value, declare
+from backlit.core.op import Elementwise, Op, Value, declare
 from backlit.core.rng import Generator
 from backlit.core.tensor import Tensor, as_tensor
-from backlit.ops.elementwise import cos, log, minimum, right_shift, sqrt
+from backlit.ops.elementwise import minimum, right_shift, sqrt
 from backlit.ops.linear import astype, concat, reshape
 
 
@@ -49,7 +50,76 @@ class RandomWords(Op):
         return [((np.array([1, 2], np.uint64), np.array(5, np.uint64)), {"n": 6})]
 
 
-random_words = declare(RandomWords)
+# Chebyshev interpolants, computed in 60 digits and written as powers.
+LOG = (  # (2 artanh(s) / s - 2) / s^2 in powers of s^2 for |s| <= (sqrt(2) - 1) / (sqrt(2) + 1)
+    0.6666666666666666, 0.40000000000000885, 0.28571428570799784, 0.22222222392581045, 0.18181795547521137,
+    0.15386244737621665, 0.13268638369266825, 0.13088034850927555,
+)  # fmt: skip
+LN2 = (float.fromhex("0x1.62e42fee00000p-1"), float.fromhex("0x1.a39ef35793c76p-33"))  # the first times any k is exact
+SINE = (  # (sin(r) - r) / r^3 in powers of r^2 for |r| <= pi / 4
+    -0.16666666666666666, 0.008333333333330877, -0.00019841269836649343, 2.7557316046063308e-06, -2.5051120107084363e-08,
+    1.5917286157176492e-10,
+)  # fmt: skip
+COSINE = (  # (cos(r) - 1 + r^2 / 2) / r^4
+    0.041666666666666664, -0.0013888888888887352, 2.4801587298697357e-05, -2.7557317236391144e-07, 2.0876138925294287e-09,
+    -1.1382104964453636e-11,
+)  # fmt: skip
+
+
+def _horner(table: tuple[float, ...], x: Any) -> Any:
+    value = x * table[-1]
+    for coefficient in table[-2:0:-1]:
+        value = (value + coefficient) * x
+    return value + table[0]
+
+
+class _Sampling(Elementwise):
+    """A function of doubles in [0, 1] made of additions, multiplications and divisions in a fixed order."""
+
+    inputs = ("x",)
+    differentiable = False
+    domain = (0.01, 0.99)
+
+    def samples(self) -> list[tuple[Any, ...]]:
+        return [(((3, 2),), {}), (((),), {}), (((0, 2),), {}), (((40,),), {})]
+
+
+class LogFraction(_Sampling):
+    """log(x) of 0 < x <= 1: with x = 2^k m and s = (m - 1) / (m + 1), log m = 2 artanh(s)."""
+
+    name, notation = "log_fraction", r"\log {x}"
+
+    @staticmethod
+    def forward(x: Any) -> Any:
+        m, k = np.frexp(x)
+        small = m < math.sqrt(0.5)
+        m, k = np.where(small, m + m, m), (k - small).astype(m.dtype)
+        f = m - 1.0
+        s = f / (f + 2.0)
+        z = s * s
+        half = f * f * 0.5
+        rest = s * (half + z * _horner(LOG, z)) + k * LN2[1]
+        return k * LN2[0] - ((half - rest) - f)
+
+
+class CosTurns(_Sampling):
+    """cos(2 pi x) of 0 <= x <= 1: 4 x = n + r, and the sine or cosine of r pi / 2."""
+
+    name, notation = "cos_turns", r"\cos 2 \pi {x}"
+
+    @staticmethod
+    def forward(x: Any) -> Any:
+        quarters = x * 4.0
+        n = np.floor(quarters + 0.5)
+        r = (quarters - n) * (math.pi / 2)
+        z = r * r
+        sine = r + r * z * _horner(SINE, z)
+        cosine = 1.0 - (z * 0.5 - z * z * _horner(COSINE, z))
+        value = np.where((n == 1.0) | (n == 3.0), sine, cosine)
+        return np.where((n == 1.0) | (n == 2.0), -value, value)
+
+
+random_words, log_fraction, cos_turns = declare(RandomWords), declare(LogFraction), declare(CosTurns)
 
 
 def _fractions(generator: Generator, shape: tuple[int, ...]) -> Tensor:
@@ -80,8 +150,8 @@ def uniform(self: Generator, shape: Any = (), low: float = 0.0, high: float = 1.
 def normal(self: Generator, shape: Any = (), mean: float = 0.0, std: float = 1.0, dtype: Any = None) -> Tensor:
     """Values normal with the given mean and standard deviation (Box and Muller, 1958); default float dtype."""
     size = _shape(shape)
-    radius = sqrt(-2.0 * log(1.0 - _fractions(self, size)))
-    values = mean + std * (radius * cos((2.0 * math.pi) * _fractions(self, size)))
+    radius = sqrt(-2.0 * log_fraction(1.0 - _fractions(self, size)))
+    values = mean + std * (radius * cos_turns(_fractions(self, size)))
     return astype(values, dtype=np.dtype(default_dtype() if dtype is None else dtype))
 
 

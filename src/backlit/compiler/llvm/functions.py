@@ -9,6 +9,7 @@ from backlit.compiler.llvm.exponential import expm1
 from backlit.compiler.llvm.logarithm import log, log1p, softplus
 from backlit.compiler.llvm.math import exp, sigmoid, tanh
 from backlit.compiler.llvm.power import pow
+from backlit.compiler.llvm.sampling import cos_turns, log_fraction
 from backlit.compiler.llvm.trigonometry import cos, cos_of_one, sin, sin_of_one
 
 FUNCTIONS: dict[str, Callable[..., str]] = {
@@ -17,3 +18,5 @@ FUNCTIONS: dict[str, Callable[..., str]] = {
 }  # fmt: skip
 # the same for one number, of which others wait: writers of whole functions, which may branch
 OF_ONE: dict[str, Callable[..., str]] = {"sin": sin_of_one, "cos": cos_of_one}
+# Of doubles only, with the bits of NumPy's arithmetic.
+SAMPLING: dict[str, Callable[..., str]] = {"log_fraction": log_fraction, "cos_turns": cos_turns}

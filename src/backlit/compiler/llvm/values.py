@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from backlit.compiler.llvm.functions import FUNCTIONS, OF_ONE
+from backlit.compiler.llvm.functions import FUNCTIONS, OF_ONE, SAMPLING
 from backlit.compiler.llvm.writer import Writer
 from backlit.core.errors import CompilerError
 
@@ -46,6 +46,8 @@ def can_emit(name: str, dtypes: list[np.dtype[Any]], out: np.dtype[Any], literal
         return floats or (integers and (name != "neg" or "u" not in kinds))
     if name in ("div", *_INTRINSICS, *FUNCTIONS):
         return floats and (name != "pow" or out == dtypes[0])
+    if name in SAMPLING:
+        return dtypes[0] == np.float64
     if name in ("maximum", "minimum"):
         return floats or integers
     if name in _COMPARE:
@@ -97,6 +99,8 @@ def emit(w: Writer, name: str, operands: list[str], dtype: np.dtype[Any], out: n
         return w.new(f"select {w.type('i1')} {c}, {typed} {a}, {typed} {b}")
     if w.lanes == 1 and name in OF_ONE:
         return OF_ONE[name](w, scalar, *operands)
+    if name in SAMPLING:
+        return SAMPLING[name](w, scalar, *operands)
     if name in FUNCTIONS:
         return FUNCTIONS[name](w, scalar, *operands)
     if name in _INTRINSICS:
