@@ -16,7 +16,7 @@ from backlit.compiler.ir import CONTROL, Atom, Eqn, Graph, Literal, Var, verify
 from backlit.core import record, staging, tree
 from backlit.core.aval import Aval, aval_of
 from backlit.core.dtypes import is_float
-from backlit.core.errors import TraceError
+from backlit.core.errors import DrawnError, TraceError
 from backlit.core.graph import Cut, Node
 from backlit.core.op import Op, bind, record_node, shown
 from backlit.core.rng import Generator
@@ -170,6 +170,16 @@ class GraphTrace(Trace):
         counter, generator.counter = generator.counter, generator.counter + blocks
         return generator.key, counter
 
+    def stream(self, generator: Generator) -> tuple[Any, Any]:
+        """Key and counter of a generator, for a loop that goes on from there."""
+        raise TraceError(
+            f"{self.name}: a loop draws from a generator, which only a compiled function can advance; draw before it and "
+            f"pass the numbers as xs{here()}"
+        )
+
+    def lend_stream(self, generator: Generator, key: Any, counter: Any) -> None:
+        """Lets a generator go on from a counter."""
+
 
 class RegionTrace(GraphTrace):
     """Writes down the body of a loop or a branch.
@@ -185,6 +195,7 @@ class RegionTrace(GraphTrace):
         self.captured: dict[tuple[int, int], tuple[Tensor, Var]] = {}
         self._around, self._staged = staging.graph(), staging.current()
         self._written: list[tuple[Tensor, Any, Any]] = []
+        self._streams: dict[int, tuple[Any, Any]] = {}
         with self, staging.staging(self):
             try:
                 given = [self.input(x) for x in like]
@@ -278,10 +289,21 @@ class RegionTrace(GraphTrace):
         )
 
     def drawn(self, generator: Generator, blocks: int) -> tuple[Any, Any]:
-        raise TraceError(
-            f"{self.name}: its function draws from a generator; in a graph it runs once for all steps: draw before and "
-            f"pass the numbers as xs{here()}"
-        )
+        key, counter = self.stream(generator)
+        self.lend_stream(generator, key, counter + np.uint64(blocks))
+        return key, counter
+
+    def stream(self, generator: Generator) -> tuple[Any, Any]:
+        if id(generator) not in self._streams:
+            raise DrawnError(
+                f"{self.name}: its function draws from a generator where in a graph it cannot; draw before it and pass the "
+                f"numbers{here()}",
+                generator,
+            )
+        return self._streams[id(generator)]
+
+    def lend_stream(self, generator: Generator, key: Any, counter: Any) -> None:
+        self._streams[id(generator)] = key, counter
 
 
 def _unrecorded(op: Any, params: dict[str, Any] | None) -> Callable[..., list[Any]]:
@@ -376,6 +398,12 @@ class StepTrace(GraphTrace):
             self.lend(cell, Source("cell", cell))
             self.strangers_lent.append(cell)
         self._written.setdefault(id(cell), cell)
+
+    def stream(self, generator: Generator) -> tuple[Any, Any]:
+        return self.drawn(generator, 0)
+
+    def lend_stream(self, generator: Generator, key: Any, counter: Any) -> None:
+        self._generators[id(generator)] = (generator, key, counter)
 
     def drawn(self, generator: Generator, blocks: int) -> tuple[Any, Any]:
         if id(generator) not in self._generators:

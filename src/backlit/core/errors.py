@@ -9,12 +9,17 @@ BacklitError
 │   ├── RuleError                   a derivative rule that is missing or returns something malformed
 │   └── WriteError                  a write that would make a gradient meaningless
 ├── TraceError (RuntimeError)       something that a traced value cannot do
+│   ├── DrawnError                  a draw from a generator that a traced function has not been lent
 │   └── EscapedValueError           a traced value used after its transform ended
 ├── CompilerError (RuntimeError)    a graph that is malformed
 ├── ArgumentError (ValueError)      an option that is none of those there are
 ├── DataError (ValueError)          data of the user that cannot be used
 └── FileFormatError (ValueError)    a file that is damaged or of another kind
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 
 class BacklitError(Exception):
@@ -51,6 +56,14 @@ class WriteError(GradientError):
 
 class TraceError(BacklitError, RuntimeError):
     """A traced value cannot do what is asked of it."""
+
+
+class DrawnError(TraceError):
+    """A traced function draws from a generator that it has not been lent."""
+
+    def __init__(self, message: str, generator: object) -> None:
+        super().__init__(message)
+        self.generator: Any = generator
 
 
 class EscapedValueError(TraceError):

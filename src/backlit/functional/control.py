@@ -18,6 +18,7 @@ from backlit.core.source import here
 from backlit.core.tensor import Box, Tensor, as_tensor, no_grad
 from backlit.functional.branches import switched
 from backlit.functional.loops import Traced, run_while
+from backlit.functional.streams import Streams, drawing
 from backlit.ops.array import concat, stack
 from backlit.ops.elementwise import less, where
 
@@ -44,10 +45,17 @@ def scan(
     carry = tree.map(as_tensor, init)
     if staging.graph() is not None:
 
-        def step(_: Any, carry: Any, x: Any) -> Any:
-            return _step(f, carry, x, "scan")
+        def build(streams: Streams) -> Any:
+            def step(_: Any, carry: Any, x: Any) -> Any:
+                counters, (after, y) = streams.inside(carry[0], lambda: _step(f, carry[1], x, "scan"))
+                return (counters, after), y
 
-        return Traced(step, (), carry, tree.unflatten(structure, values)).run(n, reverse)
+            init = (streams.counters, carry)
+            (counters, last), ys = Traced(step, (), init, tree.unflatten(structure, values)).run(n, reverse)
+            streams.advance(counters)
+            return last, ys
+
+        return drawing(build)  # type: ignore[no-any-return]
     places = range(n - 1, -1, -1) if reverse else range(n)
     outs = []
     for i in places:
@@ -150,18 +158,25 @@ def _switch_in_graph(index: Tensor, branches: Sequence[Callable[..., Any]], oper
     """One equation, whose regions are the branches."""
     given, structure = tree.flatten(operands)
     values = [as_tensor(x) for x in given]
-    first: list[Any] = []
 
-    def on_leaves(branch: Callable[..., Any]) -> Callable[..., list[Tensor]]:
-        def run(*leaves: Tensor) -> list[Tensor]:
-            out = tree.map(as_tensor, branch(*tree.unflatten(structure, leaves)))
-            first.append(out)
-            return tree.leaves(_like(first[0], out, who))
+    def build(streams: Streams) -> Any:
+        first: list[Any] = []
 
-        return run
+        def on_leaves(branch: Callable[..., Any]) -> Callable[..., list[Tensor]]:
+            def run(*leaves: Tensor) -> list[Tensor]:
+                rest = tree.unflatten(structure, leaves[n:])
+                counters, out = streams.inside(leaves[:n], lambda: tree.map(as_tensor, branch(*rest)))
+                first.append(out)
+                return [*counters, *tree.leaves(_like(first[0], out, who))]
 
-    outs = switched(index, [on_leaves(b) for b in branches], values)
-    return tree.unflatten(tree.flatten(first[0])[1], outs)
+            return run
+
+        n = len(streams.counters)
+        outs = switched(index, [on_leaves(b) for b in branches], [*streams.counters, *values])
+        streams.advance(outs[:n])
+        return tree.unflatten(tree.flatten(first[0])[1], outs[n:])
+
+    return drawing(build)
 
 
 def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any) -> Any:
@@ -176,10 +191,9 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
     """
     carry = tree.map(as_tensor, init_val)
     if staging.graph() is not None:
-        return run_while(
-            lambda _, carry: _predicate(cond_fun(carry), "while_loop") != 0,
-            lambda _, carry: _like(carry, body_fun(carry), "while_loop"),
-            [],
+        return _while_in_graph(
+            lambda carry: _predicate(cond_fun(carry), "while_loop") != 0,
+            lambda carry: _like(carry, body_fun(carry), "while_loop"),
             carry,
         )
     while True:
@@ -188,6 +202,22 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
             return carry
         after = _like(carry, body_fun(carry), "while_loop")
         carry = after if _is_one(pred) else _select(pred != 0, after, carry, "while_loop")
+
+
+def _while_in_graph(condition: Callable[[Any], Tensor], body: Callable[[Any], Any], init: Any) -> Any:
+    """One equation."""
+
+    def build(streams: Streams) -> Any:
+        counters, last = run_while(
+            lambda _, carry: condition(carry[1]),
+            lambda _, carry: streams.inside(carry[0], lambda: body(carry[1])),
+            [],
+            (streams.counters, init),
+        )
+        streams.advance(counters)
+        return last
+
+    return drawing(build)
 
 
 def _any(pred: Tensor) -> bool:
@@ -223,20 +253,13 @@ def _fori_in_graph(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], 
     bounds = [x if isinstance(x, Tensor) else Tensor(np.int64(x)) for x in (lower, upper)]
     if all(map(_is_one, bounds)):
         numbers = np.arange(int(bounds[0].item()), int(bounds[1].item()), dtype=np.int64)
-        step = lambda _, val, i: (_like(val, body_fun(i, val), "fori_loop"), None)
         try:
-            return (Traced(step, (), val, Tensor(numbers)).run(len(numbers), False)[0],)
+            return (scan(lambda val, i: (_like(val, body_fun(i, val), "fori_loop"), None), val, numbers)[0],)
         except ShapeError:
             return None
     first, last = (x.astype(np.int64) for x in bounds)
-    return (
-        run_while(
-            lambda last, carry: less(carry[0], last[0]),
-            lambda _, carry: (carry[0] + 1, _like(carry[1], body_fun(carry[0], carry[1]), "fori_loop")),
-            [last],
-            (first, val),
-        )[1],
-    )
+    body = lambda carry: (carry[0] + 1, _like(carry[1], body_fun(carry[0], carry[1]), "fori_loop"))
+    return (_while_in_graph(lambda carry: less(carry[0], last), body, (first, val))[1],)
 
 
 def associative_scan(fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = False, axis: int = 0) -> Any:
