@@ -5,6 +5,7 @@ from __future__ import annotations
 from unittest import mock
 
 import numpy as np
+from watched import ONES, check_arena, watching
 
 import backlit as bl
 from backlit import compile
@@ -34,9 +35,12 @@ def agree(f, *args, rtol=1e-12):
     flat = [np.asarray(x) for x in tree.leaves(args)]
     simple = verify(simplify(graph))
     ways = [evaluate(graph, *flat), evaluate(simple, *flat), arrays(compile(f)(*tree.map(bl.tensor, args)))]
-    for program in programs(simple):
-        program._scratch[:] = 255  # NaN in every format
-        ways += [program(*flat), program(*flat)]
+    with watching() as outputs:
+        for program in programs(simple):
+            program._scratch[:] = ONES
+            ways += [[np.array(x) for x in program(*flat)] for _ in range(2)]
+            check_arena(program)
+        outputs.check()
     for found in ways:
         assert len(found) == len(expected)
         for a, b in zip(found, expected, strict=True):

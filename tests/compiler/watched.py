@@ -7,12 +7,13 @@ whatever else than ones the arena holds after a run was written where nothing be
 
 from __future__ import annotations
 
+import itertools
 import math
 from contextlib import contextmanager
 
 import numpy as np
 
-from backlit.compiler import native
+from backlit.compiler import native, nested
 from backlit.compiler.ir import evaluate
 from backlit.compiler.llvm.kernel import Kernel
 from backlit.compiler.memory import Range
@@ -20,6 +21,7 @@ from backlit.compiler.native import Program, Work
 
 GUARD_BYTES = 64
 ONES = 0xFF
+_numbers = itertools.count()
 
 
 def n_bytes(v):
@@ -43,17 +45,26 @@ def _poison(name, dead):
 def _watch(program):
     """Puts a filling work behind each that reads a buffer for the last time."""
     program._memory[:] = ONES
+    program.works = _filling(program.works, program._offsets)
+
+
+def _filling(works, offsets):
     last = {}
-    for number, work in enumerate(program.works):
+    for number, work in enumerate(works):
         for v in (*work.reads, *work.writes):
-            if v in program._offsets and n_bytes(v):
+            if v in offsets and n_bytes(v):
                 last[v] = number
-    works = []
-    for number, work in enumerate(program.works):
-        works.append(work)
+    filling = []
+    for number, work in enumerate(works):
+        filling.append(work)
         if dead := [v for v, n in last.items() if n == number]:
-            works.append(_poison(f"poison{number}", dead))
-    program.works = works
+            filling.append(_poison(f"poison{next(_numbers)}", dead))
+    return filling
+
+
+def _watch_region(region):
+    """The same inside a loop, whose intermediates lie in scratch."""
+    region.works = _filling(region.works, region.offsets)
 
 
 class Outputs:
@@ -89,10 +100,12 @@ def watching():
     place = native.place
     native.watch, native.empty = _watch, outputs.empty
     native.place = lambda ranges: place([Range(r.start, r.end, r.size_bytes + GUARD_BYTES) for r in ranges])
+    nested.watch, nested.place = _watch_region, native.place
     try:
         yield outputs
     finally:
         native.watch, native.empty, native.place = before
+        nested.watch, nested.place = None, place
 
 
 def check_program(graph, runs, compare, state=(), threads=()):

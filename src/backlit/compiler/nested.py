@@ -19,6 +19,7 @@ from backlit.compiler.memory import ALIGNMENT_BYTES, Range, place
 from backlit.compiler.schedule import Schedule, schedule
 
 Works = Callable[[Schedule], list[Any]]
+watch: Callable[[_Region], None] | None = None  # called when the buffers of a region have their places; for tests
 
 
 def nested_kernel(name: str, e: Eqn, slots: Sequence[int], works_of: Works) -> Kernel | None:
@@ -71,6 +72,8 @@ class _Region:
         arena = place([Range(first[v], last[v], _bytes(v)) for v in first])
         self.offsets = dict(zip(first, arena.offsets, strict=True))
         self.arena_bytes = _aligned(arena.peak_bytes)
+        if watch is not None:
+            watch(self)
         self.n_slots = sum(len(w.slots) for w in self.works)
         self.scratch_bytes = 0 if self.unfit else max((w.kernel.scratch_bytes for w in self.works), default=0)
 
