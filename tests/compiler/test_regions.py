@@ -557,3 +557,41 @@ def test_what_is_large_is_not_computed_before():
     for n, moves in ((10, True), (9000, False)):  # 80 kB and 74 MB
         (loop,) = (e for e in fission(simplify(make_graph(f)(np.ones((n, 1024))))).eqns if e.regions)
         assert ("exp" not in [e.op.name for e in loop.regions[0].eqns]) is moves
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "uint64", "float32", "float16", "complex64", "bfloat16"])
+def test_carries_of_every_dtype(dtype):
+    kind = bl.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
+
+    def f(c, xs):
+        def step(c, x):
+            c = c * x + c
+            c = bl.where(c == x, c + x, c)
+            whole = c.dtype.kind in "iu"
+            held = c ^ (c >> 1) if whole else bl.maximum(c, x) if c.dtype.kind == "f" else c - x
+            on = (c != x) & (held == c)
+            return held, (on, held.astype(np.float32) if c.dtype.kind != "c" else held, c // x if whole else c)
+
+        return scan(step, c, xs)
+
+    agree(f, np.array(3, kind), np.arange(1, 7).astype(kind))
+    agree(f, np.arange(1, 5).astype(kind), (np.arange(1, 25) % 5 + 1).reshape(6, 4).astype(kind))
+
+
+def test_a_sort_with_integers_and_branches():
+    def bubble(xs):
+        def swap(k, xs):
+            a, b = xs[k], xs[k + 1]
+            low, high = cond(a > b, lambda: (b, a), lambda: (a, b))
+            return xs.at[k].set(low).at[k + 1].set(high)
+
+        return fori_loop(0, xs.shape[0], lambda _, xs: fori_loop(0, xs.shape[0] - 1, swap, xs), xs)
+
+    agree(bubble, np.array([5, 3, 9, -1, 4], np.int64))
+    agree(bubble, RNG.standard_normal(6))
+
+
+def test_a_loop_over_an_empty_batch():
+    agree(vmap(lambda x: while_loop(lambda v: v < 3.0, lambda v: v + 1.0, x)), np.zeros((0,)))
+    agree(vmap(lambda x: scan(lambda c, y: (c + y, c), x, H)), np.zeros((0,)))
+    agree(grad(lambda xs: scan(lambda c, x: (c + x.sum(), None), np.float64(0.0), xs)[0]), np.zeros((3, 0)))
