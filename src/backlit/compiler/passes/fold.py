@@ -13,6 +13,7 @@ from backlit.core.quiet import silence, variable
 _SMALL_BYTES = 4096
 _LOOKED_AT_BYTES = 1 << 16  # known results so large are computed to see whether a condition always holds
 _CONDITION_BYTES = 1 << 20  # and conditions so large
+_HELD_BYTES = 1 << 26  # of such results at one time
 
 
 def fold(graph: Graph) -> Graph:
@@ -25,9 +26,11 @@ def fold(graph: Graph) -> Graph:
 
 def _folded(graph: Graph, given: dict[Var, Array], inside: bool) -> Graph:
     consts = dict(graph.consts)
+    held = 0
     known = {**given, **consts}  # also what is not worth to be a constant, and what a region is given
 
     def simpler(e: Eqn) -> Eqn | Atom:
+        nonlocal held
         if e.op.name == "where" and e.inputs[0] in known:
             condition = known[e.inputs[0]]
             chosen = e.inputs[1] if condition.all() else e.inputs[2] if not condition.any() else None
@@ -41,7 +44,8 @@ def _folded(graph: Graph, given: dict[Var, Array], inside: bool) -> Graph:
         small = (
             size <= max(_SMALL_BYTES, room) and not inside and all(a in consts for a in e.inputs if isinstance(a, Var))
         )
-        if not small and size > (_CONDITION_BYTES if e.out.aval.dtype == bool else _LOOKED_AT_BYTES):
+        limit = _CONDITION_BYTES if e.out.aval.dtype == bool else _LOOKED_AT_BYTES
+        if not small and (size > limit or held + size > _HELD_BYTES):
             return e
         token = variable.set(silence)
         try:
@@ -49,6 +53,7 @@ def _folded(graph: Graph, given: dict[Var, Array], inside: bool) -> Graph:
         finally:
             variable.reset(token)
         if not small:
+            held += size
             return e
         consts[e.out] = known[e.out]
         return e.out

@@ -13,6 +13,8 @@ def hoist(graph: Graph) -> Graph:
     A carry that stays what it was is handed to every step instead, an operand given twice is given once, and functions with
     rules of their own are written out.
     """
+    if not any(e.regions for e in graph.eqns):
+        return graph
     made = Graph(list(graph.inputs), dict(graph.consts), [], [])
     became: dict[Var, Atom] = {}
 
