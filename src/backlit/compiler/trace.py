@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import weakref
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
@@ -201,15 +202,21 @@ class RegionTrace(GraphTrace):
                 given = [self.input(x) for x in like]
                 self.graph.outputs = [self.atom(as_tensor(x)) for x in f(*given)]
             finally:
-                for cell, value, node in self._written:
-                    cell._value, cell.node = value, node
-        while self._written:
-            cell, _, _ = self._written.pop()
-            if sys.getrefcount(cell) > 2:  # one that was made inside is gone with the call
-                raise TraceError(
-                    f"{name}: its function writes to a tensor {shown(cell)} from outside; in a graph it runs once for "
-                    f"all steps: make that tensor part of the carry{here()}"
-                )
+                cells = self._restored()
+        outside = [cell for ref in cells if (cell := ref()) is not None]  # one made inside is gone with the call
+        for cell in outside:
+            raise TraceError(
+                f"{name}: its function writes to a tensor {shown(cell)} from outside; in a graph it runs once for "
+                f"all steps: make that tensor part of the carry{here()}"
+            )
+
+    def _restored(self) -> list[weakref.ref[Tensor]]:
+        """The tensors that were written to, with their old values again."""
+        for cell, value, node in self._written:
+            cell._value, cell.node = value, node
+        found = [weakref.ref(cell) for cell, _, _ in self._written]
+        self._written.clear()
+        return found
 
     def atom(self, x: Any) -> Atom:
         if not isinstance(x, Tensor):
