@@ -595,3 +595,15 @@ def test_a_loop_over_an_empty_batch():
     agree(vmap(lambda x: while_loop(lambda v: v < 3.0, lambda v: v + 1.0, x)), np.zeros((0,)))
     agree(vmap(lambda x: scan(lambda c, y: (c + y, c), x, H)), np.zeros((0,)))
     agree(grad(lambda xs: scan(lambda c, x: (c + x.sum(), None), np.float64(0.0), xs)[0]), np.zeros((3, 0)))
+
+
+def test_results_that_are_moves_of_each_other():
+    def f(a, xs):
+        def step(c, x):
+            wide = bl.broadcast_to(c * 0.3, (2, 3))
+            turned = bl.permute_dims(wide, (1, 0))
+            return bl.tanh(c * 0.5), (x @ turned, wide, turned)
+
+        return scan(step, a, xs)
+
+    agree(f, np.float64(0.7), RNG.standard_normal((2, 2, 3)))

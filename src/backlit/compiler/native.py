@@ -11,7 +11,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from backlit.compiler.llvm.writer import declarations
 from backlit.compiler.memory import Range, place
 from backlit.compiler.nested import nested_kernel
 from backlit.compiler.passes import expand, loops_apart, simplify, transposes
-from backlit.compiler.schedule import Group, Schedule, schedule
+from backlit.compiler.schedule import Group, Schedule, schedule, topological
 from backlit.compiler.threads import get_num_threads, native, pool
 from backlit.compiler.views import identity, linear, through
 from backlit.core.aval import Aval
@@ -243,7 +242,7 @@ class Program:
                 for v in w.reads:
                     if v in last and last[v] != number:
                         before[last[v]].add(number)
-            order = _topological(before)
+            order = topological(before)
             if len(order) == len(self.works):
                 self.works = [self.works[k] for k in order]
                 return
@@ -445,23 +444,3 @@ class Program:
         if e not in self._inner:
             self._inner[e] = [Program(region, threads=self.threads) for region in e.regions]
         return self._inner[e]
-
-
-def _topological(before: list[set[int]]) -> list[int]:
-    """Numbers in an order that respects `before`, else as they are; those on a cycle are left out."""
-    waiting = [len(b) for b in before]
-    after: list[list[int]] = [[] for _ in before]
-    for number, its in enumerate(before):
-        for b in its:
-            after[b].append(number)
-    ready = [k for k, n in enumerate(waiting) if not n]
-    heapify(ready)
-    order = []
-    while ready:
-        k = heappop(ready)
-        order.append(k)
-        for follower in after[k]:
-            waiting[follower] -= 1
-            if not waiting[follower]:
-                heappush(ready, follower)
-    return order

@@ -16,7 +16,7 @@ from backlit.compiler.llvm.kernel import PARAMETERS, Kernel
 from backlit.compiler.llvm.values import SCALARS
 from backlit.compiler.llvm.writer import Index, Writer
 from backlit.compiler.memory import ALIGNMENT_BYTES, Range, place
-from backlit.compiler.schedule import Schedule, schedule
+from backlit.compiler.schedule import Schedule, schedule, topological
 
 Works = Callable[[Schedule], list[Any]]
 watch: Callable[[_Region], None] | None = None  # called when the buffers of a region have their places; for tests
@@ -52,13 +52,20 @@ def _aligned(size: int) -> int:
     return -(-size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
 
 
+def _ordered(works: list[Any]) -> list[Any]:
+    """Each work after those whose results it reads, else as they are."""
+    writer = {v: number for number, work in enumerate(works) for v in work.writes}
+    order = topological([{writer[v] for v in work.reads if v in writer} - {n} for n, work in enumerate(works)])
+    return [works[n] for n in order]
+
+
 class _Region:
     """The kernels of a region, and where its intermediates lie."""
 
     def __init__(self, graph: Graph, works_of: Works) -> None:
         self.graph = graph
         plan = schedule(graph)
-        self.works = works_of(plan)
+        self.works = _ordered(works_of(plan))
         self.unfit = any(w.kernel is None for w in self.works)
         self.outputs = [plan.kept[a] for a in graph.outputs]  # type: ignore[index]
         outside = {*graph.inputs, *self.outputs}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 from backlit.compiler.ir import Eqn, Graph, Literal, Var
@@ -304,3 +304,23 @@ def schedule(graph: Graph) -> Schedule:
 def bytes_of(vs: Iterable[Var]) -> int:
     """Memory that some variables take."""
     return sum(math.prod(v.aval.shape) * v.aval.dtype.itemsize for v in vs)
+
+
+def topological(before: list[set[int]]) -> list[int]:
+    """Numbers in an order that respects `before`, else as they are; those on a cycle are left out."""
+    waiting = [len(b) for b in before]
+    after: list[list[int]] = [[] for _ in before]
+    for number, its in enumerate(before):
+        for b in its:
+            after[b].append(number)
+    ready = [k for k, n in enumerate(waiting) if not n]
+    heapify(ready)
+    order = []
+    while ready:
+        k = heappop(ready)
+        order.append(k)
+        for follower in after[k]:
+            waiting[follower] -= 1
+            if not waiting[follower]:
+                heappush(ready, follower)
+    return order
