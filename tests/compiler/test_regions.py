@@ -6,11 +6,13 @@ import itertools
 
 import numpy as np
 import pytest
-from loops import agree, arrays
+from loops import agree, arrays, programs
+from test_instruction_sets import ALLOWED, called
 
 import backlit as bl
 from backlit import compile, cond, fori_loop, grad, jvp, scan, switch, value_and_grad, vjp, vmap, while_loop
 from backlit.compiler import evaluate, make_graph, parse, simplify, verify
+from backlit.compiler.llvm.target import features, restricted
 from backlit.compiler.passes import fission
 from backlit.core.errors import CompilerError, GradientError, TraceError
 from backlit.nn.functional import sigmoid
@@ -607,3 +609,17 @@ def test_results_that_are_moves_of_each_other():
         return scan(step, a, xs)
 
     agree(f, np.float64(0.7), RNG.standard_normal((2, 2, 3)))
+
+
+@pytest.mark.parametrize("without", ["avx512f", "avx"])
+def test_loops_with_the_instructions_of_older_machines(without):
+    graph = simplify(make_graph(value_and_grad(loss, argnums=(0, 1, 2, 3)))(W, U, H, XS))
+    spin = simplify(
+        make_graph(value_and_grad(lambda x: scan(lambda c, _: (bl.sin(c) * 1.01, None), x, length=9)[0]))(H[0])
+    )
+    with restricted(features(without)):
+        for g, given in ((graph, (W, U, H, XS)), (spin, (H[0],))):
+            for program in programs(g):
+                for a, b in zip(program(*given), evaluate(g, *given), strict=True):
+                    np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+                assert program.callbacks or called(program.asm()) <= ALLOWED

@@ -18,6 +18,8 @@ from backlit.compiler.control import SCAN, WHILE
 from backlit.compiler.ir import Atom, Eqn, Graph, Literal, Var
 from backlit.compiler.llvm.functions import FUNCTIONS
 from backlit.compiler.llvm.kernel import PARAMETERS, Kernel
+from backlit.compiler.llvm.target import features
+from backlit.compiler.llvm.tile import multiply_add
 from backlit.compiler.llvm.values import SCALARS, emit
 from backlit.compiler.llvm.writer import Index, Writer
 from backlit.compiler.schedule import is_elementwise, is_reduction
@@ -292,7 +294,8 @@ class _Emitter:
             row, column = x[(*batch, i)], y[(*batch, slice(None), j)]
             total = w.constant(scalar, 0.0)
             for k, (a, b) in enumerate(zip(row, column, strict=True)):
-                total = w.call("llvm.fma", scalar, a, b, total) if k else w.new(f"fmul {scalar} {a}, {b}")
+                fused = features().fma
+                total = multiply_add(w, scalar, a, b, total, fused) if k else w.new(f"fmul {scalar} {a}, {b}")
             made[place] = total
         return made
 
