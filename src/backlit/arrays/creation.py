@@ -30,6 +30,7 @@ def asarray(obj: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Tens
             not isinstance(obj, np.ndarray)
             or (dtype is not None and obj.dtype != dtype)
             or obj.dtype.kind not in "biufcV"
+            or not obj.dtype.isnative
         ):
             raise DTypeError(f"asarray: {type(obj).__name__} cannot be shared without a copy{here()}")
         return Tensor(obj)

@@ -96,7 +96,8 @@ class Handle:
 
 
 def _node_for_hook(x: Tensor, what: str) -> Node:
-    node = x._value.extra if isinstance(x._value, Box) else x.node
+    traced = isinstance(x._value, Box) and not x._value.trace.imperative
+    node = x._value.extra if traced else x.node
     if not isinstance(node, Node):
         raise GradientError(f"{what}: {shown(x)} does not require grad{here()}")
     return node

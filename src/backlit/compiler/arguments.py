@@ -27,7 +27,7 @@ class Arguments:
         self.roots: dict[str, Any] = {}
         self.traced = False
         self.recorded = False
-        self._args, self._kwargs = args, kwargs
+        self._args, self._kwargs, self._static = args, kwargs, static
         self._places: dict[int, int] = {}
         key = [self._visit(x, f"argument {k}") for k, x in enumerate(args)]
         named = [(name, self._visit(x, f"argument {name!r}")) for name, x in kwargs.items()]
@@ -43,7 +43,7 @@ class Arguments:
             return self._again(x) or (self._leaf(x, x), node.__class__ is Node)
         if isinstance(x, np.ndarray):
             self.foreign.add(len(self.leaves))
-            return "array", self._leaf(x, Tensor(x) if x.dtype.kind in "biufc" else as_tensor(x))
+            return "array", self._leaf(x, Tensor(x) if x.dtype.kind in "biufc" and x.dtype.isnative else as_tensor(x))
         if isinstance(x, (tuple, list)):
             return (type(x), *(self._visit(child, f"{path}[{k}]") for k, child in enumerate(x)))
         if isinstance(x, dict):
@@ -64,6 +64,15 @@ class Arguments:
         self._places[id(x)] = len(self.leaves)
         self.leaves.append(tensor)
         return tensor._value.shape, tensor._value.dtype
+
+    def described(self) -> dict[str, str]:
+        """Every argument and what is in it, in words."""
+        found: dict[str, str] = {}
+        for k, x in enumerate(self._args):
+            _describe(x, f"argument {k}", found)
+        for name, x in {**self._kwargs, **self._static}.items():
+            _describe(x, f"argument {name!r}", found)
+        return found
 
     def whole(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments with tensors in the place of arrays."""
@@ -87,3 +96,37 @@ def _with_tensors(x: Any, arrays: Iterator[Tensor]) -> Any:
         children, _, rebuild = parts
         return rebuild([_with_tensors(child, arrays) for child in children])
     return x
+
+
+def _describe(x: Any, path: str, found: dict[str, str]) -> None:
+    if isinstance(x, (Tensor, np.ndarray)):
+        found[path] = f"{x.dtype}{list(x.shape)}"
+        if isinstance(x, Tensor) and x.requires_grad:
+            found[path] += " that requires grad"
+    elif isinstance(x, (tuple, list)):
+        found[path] = f"a {type(x).__name__} of {len(x)}"
+        for k, child in enumerate(x):
+            _describe(child, f"{path}[{k}]", found)
+    elif isinstance(x, dict):
+        found[path] = f"a dictionary with {', '.join(map(repr, x)) or 'nothing'}"
+        for name, child in x.items():
+            _describe(child, f"{path}[{name!r}]", found)
+    elif isinstance(x, PLAIN):
+        found[path] = repr(x)
+    elif (parts := tree.parts(x)) is not None:
+        found[path] = f"a {type(x).__name__}"
+        _describe(parts[1], f"{path}.aux", found)
+        for k, child in enumerate(parts[0]):
+            _describe(child, f"{path}.{k}", found)
+    else:
+        found[path] = f"the {type(x).__name__} at {id(x):#x}"
+
+
+def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """How arguments differ, in words."""
+    found: dict[str, str] = {}
+    for path in dict.fromkeys((*after, *before)):
+        was, now = before.get(path, "not given"), after.get(path, "not given")
+        if was != now and not any(path.startswith(known) for known in found):
+            found[path] = f"{path} was {was} and is {now}"
+    return list(found.values())

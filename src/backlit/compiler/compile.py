@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from functools import update_wrapper
 from typing import Any, overload
 
-from backlit.compiler.arguments import Arguments
+from backlit.compiler.arguments import Arguments, changes
 from backlit.compiler.entry import MISS, WAIT
 from backlit.compiler.state import ROOT, Reached
 from backlit.compiler.step import Inside, Step
@@ -120,27 +120,31 @@ class Compiled:
                 self._last = step
                 return step
         if self._last is not None:
-            self._say_why(known, now)
+            self._say_why(known, now, given)
         function = _filled(self.function, static) if static else self.function
         step = Step(self, function, given)
         known.insert(0, step)
         self._last = step
         return step
 
-    def _say_why(self, known: list[Step], now: Reached) -> None:
+    def _say_why(self, known: list[Step], now: Reached, given: Arguments) -> None:
+        """Logs in one sentence why another program is made, and warns when there are many."""
         name = getattr(self.function, "__name__", "function")
-        if not known:
-            why = "the arguments have another structure, shape, dtype or value"
-        else:
-            why = known[0].reached.difference(now) or "a tensor of the state has another shape, dtype or gradient"
+        described = given.described()
+        others = known or [step for steps in self._steps.values() for step in steps]
+        differences = [changes(step.described, described) for step in others]
+        near = min(range(len(others)), key=lambda k: (len(differences[k]), -others[k].number))
+        step = others[near]
+        why = "; ".join(differences[near][:3]) or step.mode_difference() or step.reached.difference(now)
+        why = why or step.state_difference(given) or "the arguments are shared in another way"
         self.reasons.append(why)
         log.info("compile: %s is compiled again: %s", name, why)
         if len(self.reasons) == STORM:
             warnings.warn(
-                f"compile: {name} has been compiled {STORM + 1} times, the last time because {why}; "
-                "pass what changes as a tensor",
+                f"compile: {name} has been compiled {STORM + 1} times, the last time because {why}; pass what changes as a "
+                "tensor, or keep it the same",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _program(self) -> Step:

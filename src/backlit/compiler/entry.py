@@ -15,8 +15,10 @@ import numpy as np
 from backlit.compiler import threads
 from backlit.compiler.ir import Var
 from backlit.compiler.layout import CONTENTS, is_plain_scalar
-from backlit.compiler.llvm.entry import ABSENT, CALL_WORDS, CELL_WORDS, GRADIENT, HEAD, LOOSE, OVER, RECORDED
+from backlit.compiler.llvm.entry import ABSENT as NO_GRADIENT
+from backlit.compiler.llvm.entry import CALL_WORDS, CELL_WORDS, GRADIENT, HEAD, LOOSE, OVER, RECORDED
 from backlit.compiler.running import Process, Words, entries
+from backlit.compiler.state import ABSENT
 from backlit.core import changes, dtypes, staging
 from backlit.core.aval import Aval
 from backlit.core.graph import Node
@@ -61,11 +63,11 @@ class Entry:
         inputs = {(s.kind, s.number if s.number >= 0 else id(s.owner)): j for j, s in enumerate(step.sources)}
         arguments = []
         for k, (x, aval) in enumerate(zip(leaves, step.argument_avals, strict=True)):
-            flags = ABSENT if any(number == k for number, _ in absent) else 0
+            flags = NO_GRADIENT if any(number == k for number, _ in absent) else 0
             arguments.append(self._tensor(x, aval, inputs.get(("argument", k), -1), flags, type(x)))
         cells = []
         for x, aval in step.cells:
-            flags = ABSENT if (-1, id(x)) in absent else 0
+            flags = NO_GRADIENT if (-1, id(x)) in absent else 0
             cells.append(self._tensor(x, aval, inputs.get(("cell", id(x)), -1), flags))
         for j, source in enumerate(step.sources):
             if source.kind == "gradient":
@@ -92,7 +94,9 @@ class Entry:
             (vars(threads), "_pool", vars(threads)["_pool"]),
         ]
         tables = {
-            "variables": Words([[id(t), id(key), id(then)] for t, key, then in variables], variables),
+            "variables": Words(
+                [[id(t), id(key), 0 if then is ABSENT else id(then)] for t, key, then in variables], variables
+            ),
             "slots": Words([[id(cell) + CONTENTS, id(then)] for cell, then in reached.closures], reached.closures),
             "lists": Words([[id(x), len(x), then.address] for x, then in lists], lists),
             "dicts": Words([[id(x), len(x), then.address] for x, then in dicts], dicts),
@@ -250,6 +254,8 @@ class Entry:
                 source = step.sources[what]
                 foreign = source.kind == "argument" and source.number in step.foreign
                 value = self._input(source, leaves)
+                if not isinstance(value, (np.ndarray, np.generic)):
+                    return False
                 array = np.array(value) if foreign else np.asarray(value)
                 array = array.reshape(shape)
             elif kind == "copy":
@@ -265,7 +271,7 @@ class Entry:
 
     def _input(self, source: Source, leaves: Sequence[Tensor]) -> Any:
         if source.kind == "argument":
-            return leaves[source.number]._value if source.number < len(leaves) else None
+            return getattr(leaves[source.number], "_value", None) if source.number < len(leaves) else None
         return source.owner._grad._value if source.kind == "gradient" else source.owner._value
 
     def conflicts(self, other: Entry, leaves: Sequence[Tensor]) -> bool:

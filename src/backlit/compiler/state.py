@@ -14,12 +14,14 @@ import numpy as np
 
 from backlit.compiler.arguments import PLAIN
 from backlit.core import changes
+from backlit.core.graph import Node
 from backlit.core.rng import Generator
 from backlit.core.tensor import Tensor
 
 ROOT = "function"
 _READS_GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 _FOREIGN = sys.stdlib_module_names | {"numpy", "llvmlite", "ml_dtypes"}
+ABSENT = object()  # in the place of a variable that is not there
 _BY_NAME = {"getattr", "vars", "__dict__", "hasattr", "setattr"}  # code that may read attributes it does not name
 
 
@@ -45,7 +47,7 @@ class Reached:
         self._noted: list[tuple[dict[Any, Any], list[Any], list[Any]]] = []
         self._seen: dict[int, Any] = {}
         self._named: set[str] = set()  # in code that is reached
-        self._waiting: list[tuple[str, dict[str, Any]]] = []  # attributes that some code may name
+        self._waiting: list[tuple[str, dict[str, Any], type]] = []  # attributes that some code may name
         self._kinds: dict[type, None] = {}
         self._taken: set[tuple[int, str]] = set()
         for path, value in roots.items():
@@ -70,7 +72,7 @@ class Reached:
         return (
             _same_lists(self.lists)
             and _same_dicts(self.dicts)
-            and all(table.get(name) is then for table, name, then in self.variables)
+            and all(table.get(name, ABSENT) is then for table, name, then in self.variables)
             and all(_contents(cell) is then for cell, then in self.closures)
             and self.unchanged_elsewhere()
         )
@@ -92,8 +94,13 @@ class Reached:
             self.guards[path] = (type(value), repr(value))
             return
         if isinstance(value, Tensor):
-            self.cells.setdefault(id(value), (path, value))
             self.guards[path] = (id(value), value.shape, value.dtype, value.requires_grad)
+            if id(value) not in self.cells:
+                self.cells[id(value)] = path, value
+                if value.node.__class__ is Node and value.node.extra is not None:
+                    self._watch(value.node.extra.hooks, False)
+                    for key, hook in value.node.extra.hooks.items():
+                        self._visit(hook, f"{path}.hook[{key}]")
             return
         if id(value) in self._seen:
             self.guards[path] = id(value)
@@ -129,7 +136,7 @@ class Reached:
         elif isinstance(value, types.ModuleType):
             self.guards[path] = id(value)
             if not _library(value.__name__):
-                self._waiting.append((path, vars(value)))
+                self._waiting.append((path, vars(value), type(value)))
         elif isinstance(value, type):
             self.guards[path] = id(value)
             self._add_kind(value)
@@ -144,7 +151,7 @@ class Reached:
                 self._watch(own, hasattr(type(value), "notes_changes"))
                 yield from ((f"{path}.{name}", child) for name, child in own.items())
             else:
-                self._waiting.append((path, own))
+                self._waiting.append((path, own, type(value)))
             if hasattr(value, "__wrapped__"):
                 yield f"{path}.__wrapped__", value.__wrapped__
 
@@ -159,7 +166,11 @@ class Reached:
         before = len(self._named)
         everything = bool(self._named & _BY_NAME)
         found: list[tuple[str, Any]] = []
-        for path, own in self._waiting:
+        for path, own, kind in self._waiting:
+            for owner, name, _ in self.attributes:
+                if issubclass(kind, owner) and name not in own and (id(own), name) not in self._taken:
+                    self._taken.add((id(own), name))
+                    self.variables.append((own, name, ABSENT))
             for name in [name for name in own if everything or name in self._named]:
                 if (id(own), name) not in self._taken:
                     self._taken.add((id(own), name))

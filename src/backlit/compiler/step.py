@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from backlit.compiler.compile import Compiled
 
 SHORT = 30_000  # elements and multiplications that are done sooner than another thread could take over
+_numbers = itertools.count()
 _sample = Tensor(np.empty(1))
 _ALONE = getrefcount(_sample._value)  # of an array that only its tensor knows
 
@@ -75,7 +77,9 @@ class Step:
         self.foreign = given.foreign
         self.argument_avals = [aval_of(x) for x in given.leaves]
         self.muted = muted.get() > 0
-        self._mode = (self.muted, default_dtype())
+        self.default_dtype = default_dtype()
+        self.described = given.described()
+        self.number = next(_numbers)  # later steps have higher ones
         known = {id(x): k for k, x in enumerate(given.leaves)}
         every = [x for _, x in self.reached.cells.values()] + trace.strangers_lent
         self.aliases = [(known[id(x)], id(x)) for x in every if id(x) in known]
@@ -164,6 +168,29 @@ class Step:
                 if found is None:
                     return False
         return True
+
+    def mode_difference(self) -> str:
+        """How the modes here differ from those this is made for, in words; empty when they do not."""
+        muted_here, dtype = muted.get() > 0, default_dtype()
+        if muted_here is not self.muted:
+            return f"it is called {'inside' if muted_here else 'outside'} no_grad"
+        return f"the default dtype was {self.default_dtype} and is {dtype}" if dtype != self.default_dtype else ""
+
+    def state_difference(self, given: Arguments) -> str:
+        """Which tensor of the state is not as it was, in words; empty when none is."""
+        paths = {id(cell): path for path, cell in self.reached.cells.values()}
+        for x, aval in self.cells:
+            if (x.shape, x.dtype) != aval:
+                return f"{paths.get(id(x), 'a tensor')} was {aval} and is {aval_of(x)}"
+        for s in self.absent:
+            if self._target(s, given)._grad is not None:
+                name = f"argument {s.number}" if s.number >= 0 else paths.get(id(s.owner), "a tensor")
+                return f"{name}.grad was None and is a gradient"
+        for s in self.sources:
+            if s.kind == "gradient" and self._target(s, given)._grad is None:
+                name = f"argument {s.number}" if s.number >= 0 else paths.get(id(s.owner), "a tensor")
+                return f"{name}.grad was a gradient and is None"
+        return ""
 
     @staticmethod
     def _target(source: Source, given: Arguments) -> Tensor:

@@ -348,6 +348,7 @@ class StepTrace(GraphTrace):
         self._generators: dict[int, tuple[Generator, Tensor, Tensor]] = {}
         self._effects: list[tuple[Source, Any]] = []
         self.strangers_lent: list[Tensor] = []  # tensors found while tracing
+        self._found: dict[int, Tensor | None] = {}  # gradients as they were before
         self._lines: dict[Var, Any] = {}
 
     def _source(self, source: Source, value: Any) -> Var:
@@ -398,6 +399,7 @@ class StepTrace(GraphTrace):
             else:
                 found = Tensor(VarBox(self, self._source(source, found._value)))
             self._gradients[id(cell)] = (cell, found)
+            self._found[id(cell)] = found
         return self._gradients[id(cell)][1]  # type: ignore[no-any-return]
 
     def written(self, cell: Tensor) -> None:
@@ -435,7 +437,7 @@ class StepTrace(GraphTrace):
             if key in self._written and self.atom(cell) is not var:
                 found.append((source, Tensor(cell._value)))
         for key, (cell, gradient) in self._gradients.items():
-            if key in self._lent:
+            if key in self._lent and gradient is not self._found.get(key, self):
                 found.append((Source("gradient", cell, self._lent[key][4].number), gradient))
         found += [(Source("counter", g), counter) for g, _, counter in self._generators.values()]
         return found

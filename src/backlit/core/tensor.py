@@ -371,7 +371,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
         dtype = None if holds_numpy else default_dtype()
     if dtype is not None:
         array = array.astype(dtype)
-    result = Tensor(array)
+    result = Tensor(array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("=")))
     return result.requires_grad_() if requires_grad else result
 
 
