@@ -27,7 +27,7 @@ class Arguments:
         self.roots: dict[str, Any] = {}
         self.traced = False
         self.recorded = False
-        self._args, self._kwargs, self._static = args, kwargs, static
+        self._args, self._kwargs, self.static = args, kwargs, static
         self._places: dict[int, int] = {}
         key = [self._visit(x, f"argument {k}") for k, x in enumerate(args)]
         named = [(name, self._visit(x, f"argument {name!r}")) for name, x in kwargs.items()]
@@ -70,7 +70,7 @@ class Arguments:
         found: dict[str, str] = {}
         for k, x in enumerate(self._args):
             _describe(x, f"argument {k}", found)
-        for name, x in {**self._kwargs, **self._static}.items():
+        for name, x in {**self._kwargs, **self.static}.items():
             _describe(x, f"argument {name!r}", found)
         return found
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,8 +11,9 @@ from contextvars import ContextVar
 from functools import update_wrapper
 from typing import Any, overload
 
+from backlit.compiler import running
 from backlit.compiler.arguments import Arguments, changes
-from backlit.compiler.entry import MISS, WAIT
+from backlit.compiler.entry import MISS
 from backlit.compiler.state import ROOT, Reached
 from backlit.compiler.step import Inside, Step
 from backlit.compiler.threads import checked
@@ -26,7 +26,6 @@ from backlit.core.tensor import muted
 log = logging.getLogger("backlit")
 STORM = 8  # so many programs of one function are worth a warning
 _eager: ContextVar[bool] = ContextVar("eager", default=False)
-_tracing = threading.RLock()  # while a function is traced its tensors have no values
 
 
 @contextmanager
@@ -72,42 +71,45 @@ class Compiled:
         last = self._last
         if last is not None and not kwargs and last.entry is not None and self._signature is None:
             found = last.entry(*args)
-            if found is not MISS and found is not WAIT:
+            if found is not MISS:
                 return found
         return self._called(args, kwargs)
 
     def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        whole, static = (args, kwargs), {}
         if _eager.get() or staging.current() is not None:
             return self.function(*args, **kwargs)
-        if self._signature is not None:
-            bound = self._signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            static = {name: bound.arguments[name] for name in self.static_argnames}
-            args, kwargs = (), {k: v for k, v in bound.arguments.items() if k not in static}
-        given = Arguments(args, kwargs, static)
-        if given.traced or given.recorded:
-            return self.function(*whole[0], **whole[1])
+        given = self._given(args, kwargs)
+        if not (given.traced or given.recorded):
+            for step in self._known(given):
+                if (found := step.quick(given.leaves)) is not MISS:
+                    self._last = step
+                    return found
+        with running.tracing:  # so that no other thread has lent its tensors to a trace
+            given = self._given(args, kwargs)
+            try:
+                while not (given.traced or given.recorded):
+                    if (found := self._find(self._known(given), given).run(given)) is not MISS:
+                        return found
+            except Inside:
+                pass
+        return self.function(*args, **kwargs)
+
+    def _given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        if self._signature is None:
+            return Arguments(args, kwargs, {})
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        static = {name: bound.arguments[name] for name in self.static_argnames}
+        return Arguments((), {k: v for k, v in bound.arguments.items() if k not in static}, static)
+
+    def _known(self, given: Arguments) -> list[Step]:
+        """The steps for arguments like these, in the modes there are."""
         try:
-            key = (given.key, muted.get() > 0, default_dtype())
-            known = self._steps.setdefault(key, [])
+            return self._steps.setdefault((given.key, muted.get() > 0, default_dtype()), [])
         except TypeError as error:
             raise ArgumentError(f"compile: a static argument must be hashable ({error}){here()}") from None
-        for step in known:
-            found = step.quick(given.leaves)
-            if found is not MISS and found is not WAIT:
-                self._last = step
-                return found
-        try:
-            while True:
-                with _tracing:
-                    step = self._find(known, given, static)
-                if (found := step.run(given)) is not MISS:
-                    return found
-        except Inside:
-            return self.function(*whole[0], **whole[1])
 
-    def _find(self, known: list[Step], given: Arguments, static: dict[str, Any]) -> Step:
+    def _find(self, known: list[Step], given: Arguments) -> Step:
         """The step for these arguments and the state as it is, made where there is none yet."""
         for step in known:
             if step.fits(given):
@@ -121,7 +123,7 @@ class Compiled:
                 return step
         if self._last is not None:
             self._say_why(known, now, given)
-        function = _filled(self.function, static) if static else self.function
+        function = _filled(self.function, given.static) if given.static else self.function
         step = Step(self, function, given)
         known.insert(0, step)
         self._last = step
@@ -224,6 +226,8 @@ def compile(
     """
 
     def decorate(g: Callable[..., Any]) -> Compiled:
+        if not callable(g):
+            raise ArgumentError(f"compile: expected a function, got {type(g).__name__}{here()}")
         return Compiled(g, static_argnames, keep_grads, contract, threads)
 
     return decorate if f is None else decorate(f)

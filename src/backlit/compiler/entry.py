@@ -17,7 +17,7 @@ from backlit.compiler.ir import Var
 from backlit.compiler.layout import CONTENTS, is_plain_scalar
 from backlit.compiler.llvm.entry import ABSENT as NO_GRADIENT
 from backlit.compiler.llvm.entry import CALL_WORDS, CELL_WORDS, GRADIENT, HEAD, LOOSE, OVER, RECORDED
-from backlit.compiler.running import Process, Words, entries
+from backlit.compiler.running import Process, Words, entries, wait_for
 from backlit.compiler.state import ABSENT
 from backlit.core import changes, dtypes, staging
 from backlit.core.aval import Aval
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from backlit.compiler.trace import Source
 
 MISS = object()  # something is not as it was
-WAIT = object()  # another program is running
 CONSUMED = Consumed()
 _COUNTER = "counter"
 
@@ -37,8 +36,8 @@ _COUNTER = "counter"
 class Entry:
     """The native way into one step, for tensors like `leaves` as its arguments.
 
-    `entry(*leaves)` gives what the step returns; `MISS` where something is not as it was when this was made (then nothing
-    has happened), `WAIT` where another program runs that may use the same tensors.
+    `entry(*leaves)` gives what the step returns, or `MISS` where something is not as it was when this was made; then nothing
+    has happened. It waits while another thread runs a program that may use the same tensors.
     """
 
     def __init__(self, step: Step, leaves: Sequence[Tensor], shared: Process) -> None:
@@ -222,16 +221,20 @@ class Entry:
     def __call__(self, *leaves: Tensor) -> Any:
         if self._elsewhere is not None and not self._elsewhere():
             return MISS
-        arrays: list[Any] = [None] * self._n_arrays
-        for at, make in self._makers:
-            arrays[at] = make()
-        if self._taken:
-            arrays[0] = self.shared.state[1:2].copy()  # whoever begins after this may change what is looked at now
-            if not self._take(arrays, leaves):
+        while True:
+            arrays: list[Any] = [None] * self._n_arrays
+            for at, make in self._makers:
+                arrays[at] = make()
+            if self._taken:
+                arrays[0] = self.shared.state[1:2].copy()  # whoever begins after this may change what is looked at now
+                if not self._take(arrays, leaves):
+                    return MISS
+            found = self._enter(arrays, *leaves)
+            if found is True:
+                break
+            if found is None:
                 return MISS
-        found = self._enter(arrays, *leaves)
-        if found is not True:
-            return MISS if found is None else WAIT
+            wait_for(self, leaves)
         for at in self._kept:
             self._spare[at] = arrays[at]
         if self._only is not None:
@@ -278,7 +281,7 @@ class Entry:
         """Whether a run with these arguments may not go on beside a run of `other`."""
         if other.step is self.step:
             return True
-        mine, its = {id(x) for x in leaves}, {int(x) for x in other.arguments.array[:, 6]}
+        mine, its = {id(x) for x in leaves}, {int(row[6]) for row in other.arguments.array[: other.arguments.n]}
         touched, its_touched = self.step.touched | mine, other.step.touched | its
         written = self.step.written | (mine if self.step.writes_arguments else set())
         its_written = other.step.written | (its if other.step.writes_arguments else set())

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _METHOD_FAST = 0x80
 _PAUSE_S = 5e-5
 _gate = threading.RLock()
+tracing = threading.RLock()  # while a function is traced, tensors of its state have no values
 entries: weakref.WeakSet[Entry] = weakref.WeakSet()
 
 
@@ -88,7 +89,9 @@ def process() -> Process | None:
 
 
 def _after_fork() -> None:
-    """In a child no other thread goes on running."""
+    """In a child no other thread goes on running, or gives back a lock."""
+    global _gate, tracing
+    _gate, tracing = threading.RLock(), threading.RLock()
     if process.cache_info().currsize and (shared := process()) is not None:
         shared.state[:] = 0
         for entry in list(entries):

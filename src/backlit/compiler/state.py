@@ -19,7 +19,7 @@ from backlit.core.rng import Generator
 from backlit.core.tensor import Tensor
 
 ROOT = "function"
-_READS_GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+_NAMES_GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "STORE_GLOBAL")
 _FOREIGN = sys.stdlib_module_names | {"numpy", "llvmlite", "ml_dtypes"}
 ABSENT = object()  # in the place of a variable that is not there
 _BY_NAME = {"getattr", "vars", "__dict__", "hasattr", "setattr"}  # code that may read attributes it does not name
@@ -266,7 +266,7 @@ def _names(code: types.CodeType) -> set[str]:
 
 def _globals(code: types.CodeType) -> set[str]:
     """Those that are globals."""
-    return {i.argval for c in _codes(code) for i in dis.get_instructions(c) if i.opname in _READS_GLOBAL}
+    return {i.argval for c in _codes(code) for i in dis.get_instructions(c) if i.opname in _NAMES_GLOBAL}
 
 
 def _described(found: Any) -> str:

@@ -13,10 +13,10 @@ import numpy as np
 
 from backlit.compiler import native
 from backlit.compiler.arguments import Arguments
-from backlit.compiler.entry import CONSUMED, MISS, WAIT, Entry
+from backlit.compiler.entry import CONSUMED, MISS, Entry
 from backlit.compiler.ir import Atom, Var, verify
 from backlit.compiler.passes import dce, simplify
-from backlit.compiler.running import exclusive, process, wait_for
+from backlit.compiler.running import exclusive, process
 from backlit.compiler.state import ROOT, Reached
 from backlit.compiler.trace import Source, StepTrace
 from backlit.core import staging, tree
@@ -199,7 +199,7 @@ class Step:
     # a run
 
     def quick(self, leaves: Sequence[Tensor]) -> Any:
-        """What the step returns, for arguments like those of the last run; `MISS` or `WAIT` where they are not."""
+        """What the step returns, for arguments like those of the last run; `MISS` where they are not."""
         return MISS if self.entry is None else self.entry(*leaves)
 
     def run(self, given: Arguments) -> Any:
@@ -210,16 +210,13 @@ class Step:
         shared = process() if self.native.calls() is not None and not self._reads_gradient_of_argument() else None
         if shared is None:
             return self._run_in_python(given)
-        while True:
-            with exclusive():
-                if not self.fits_state(given):
-                    return MISS
-                self._separate(given)
-                self.entry = Entry(self, given.leaves, shared)
-            found = self.entry(*given.leaves)
-            if found is not WAIT:
-                return self._run_in_python(given) if found is MISS else found
-            wait_for(self.entry, given.leaves)
+        with exclusive():
+            if not self.fits_state(given):
+                return MISS
+            self._separate(given)
+            self.entry = Entry(self, given.leaves, shared)
+        found = self.entry(*given.leaves)
+        return self._run_in_python(given) if found is MISS else found
 
     def _reads_gradient_of_argument(self) -> bool:
         return any(s.kind == "gradient" and s.number >= 0 for s in self.sources)

@@ -1,0 +1,209 @@
+"""What cannot be compiled, read as its user reads it; and failures that leave all state as it was."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import backlit as bl
+from backlit import nn, optim
+from backlit.core.errors import ArgumentError, BacklitError, ShapeError, TraceError
+from backlit.core.op import REGISTRY
+
+X = bl.tensor([1.0, 2.0, 3.0])
+
+
+def looked_at(look):
+    """A compiled function that looks at a traced value, and the line where."""
+
+    def f(x):
+        y = x * 2.0
+        look(y)
+        return y
+
+    return bl.compile(f)
+
+
+LOOKS = {
+    "if": lambda y: 1 if y.sum() > 0 else 0,
+    "bool": lambda y: bool(y[0]),
+    "while": lambda y: [0 for _ in iter(lambda: bool(y.sum() > 0), False)],
+    "float": lambda y: float(y[0]),
+    "int": lambda y: int(y[0]),
+    "item": lambda y: y.sum().item(),
+    "tolist": lambda y: y.tolist(),
+    "format": lambda y: f"{y[0]:.3f}",
+    "range": lambda y: range(y.sum().astype("int64")),
+    "index": lambda y: [1, 2, 3][y[0].astype("int64")],
+    "numpy": lambda y: y.numpy(),
+    "asarray": lambda y: np.asarray(y),
+    "array in": lambda y: 2.0 in y.tolist(),
+    "sorted": lambda y: sorted([y[0], y[1]]),
+    "max": lambda y: max(y[0], y[1]),
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_looking_at_a_traced_value_names_the_line_and_the_way_out(name):
+    f = looked_at(LOOKS[name])
+    line = LOOKS[name].__code__.co_firstlineno
+    for _ in range(2):
+        with pytest.raises(TraceError) as found:
+            f(X)
+        said = str(found.value)
+        assert f"test_compile_errors.py:{line})" in said, said
+        assert re.search(r"where|detach|return it|backlit\.eager|cond", said), said
+        assert "compile" in said or "traced" in said
+    assert X.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_printing_a_traced_value_says_what_it_is(capsys):
+    looked_at(print)(X)
+    assert capsys.readouterr().out == "tensor(traced by compile, float32[3])\n"
+
+
+def test_storing_a_traced_value_outside():
+    kept, table = [], {}
+
+    class Holder:
+        pass
+
+    holder = Holder()
+
+    def in_list(x):
+        kept.append(x * 2.0)
+        return x
+
+    def in_dict(x):
+        table["last"] = x + 1.0
+        return x
+
+    def in_attribute(x):
+        holder.last = x.sum()
+        return x
+
+    def as_global(x):
+        global LAST
+        LAST = x - 1.0
+        return x
+
+    def in_gradient(x):
+        cell.grad = x * 1.0
+        return x
+
+    cell = bl.tensor(np.ones(3, np.float32), requires_grad=True)
+    for f, place in (
+        (in_list, r"kept\[0\]"),
+        (in_dict, r"table\['last'\]"),
+        (in_attribute, "holder.last"),
+        (as_global, "LAST"),
+    ):
+        with pytest.raises(TraceError) as found:
+            bl.compile(f)(X)
+        said = str(found.value)
+        assert re.search(
+            rf"compile: the function stores a traced value float32\[.*\] made at .*:{f.__code__.co_firstlineno + (2 if f is as_global else 1)} in {place}",
+            said,
+        ), said
+        assert "return it, or write it into a tensor made before" in said
+    g = bl.compile(in_gradient, keep_grads=True)
+    g(X)
+    assert cell.grad.tolist() == X.tolist()  # a gradient is a place that belongs to the state
+
+
+def test_a_value_stored_where_nobody_looks_is_refused_when_it_is_used():
+    class Hidden:
+        __slots__ = ("last",)
+
+    hidden = Hidden()
+
+    def f(x):
+        hidden.last = x * 2.0
+        return x
+
+    bl.compile(f)(X)
+    with pytest.raises(
+        TraceError,
+        match=r"mul: a traced value of compile called at .*test_compile_errors.py:\d+ is used after that call has ended",
+    ):
+        hidden.last * 2.0
+
+
+def test_an_error_in_the_function_is_its_own_and_leaves_all_as_it_was():
+    model = nn.Linear(3, 2)
+    opt = optim.Adam(model.parameters())
+    generator = bl.Generator(3)
+    before = {name: value.numpy().copy() for name, value in model.state_dict().items()}
+
+    @bl.compile
+    def step(x):
+        opt.zero_grad()
+        loss = model(x).sum() + generator.normal(()).sum()
+        loss.backward()
+        opt.step()
+        return loss @ x
+
+    with pytest.raises(ShapeError, match="matmul"):
+        step(bl.tensor(np.ones((1, 3), np.float32)))
+    assert all((value.numpy() == before[name]).all() for name, value in model.state_dict().items())
+    assert model.weight.grad is None and generator.counter == 0 and model.weight.requires_grad
+    assert model(bl.tensor(np.ones((1, 3), np.float32))).shape == (1, 2)
+
+
+def test_options():
+    with pytest.raises(ArgumentError, match=r"static_argnames \['n'\] are no arguments of the function"):
+        bl.compile(lambda x: x, static_argnames=("n",))
+    with pytest.raises(ArgumentError, match=r"compile: expected a number of threads of 1 or more, got 0"):
+        bl.compile(lambda x: x, threads=0)
+    with pytest.raises(ArgumentError, match=r"compile: a static argument must be hashable"):
+        bl.compile(lambda x, n: x, static_argnames="n")(X, [1])
+    with pytest.raises(ArgumentError, match=r"compile: expected a function, got Tensor"):
+        bl.compile(X)
+    with pytest.raises(ArgumentError, match="nothing is compiled yet; call the function first"):
+        bl.compile(lambda x: x).ir()
+    with pytest.raises(TypeError, match="missing 1 required"):
+        bl.compile(lambda x, y: x)(X)
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        bl.compile(lambda x: x, keep_grad=True)
+
+
+def test_arguments_that_are_no_arrays():
+    with pytest.raises(BacklitError, match="cannot hold"):
+        bl.compile(lambda x: x)(np.array(["a"]))
+    with pytest.raises(TraceError, match="split before it"):
+        bl.compile(lambda g: g.split(2))(bl.Generator(1))
+
+
+def test_an_exception_in_a_callback_leaves_all_as_it_was(monkeypatch):
+    """An op without instructions runs by its forward in the middle of the program."""
+    w, count = bl.tensor(np.ones(3)), bl.tensor(0.0)
+    generator = bl.Generator(1)
+
+    @bl.compile
+    def step(x):
+        w[...] = w + x
+        count[...] = count + 1.0
+        noise = generator.uniform((3,), dtype="float64")
+        order = bl.argmax(w + noise)
+        w[...] = w * 2.0
+        return order
+
+    x = bl.tensor(np.ones(3))
+    op = REGISTRY["argmax"]
+    step(x)
+    assert "argmax" in step._last.native.callbacks
+    state = w.tolist(), count.tolist(), generator.counter
+    for error in (RuntimeError, KeyboardInterrupt, MemoryError):
+
+        def fail(*args, error=error, **kwargs):
+            raise error("in the middle")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(op, "forward", fail, raising=False)
+            with pytest.raises(error, match="in the middle"):
+                step(x)
+        assert (w.tolist(), count.tolist(), generator.counter) == state
+    step(x)
+    assert w.tolist() == [10.0] * 3 and count.item() == 2.0

@@ -1,0 +1,245 @@
+"""Compiled functions in several threads, signals in the middle of a step, and processes that are forked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import backlit as bl
+from backlit import nn, optim
+from backlit.compiler import running
+from backlit.compiler import step as steps
+from backlit.nn import functional as F
+
+N = 150
+
+
+@pytest.fixture(params=["native", "python"])
+def way(request, monkeypatch):
+    if request.param == "python":
+        monkeypatch.setattr(steps, "process", lambda: None)
+        monkeypatch.setattr(running, "process", lambda: None)
+    return request.param
+
+
+def together(*functions):
+    """Runs functions in threads of their own that begin at the same time; raises what one raised."""
+    errors, gate = [], threading.Barrier(len(functions))
+
+    def run(f):
+        try:
+            gate.wait(30)
+            f()
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
+            errors.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=run, args=(f,)) for f in functions]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join(120)
+            assert not t.is_alive()
+    finally:
+        sys.setswitchinterval(interval)
+    if errors:
+        raise errors[0]
+
+
+def trainer(seed, size):
+    bl.random.seed(seed)
+    model = nn.Sequential(nn.Linear(20, size), nn.Tanh(), nn.Linear(size, 5))
+    opt = optim.Adam(model.parameters(), lr=0.01)
+
+    @bl.compile
+    def train(x, y):
+        opt.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        opt.step()
+        return loss
+
+    return train
+
+
+def batch(n, seed=0):
+    rng = np.random.default_rng(seed)
+    return bl.tensor(rng.standard_normal((n, 20), np.float32)), bl.tensor(rng.integers(0, 5, n))
+
+
+@pytest.mark.parametrize("size", [4, 200])  # one that keeps the GIL and one that does not
+def test_two_functions_at_once(way, size):
+    data = batch(40)
+    want = []
+    for seed in (1, 2, 3):
+        train = trainer(seed, size)
+        want.append([train(*data).item() for _ in range(N // 3)])
+    trains = [trainer(seed, size) for seed in (1, 2, 3)]
+    found = [[], [], []]
+    together(*(lambda k=k: found[k].extend(trains[k](*data).item() for _ in range(N // 3)) for k in range(3)))
+    assert found == want
+
+
+@pytest.mark.parametrize("size", [3, 30_000])
+def test_the_same_function_at_once_loses_no_step(way, size):
+    total, count = bl.tensor(np.zeros(size)), bl.tensor(np.float64(0.0))
+    generator = bl.Generator(4)
+
+    @bl.compile
+    def add(x):
+        total[...] = total + x
+        count[...] = count + 1.0
+        return total.sum() / size, generator.uniform((2,))
+
+    x = bl.tensor(np.ones(size))
+    found = [[], [], []]
+    together(*(lambda k=k: found[k].extend(add(x) for _ in range(N)) for k in range(3)))
+    assert count.item() == 3 * N and (total.numpy() == 3 * N).all()
+    assert sorted(s.item() for part in found for s, _ in part) == [float(k + 1) for k in range(3 * N)]
+    drawn = [tuple(u.tolist()) for part in found for _, u in part]
+    assert len(set(drawn)) == 3 * N and generator.counter == 3 * N * (generator.counter // (3 * N))
+
+
+def test_readers_of_state_that_another_thread_trains_see_whole_steps(way):
+    w = [bl.tensor(np.zeros(20_000)) for _ in range(3)]
+
+    @bl.compile
+    def write(x):
+        for cell in w:
+            cell += x
+
+    @bl.compile
+    def read():
+        return [bl.max(cell) for cell in w], [bl.min(cell) for cell in w]
+
+    x, seen = bl.tensor(np.ones(20_000)), []
+    together(lambda: [write(x) for _ in range(N)], lambda: seen.extend(read() for _ in range(N)))
+    for highest, lowest in seen:
+        assert len({t.item() for t in (*highest, *lowest)}) == 1
+
+
+def test_a_thread_that_compiles_does_not_disturb_others(way):
+    model = nn.Linear(20, 5)
+    predict = bl.compile(lambda x: model(x))
+    xs = [bl.tensor(np.ones((n, 20), np.float32)) for n in range(1, 9)]
+    want = [model(x).detach().tolist() for x in xs]
+
+    def all_shapes():
+        for x, w in zip(xs, want, strict=True):
+            np.testing.assert_allclose(predict(x).tolist(), w, rtol=1e-5, atol=1e-6)
+
+    def one_shape():
+        for _ in range(N):
+            np.testing.assert_allclose(predict(xs[0]).tolist(), want[0], rtol=1e-5, atol=1e-6)
+
+    together(all_shapes, one_shape, all_shapes)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers")
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals reach the main thread only"
+)
+def test_a_signal_finds_a_step_whole_or_not_at_all(way):
+    """The parts of the state are written over, exchanged, counted and marked; they must never be out of step."""
+    w, v, count = bl.tensor(np.zeros(3000)), bl.tensor(np.zeros((40, 40))), bl.tensor(np.float64(0.0))
+    weight = bl.tensor(np.ones(10), requires_grad=True)
+    generator = bl.Generator(4)
+
+    @bl.compile(keep_grads=True)
+    def step(x):
+        w[...] = w + 1.0
+        v[...] = v.T + 1.0  # not in place
+        count[...] = count + 1.0
+        weight.grad = None
+        (weight * count).sum().backward()
+        return (x @ x).sum() + generator.uniform((4,)).sum()
+
+    x = bl.tensor(np.ones((60, 60)))
+    step(x)
+    per_step = generator.counter
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    n_interrupted = 0
+    try:
+        for k in range(60):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0005 + 0.00003 * k)
+                while True:
+                    step(x)
+            except KeyboardInterrupt:
+                n_interrupted += 1
+            n = count.item()
+            assert (w.numpy() == n).all() and (v.numpy() == n).all()
+            assert generator.counter == n * per_step and (weight.grad.numpy() == n).all()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert n_interrupted == 60
+    step(x)
+    assert count.item() == n + 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_child_forked_while_another_thread_is_inside_goes_on():
+    program = """
+import os, threading, time, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads
+import numpy as np, backlit as bl
+a, w = bl.tensor(np.ones((400, 400))), bl.tensor(np.zeros(3))
+long = bl.compile(lambda: bl.max(a @ a @ a))
+short = bl.compile(lambda x: w.__iadd__(x).sum())
+x = bl.tensor(np.ones(3))
+long(), short(x)
+done = False
+def work():
+    while not done: long()
+thread = threading.Thread(target=work); thread.start()
+time.sleep(0.05)
+for k in range(5):
+    child = os.fork()
+    if child == 0:
+        ok = [short(x).item() for _ in range(3)] == [3.0 * k + 6.0, 3.0 * k + 9.0, 3.0 * k + 12.0] and long().item() == 160000.0
+        os._exit(0 if ok else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    short(x)
+done = True
+thread.join()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_other_threads_run_while_a_program_does():
+    a = bl.tensor(np.ones((700, 700)))
+    long = bl.compile(lambda: bl.max(a @ a @ a @ a))
+    long()
+    stamps, done = [], threading.Event()
+
+    def tick():
+        while not done.is_set():
+            stamps.append(time.perf_counter())
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    spans = []
+    for _ in range(5):
+        start = time.perf_counter()
+        long()
+        spans.append((start, time.perf_counter()))
+    done.set()
+    thread.join()
+    # had the GIL been held, no stamp would lie well inside a call
+    inside = [sum(a + 0.2 * (b - a) < t < b - 0.2 * (b - a) for t in stamps) for a, b in spans]
+    assert sum(inside) > 0
