@@ -7,6 +7,7 @@ import dataclasses
 import gc
 import sys
 from collections import namedtuple
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import backlit as bl
 from backlit import nn, optim
 from backlit.compiler import layout, running, step
 from backlit.compiler.entry import MISS
+from backlit.compiler.llvm.target import features
 from backlit.core.errors import GradientError
 from backlit.nn import functional as F
 
@@ -611,3 +613,21 @@ def test_a_deep_copy_of_the_state_is_other_state(way):
     compiled(x, y)
     for name, value in saved.items():
         np.testing.assert_array_equal(kept[name].numpy(), value.numpy())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_are_rounded_before_the_sum_unless_contraction_is_asked_for(way, dtype):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 1001)).astype(dtype)
+    z = -x * y  # what is left is the rounding of the product
+    f = lambda x, y, z: x * y + z
+    assert not bl.compile(f)(x, y, z).numpy().any()
+    fused = bl.compile(f, contract=True)(x, y, z).numpy()
+    if not features().fma:
+        assert not fused.any()
+        return
+    exact = [
+        float(Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))) for a, b, c in zip(x, y, z, strict=True)
+    ]
+    np.testing.assert_array_equal(fused, np.array(exact, dtype))
+    assert fused.any()

@@ -23,7 +23,7 @@ from backlit.compiler.llvm.runtime import STEP_WORDS
 from backlit.compiler.llvm.sequential import sequential_kernel
 from backlit.compiler.llvm.target import Code, attributes
 from backlit.compiler.llvm.trigonometry import definitions
-from backlit.compiler.llvm.values import SCALARS
+from backlit.compiler.llvm.values import SCALARS, contracting
 from backlit.compiler.llvm.writer import declarations
 from backlit.compiler.memory import Range, place
 from backlit.compiler.nested import nested_kernel
@@ -184,16 +184,19 @@ class Program:
 
     `state` pairs outputs with the inputs that they replace; where nothing else needs the input any more, such an output is
     written over it. `callbacks` names the ops that run by their forwards. `threads` is how many it uses; None for as many
-    as `get_num_threads` says at each run.
+    as `get_num_threads` says at each run. With `contract` a product and the sum it goes into may be rounded once.
     """
 
-    def __init__(self, graph: Graph, state: Sequence[tuple[int, int]] = (), threads: int | None = None) -> None:
+    def __init__(
+        self, graph: Graph, state: Sequence[tuple[int, int]] = (), threads: int | None = None, contract: bool = False
+    ) -> None:
         self.graph = graph
-        self.threads = threads
+        self.threads, self.contract = threads, contract
         self._inner: dict[Eqn, list[Program]] = {}
         self.lowered = simplify(transposes(simplify(expand(loops_apart(graph)))))
         self.plan = schedule(self.lowered)
-        self.works = _Builder(self.plan).works()
+        with contracting(contract):
+            self.works = _Builder(self.plan).works()
         self.callbacks = [w.eqn.op.name for w in self.works if w.eqn is not None]
         self.buffer_of = self._outputs()
         self.over = self._replaced(state)
@@ -442,5 +445,5 @@ class Program:
     def _regions(self, e: Eqn) -> list[Program]:
         """The regions of a loop that cannot be native as a whole, each as a program."""
         if e not in self._inner:
-            self._inner[e] = [Program(region, threads=self.threads) for region in e.regions]
+            self._inner[e] = [Program(region, threads=self.threads, contract=self.contract) for region in e.regions]
         return self._inner[e]

@@ -109,7 +109,7 @@ class Step:
         self.graph = simplify(graph)
         numbers = {id(source): j for j, source in enumerate(self.sources)}
         state = [(k, numbers[id(s)]) for s, k in self.effects if isinstance(k, int) and id(s) in numbers]
-        self.native = native.Program(self.graph, state, compiled.threads)
+        self.native = native.Program(self.graph, state, compiled.threads, compiled.contract)
         self.is_long = not all(isinstance(e.op, Op) for e in self.graph.eqns) or _work(self.graph.eqns) > SHORT
 
     def _refuse_recorded(self, given: Arguments) -> None:

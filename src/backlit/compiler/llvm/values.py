@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -30,6 +33,19 @@ _SHIFTS = ("left_shift", "right_shift")
 _INTRINSICS = {"sqrt": "llvm.sqrt", "abs": "llvm.fabs", "floor": "llvm.floor"}
 CHEAP = frozenset({*_ARITHMETIC, *_COMPARE, *_LOGIC, "neg", "abs", "where", "astype", "logical_not", "bitwise_invert",
                    "maximum", "minimum"})  # fmt: skip
+
+
+_contracted: ContextVar[bool] = ContextVar("contracted", default=False)
+
+
+@contextmanager
+def contracting(allowed: bool) -> Iterator[None]:
+    """Inside, a product and the sum it goes into may become one instruction with one rounding, where there is one."""
+    token = _contracted.set(allowed)
+    try:
+        yield
+    finally:
+        _contracted.reset(token)
 
 
 def can_emit(name: str, dtypes: list[np.dtype[Any]], out: np.dtype[Any], literals: list[Any]) -> bool:
@@ -76,7 +92,8 @@ def emit(w: Writer, name: str, operands: list[str], dtype: np.dtype[Any], out: n
     typed, floating = w.type(scalar), dtype.kind == "f"
     listed = ", ".join(operands)
     if name in _ARITHMETIC:
-        return w.new(f"{'f' * floating}{_ARITHMETIC[name]} {typed} {listed}")
+        fused = "contract " if floating and _contracted.get() else ""
+        return w.new(f"{'f' * floating}{_ARITHMETIC[name]} {fused}{typed} {listed}")
     if name == "div":
         return w.new(f"fdiv {typed} {listed}")
     if name == "neg":
