@@ -171,6 +171,39 @@ def test_an_argument_that_is_also_state_or_is_given_twice(way):
         assert (g(*args).item(), w.tolist(), x.tolist()) == want
 
 
+def test_a_tensor_that_was_state_and_argument_at_once_is_not_taken_for_another(way):
+    w = bl.tensor(np.arange(3.0))
+    f = lambda a: (a * w).sum()
+    g, x = bl.compile(f), bl.tensor(np.full(3, 2.0))
+    for a in (w, w, x, x, w, bl.tensor(np.full(3, 3.0)), w):
+        assert g(a).item() == f(a).item()
+    pair = lambda a, b: (a - 2.0 * b).sum()
+    h = bl.compile(pair)
+    for args in ((x, x), (x, w), (w, x), (w, w), (x, x), (x, w)):
+        for _ in range(2):
+            assert h(*args).item() == pair(*args).item()
+
+
+def test_bare_arrays_and_nested_arguments_go_straight_in(way):
+    f = bl.compile(lambda batch, *, scale: (batch["x"][0] + batch["y"]) * scale)
+    for k in range(3):
+        x, y = np.full(3, float(k)), bl.tensor(np.ones(3))
+        assert f({"x": [x], "y": y}, scale=2.0).tolist() == [2.0 * (k + 1)] * 3
+        if way == "native":
+            assert f._last.pattern.leaves(({"x": [x], "y": y},), {"scale": 2.0}) is not None
+    for other in (({"y": y, "x": [x]},), ({"x": (x,), "y": y},), ({"x": [y], "y": y},), ({"x": [x, x], "y": y},)):
+        assert f(*other, scale=2.0).shape == (3,)
+    assert f({"x": [x], "y": y}, scale=-0.0).tolist() == [-0.0] * 3
+    assert (
+        np.signbit(f({"x": [x], "y": y}, scale=-0.0).numpy()).all()
+        and not np.signbit(f({"x": [x], "y": y}, scale=0.0).numpy()).any()
+    )
+    assert np.isnan(f({"x": [x], "y": y}, scale=float("nan")).numpy()).all()
+    same = bl.compile(lambda a, b: a - b)
+    for _ in range(2):
+        assert same(x, x).tolist() == [0.0] * 3 and same(x, x + 1.0).tolist() == [-1.0] * 3
+
+
 def test_state_is_found_by_identity_and_read_at_each_call(way):
     model = nn.Linear(2, 2)
     f = bl.compile(lambda x: model(x))

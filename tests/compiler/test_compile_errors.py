@@ -27,6 +27,8 @@ def looked_at(look):
 
 
 LOOKS = {
+    "print": lambda y: print(y),
+    "str": lambda y: f"{y}",
     "if": lambda y: 1 if y.sum() > 0 else 0,
     "bool": lambda y: bool(y[0]),
     "while": lambda y: [0 for _ in iter(lambda: bool(y.sum() > 0), False)],
@@ -54,14 +56,14 @@ def test_looking_at_a_traced_value_names_the_line_and_the_way_out(name):
             f(X)
         said = str(found.value)
         assert f"test_compile_errors.py:{line})" in said, said
-        assert re.search(r"where|detach|return it|backlit\.eager|cond", said), said
-        assert "compile" in said or "traced" in said
+        assert said.startswith("compile: a traced value") and "where or cond instead of if" in said, said
     assert X.tolist() == [1.0, 2.0, 3.0]
 
 
-def test_printing_a_traced_value_says_what_it_is(capsys):
-    looked_at(print)(X)
-    assert capsys.readouterr().out == "tensor(traced by compile, float32[3])\n"
+def test_a_traced_value_is_shown_by_repr():
+    seen = []
+    looked_at(lambda y: seen.append(repr(y)))(X)
+    assert seen == ["tensor(traced by compile, float32[3])"]
 
 
 def test_storing_a_traced_value_outside():
@@ -207,3 +209,19 @@ def test_an_exception_in_a_callback_leaves_all_as_it_was(monkeypatch):
         assert (w.tolist(), count.tolist(), generator.counter) == state
     step(x)
     assert w.tolist() == [10.0] * 3 and count.item() == 2.0
+
+
+def test_out_of_memory():
+    w = bl.tensor(np.zeros(3))
+
+    @bl.compile
+    def step(x, n):
+        w[...] = w + x
+        return bl.broadcast_to(w[0], (n,)) * 2.0
+
+    x = bl.tensor(np.ones(3))
+    for _ in range(2):
+        with pytest.raises(MemoryError):
+            step(x, 1 << 46)
+        assert w.tolist() == [0.0] * 3
+    assert step(x, 2).tolist() == [2.0, 2.0] and w.tolist() == [1.0] * 3

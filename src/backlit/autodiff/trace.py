@@ -17,6 +17,7 @@ class Trace(ABC):
     """One run of a transform; a later one has a higher level and wraps the values of a lower one."""
 
     one_value: ClassVar[bool] = True  # whether a traced value has one set of contents that can be looked at
+    prints: ClassVar[bool] = True  # whether `print` shows something of a traced value
     imperative: ClassVar[bool] = False  # whether backward and .grad work on traced values
 
     def __init__(self, name: str) -> None:

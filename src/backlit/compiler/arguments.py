@@ -23,12 +23,14 @@ class Arguments:
 
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], static: dict[str, Any]) -> None:
         self.leaves: list[Tensor] = []
+        self.bare: list[Any] = []  # the same with arrays in the place of tensors made of them
         self.foreign: set[int] = set()
         self.roots: dict[str, Any] = {}
         self.traced = False
         self.recorded = False
         self._args, self._kwargs, self.static = args, kwargs, static
         self._places: dict[int, int] = {}
+        self._is_usual = True
         key = [self._visit(x, f"argument {k}") for k, x in enumerate(args)]
         named = [(name, self._visit(x, f"argument {name!r}")) for name, x in kwargs.items()]
         self.key = (*key, *named, *(("static", name, type(x), x) for name, x in static.items()))
@@ -43,7 +45,9 @@ class Arguments:
             return self._again(x) or (self._leaf(x, x), node.__class__ is Node)
         if isinstance(x, np.ndarray):
             self.foreign.add(len(self.leaves))
-            return "array", self._leaf(x, Tensor(x) if x.dtype.kind in "biufc" and x.dtype.isnative else as_tensor(x))
+            usual = type(x) is np.ndarray and x.dtype.kind in "biufc" and x.dtype.isnative
+            self._is_usual &= usual
+            return "array", self._leaf(x, Tensor(x) if usual else as_tensor(x), usual)
         if isinstance(x, (tuple, list)):
             return (type(x), *(self._visit(child, f"{path}[{k}]") for k, child in enumerate(x)))
         if isinstance(x, dict):
@@ -60,10 +64,17 @@ class Arguments:
     def _again(self, x: Any) -> Any:
         return ("again", self._places[id(x)]) if id(x) in self._places else None
 
-    def _leaf(self, x: Any, tensor: Tensor) -> Any:
+    def _leaf(self, x: Any, tensor: Tensor, bare: bool = False) -> Any:
         self._places[id(x)] = len(self.leaves)
         self.leaves.append(tensor)
+        self.bare.append(x if bare else tensor)
         return tensor._value.shape, tensor._value.dtype
+
+    def pattern(self) -> Pattern | None:
+        """What later calls may be compared with; None where arrays are not handed on as they are, or names are bound."""
+        if not self._is_usual or self.static:
+            return None
+        return Pattern(self._args, self._kwargs)
 
     def described(self) -> dict[str, str]:
         """Every argument and what is in it, in words."""
@@ -81,6 +92,71 @@ class Arguments:
             tuple([_with_tensors(x, arrays) for x in self._args]),
             {name: _with_tensors(x, arrays) for name, x in self._kwargs.items()},
         )
+
+
+class Pattern:
+    """Arguments but for the tensors and arrays in them, to which those of a later call are compared.
+
+    `is_flat` where all are tensors or arrays given by position, each another one.
+    """
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._seen: dict[int, int] = {}
+        self._n_leaves = 0
+        self._args, self._kwargs = self._of(args), self._of(kwargs)
+        self.is_flat = (
+            not kwargs and self._n_leaves == len(args) and all(isinstance(x, (Tensor, np.ndarray)) for x in args)
+        )
+
+    def _of(self, x: Any) -> Any:
+        if isinstance(x, Tensor):
+            if id(x) in self._seen:
+                return "again", self._seen[id(x)]
+            self._seen[id(x)] = self._n_leaves
+        if isinstance(x, (Tensor, np.ndarray)):
+            self._n_leaves += 1
+            return "leaf", type(x)
+        if isinstance(x, (tuple, list)):
+            return "items", type(x), [self._of(child) for child in x]
+        if isinstance(x, dict):
+            return "keys", list(x), [self._of(child) for child in x.values()]
+        if isinstance(x, PLAIN):
+            return "value", x, repr(x)
+        return "object", x if tree.parts(x) is None else object()  # an object with children fits nothing
+
+    def leaves(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any] | None:
+        """The tensors and arrays of a call that is like the one before; None where it is not."""
+        found: list[Any] = []
+        if _fits(self._args, args, found) and _fits(self._kwargs, kwargs, found):
+            return found if len(found) == len(set(map(id, found))) else None
+        return None
+
+
+def _fits(pattern: Any, x: Any, found: list[Any]) -> bool:
+    kind = pattern[0]
+    if kind == "leaf":
+        found.append(x)
+        return x.__class__ is pattern[1]
+    if kind == "items":
+        if x.__class__ is not pattern[1] or len(x) != len(pattern[2]):
+            return False
+        for its, child in zip(pattern[2], x, strict=True):
+            if its[0] == "leaf":  # most are
+                if child.__class__ is not its[1]:
+                    return False
+                found.append(child)
+            elif not _fits(its, child, found):
+                return False
+        return True
+    if kind == "keys":
+        if not isinstance(x, dict) or list(x) != pattern[1]:
+            return False
+        return all(_fits(its, child, found) for its, child in zip(pattern[2], x.values(), strict=True))
+    if kind == "value":
+        return x is pattern[1] or (x.__class__ is pattern[1].__class__ and repr(x) == pattern[2])
+    if kind == "again":
+        return pattern[1] < len(found) and x is found[pattern[1]]
+    return x is pattern[1]
 
 
 def _with_tensors(x: Any, arrays: Iterator[Tensor]) -> Any:

@@ -69,9 +69,9 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         last = self._last
-        if last is not None and not kwargs and last.entry is not None and self._signature is None:
-            found = last.entry(*args)
-            if found is not MISS:
+        if last is not None and last.entry is not None and last.pattern is not None:
+            leaves = args if last.pattern.is_flat and not kwargs else last.pattern.leaves(args, kwargs)
+            if leaves is not None and (found := last.entry(*leaves)) is not MISS:
                 return found
         return self._called(args, kwargs)
 
@@ -81,7 +81,7 @@ class Compiled:
         given = self._given(args, kwargs)
         if not (given.traced or given.recorded):
             for step in self._known(given):
-                if (found := step.quick(given.leaves)) is not MISS:
+                if (found := step.quick(step.handed(given))) is not MISS:
                     self._last = step
                     return found
         with running.tracing:  # so that no other thread has lent its tensors to a trace

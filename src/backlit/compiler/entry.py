@@ -16,7 +16,7 @@ from backlit.compiler import threads
 from backlit.compiler.ir import Var
 from backlit.compiler.layout import CONTENTS, is_plain_scalar
 from backlit.compiler.llvm.entry import ABSENT as NO_GRADIENT
-from backlit.compiler.llvm.entry import CALL_WORDS, CELL_WORDS, GRADIENT, HEAD, LOOSE, OVER, RECORDED
+from backlit.compiler.llvm.entry import BARE, CALL_WORDS, CELL_WORDS, FIXED, GRADIENT, HEAD, LOOSE, OVER, RECORDED
 from backlit.compiler.running import Process, Words, entries, wait_for
 from backlit.compiler.state import ABSENT
 from backlit.core import changes, dtypes, staging
@@ -34,13 +34,13 @@ _COUNTER = "counter"
 
 
 class Entry:
-    """The native way into one step, for tensors like `leaves` as its arguments.
+    """The native way into one step, for tensors and bare arrays like `leaves` as its arguments.
 
     `entry(*leaves)` gives what the step returns, or `MISS` where something is not as it was when this was made; then nothing
     has happened. It waits while another thread runs a program that may use the same tensors.
     """
 
-    def __init__(self, step: Step, leaves: Sequence[Tensor], shared: Process) -> None:
+    def __init__(self, step: Step, leaves: Sequence[Any], shared: Process) -> None:
         self.step, self.shared = step, shared
         self._elsewhere = step.reached.unchanged_elsewhere if step.reached.sets or step.reached.attributes else None
         self._specs: dict[Aval, Words] = {}
@@ -55,7 +55,7 @@ class Entry:
         self._fill(leaves)
         entries.add(self)
 
-    def _fill(self, leaves: Sequence[Tensor]) -> None:
+    def _fill(self, leaves: Sequence[Any]) -> None:
         step, native = self.step, self.step.native
         reached = step.reached
         absent = {(s.number, id(s.owner)) for s in step.absent}
@@ -63,6 +63,8 @@ class Entry:
         arguments = []
         for k, (x, aval) in enumerate(zip(leaves, step.argument_avals, strict=True)):
             flags = NO_GRADIENT if any(number == k for number, _ in absent) else 0
+            if any(number == k for number, _ in step.aliases):
+                flags |= FIXED
             arguments.append(self._tensor(x, aval, inputs.get(("argument", k), -1), flags, type(x)))
         cells = []
         for x, aval in step.cells:
@@ -112,7 +114,6 @@ class Entry:
             "process": self.shared.words.address,
             "arguments": self.arguments.address,
             "n_arguments": self.arguments.n,
-            "apart": int(not step.aliases),
             "muted": int(step.muted),
             "dynamic": native.dynamic.ctypes.data,
             "releases": int(step.is_long),
@@ -124,9 +125,12 @@ class Entry:
         self._head = np.array([words[name] for name in HEAD], np.int64)
         self._enter = self.shared.enter(self._head)
 
-    def _tensor(self, x: Tensor, aval: Aval, j: int, flags: int, kind: type = Tensor) -> list[int]:
+    def _tensor(self, x: Any, aval: Aval, j: int, flags: int, kind: type = Tensor) -> list[int]:
         """The row of one tensor, which is input `j` unless that is negative."""
-        node, value = x.node, x._grad._value if flags & GRADIENT else x._value
+        node = None if kind is np.ndarray else x.node
+        value: Any = x if kind is np.ndarray else x._grad._value if flags & GRADIENT else x._value
+        if kind is np.ndarray:
+            flags |= BARE
         if node.__class__ is Node:
             flags |= RECORDED
         native, again = self.step.native, -1
@@ -274,7 +278,8 @@ class Entry:
 
     def _input(self, source: Source, leaves: Sequence[Tensor]) -> Any:
         if source.kind == "argument":
-            return getattr(leaves[source.number], "_value", None) if source.number < len(leaves) else None
+            x: Any = leaves[source.number] if source.number < len(leaves) else None
+            return x if isinstance(x, np.ndarray) else getattr(x, "_value", None)
         return source.owner._grad._value if source.kind == "gradient" else source.owner._value
 
     def conflicts(self, other: Entry, leaves: Sequence[Tensor]) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backlit.compiler import native
-from backlit.compiler.arguments import Arguments
+from backlit.compiler.arguments import Arguments, Pattern
 from backlit.compiler.entry import CONSUMED, MISS, Entry
 from backlit.compiler.ir import Atom, Var, verify
 from backlit.compiler.passes import dce, simplify
@@ -61,6 +61,10 @@ class Step:
         returned = [x for x in leaves if isinstance(x, Tensor)]
         self.nodes = [Cut("compile", x.node) if isinstance(x.node, Node) else x.node for x in returned]
         self.is_single = len(leaves) == 1 and isinstance(found, Tensor)
+        is_flat = (
+            type(found) in (list, tuple) and len(returned) == len(found) and all(x is y for x, y in zip(leaves, found))
+        )
+        self._flat = type(found) if is_flat else None  # what is built at once
         self.n_returned = len(returned)
         outputs: list[Atom] = [trace.atom(x) for x in returned]
         self.effects: list[tuple[Source, Any]] = []  # with the number of an output, None or CONSUMED
@@ -90,6 +94,8 @@ class Step:
         self.busy = np.zeros(1, np.int64)  # while a thread runs this without the GIL
         self.touched = self._cell_ids
         self.writes_arguments = any(s.number >= 0 for s, _ in self.effects)
+        self._writes_foreign = any(s.number in given.foreign for s, _ in self.effects)
+        self.pattern: Pattern | None = None
         self.written = {id(s.owner) for s, _ in self.effects if s.owner is not None}
         self.compiled_s = time.perf_counter() - started
 
@@ -198,7 +204,7 @@ class Step:
 
     # a run
 
-    def quick(self, leaves: Sequence[Tensor]) -> Any:
+    def quick(self, leaves: Sequence[Any]) -> Any:
         """What the step returns, for arguments like those of the last run; `MISS` where they are not."""
         return MISS if self.entry is None else self.entry(*leaves)
 
@@ -214,9 +220,14 @@ class Step:
             if not self.fits_state(given):
                 return MISS
             self._separate(given)
-            self.entry = Entry(self, given.leaves, shared)
-        found = self.entry(*given.leaves)
+            self.pattern = None if self._writes_foreign else given.pattern()
+            self.entry = Entry(self, self.handed(given), shared)
+        found = self.entry(*self.handed(given))
         return self._run_in_python(given) if found is MISS else found
+
+    def handed(self, given: Arguments) -> list[Any]:
+        """What is handed to the entry: tensors, and arrays of the caller as they are unless they are written to."""
+        return given.leaves if self._writes_foreign else given.bare
 
     def _reads_gradient_of_argument(self) -> bool:
         return any(s.kind == "gradient" and s.number >= 0 for s in self.sources)
@@ -274,6 +285,8 @@ class Step:
         """What the function returns, made of its tensors."""
         if self.is_single:
             return tensors[0]
+        if self._flat is not None:
+            return self._flat(tensors)
         its = iter(tensors)
         return tree.unflatten(self._structure, [next(its) if c is None else c[0] for c in self._constant])
 

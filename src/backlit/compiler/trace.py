@@ -150,7 +150,8 @@ class GraphTrace(Trace):
     def concrete(self, box: Box) -> Any:
         raise TraceError(
             f"{self.name}: a traced value {box.dtype}{list(box.shape)} has no contents yet: print, float() and if "
-            f"cannot look at it; use backlit's ops (where instead of if){here()}"
+            f"cannot look at it; use backlit's ops (where or cond instead of if), return it, or run the function as it is "
+            f"inside backlit.eager(){here()}"
         )
 
     # what `staging` asks
@@ -338,6 +339,8 @@ class Source:
 
 class StepTrace(GraphTrace):
     """A whole step: the tensors it may reach are lent traced values, and what it writes to them is its outputs."""
+
+    prints = False
 
     def __init__(self, name: str) -> None:
         super().__init__(name)

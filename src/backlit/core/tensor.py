@@ -247,6 +247,8 @@ class Tensor:
           GradientError: the tensor is part of a recorded graph (use `.detach()`).
           TraceError: it is traced.
         """
+        if isinstance(self._value, Box) and not self._value.trace.one_value:
+            self._concrete()  # which says what to do instead
         if isinstance(self._value, Box) or not self.is_leaf:
             what = self.node or f"a traced value {self.dtype}{list(self.shape)}"
             error = TraceError if isinstance(self._value, Box) else GradientError
@@ -322,6 +324,11 @@ class Tensor:
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec and not self.shape else str(self)
+
+    def __str__(self) -> str:
+        if isinstance(self._value, Box) and not self._value.trace.prints:
+            self._concrete()  # which raises: it would be printed once and never again
+        return repr(self)
 
     def __repr__(self) -> str:
         value, more = self._value, ", requires_grad=True" if self.requires_grad else ""

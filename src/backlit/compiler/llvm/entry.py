@@ -20,7 +20,7 @@ from backlit.compiler.llvm.writer import Writer
 
 HEAD = (
     "process", "variables", "n_variables", "slots", "n_slots", "lists", "n_lists", "dicts", "n_dicts", "n_arguments",
-    "arguments", "cells", "n_cells", "apart", "muted", "places", "n_places", "swaps", "n_swaps", "marks", "n_marks",
+    "arguments", "cells", "n_cells", "muted", "places", "n_places", "swaps", "n_swaps", "marks", "n_marks",
     "counters", "n_counters", "calls", "n_calls", "dynamic", "releases", "busy", "allowed", "stamped",
 )  # fmt: skip
 PROCESS = (
@@ -31,8 +31,9 @@ PROCESS = (
 CELL_WORDS = 9
 SPEC_WORDS = 4  # number of axes, their lengths, dtype, type of a scalar
 CALL_WORDS = 7  # function and operands
-# flags: it requires grad; its `.grad` is meant; its array is written over; it has no gradient; the caller looks at its value
-RECORDED, GRADIENT, OVER, ABSENT, LOOSE = 1, 2, 4, 8, 16
+# flags: it requires grad; its `.grad` is meant; its array is written over; it has no gradient; the caller looks at its value;
+# it is no tensor but an array; it must be this very tensor
+RECORDED, GRADIENT, OVER, ABSENT, LOOSE, BARE, FIXED = 1, 2, 4, 8, 16, 32, 64
 
 
 class _Checks(Writer):
@@ -172,6 +173,8 @@ class _Entry:
             row = w.row(arguments, loop.i, CELL_WORDS)
             tensor = w.read(w.row(self.leaves, loop.i, 1), 0)
             w.expect(w.same(w.read(tensor, at.TYPE), w.read(row, 40)))
+            with w.only_if(self._has(w.read(row, 16, "i64"), FIXED)):
+                w.expect(w.same(tensor, w.read(row, 0)))
             w.do(f"store ptr {tensor}, ptr {w.place(row, 48)}")
             self._tensor(row, tensor)
         with w.loop(0, self.own("n_cells", "i64")) as loop:
@@ -182,28 +185,33 @@ class _Entry:
         """Checks one tensor and notes where its data lie."""
         w, slots = self.w, self.layout
         flags = w.read(row, 16, "i64")
-        node = w.read(tensor, slots.node)
-        other = w.new(f"icmp ne ptr {node}, {w.read(row, 8)}")
-        with w.only_if(other):
-            recorded = w.same(w.read(node, at.TYPE), self.common("node"))
-            wanted = w.new(f"trunc i64 {flags} to i1")
-            w.expect(w.same(recorded, wanted, "i1"))
-            with w.only_if(recorded):  # it must be a leaf
-                w.expect(w.same(w.read(node, slots.plan), self.common("none")))
-        room = w.room("ptr", 1)
-        w.do(f"store ptr {tensor}, ptr {room}")
-        with w.only_if(self._has(flags, ABSENT)):
-            w.expect(w.same(w.read(tensor, slots.grad), self.common("none")))
-        gradient = self._has(flags, GRADIENT)
-        with w.only_if(gradient):
-            its = w.read(tensor, slots.grad)
-            w.expect(w.same(w.read(its, at.TYPE), self.common("tensor")))
-            w.do(f"store ptr {its}, ptr {room}")
-        value = w.read(w.new(f"load ptr, ptr {room}"), slots.value)
+        itself, room = w.room("ptr", 1), w.room("ptr", 1)
+        w.do(f"store ptr {tensor}, ptr {itself}")
+        w.do(f"store ptr {itself}, ptr {room}")
+        with w.only_if(w.new(f"xor i1 {self._has(flags, BARE)}, true")):
+            self._node(row, tensor, flags)
+            with w.only_if(self._has(flags, ABSENT)):
+                w.expect(w.same(w.read(tensor, slots.grad), self.common("none")))
+            w.do(f"store ptr {w.place(tensor, slots.value)}, ptr {room}")
+            with w.only_if(self._has(flags, GRADIENT)):
+                its = w.read(tensor, slots.grad)
+                w.expect(w.same(w.read(its, at.TYPE), self.common("tensor")))
+                w.do(f"store ptr {w.place(its, slots.value)}, ptr {room}")
+        value = w.read(w.new(f"load ptr, ptr {room}"), 0)
         w.do(f"store ptr {value}, ptr {w.place(row, 56)}")
         firm = w.new(f"xor i1 {self._has(flags, LOOSE)}, true")
         with w.only_if(firm):
             self._address(row, value, flags)
+
+    def _node(self, row: str, tensor: str, flags: str) -> None:
+        """Whether ops on it are recorded is as it was, and it is no part of a graph."""
+        w, slots = self.w, self.layout
+        node = w.read(tensor, slots.node)
+        with w.only_if(w.new(f"icmp ne ptr {node}, {w.read(row, 8)}")):
+            recorded = w.same(w.read(node, at.TYPE), self.common("node"))
+            w.expect(w.same(recorded, self._has(flags, RECORDED), "i1"))
+            with w.only_if(recorded):
+                w.expect(w.same(w.read(node, slots.plan), self.common("none")))
 
     def _address(self, row: str, value: str, flags: str) -> None:
         """Checks an array or scalar and notes where it lies."""
@@ -244,18 +252,20 @@ class _Entry:
         return self.w.new(f"icmp ne i64 {self.w.new(f'and i64 {flags}, {flag}')}, 0")
 
     def _apart(self) -> None:
-        """No argument is there twice or is one of the other tensors, where it was not so before."""
+        """No argument is there twice or is one of the other tensors."""
         w = self.w
         arguments, cells = self.own("arguments"), self.own("cells")
         n_cells = self.own("n_cells", "i64")
-        with w.only_if(w.new(f"icmp ne i64 {self.own('apart', 'i64')}, 0")), w.loop(0, self.n) as loop:
-            tensor = w.read(w.row(arguments, loop.i, CELL_WORDS), 48)
-            with w.loop(0, loop.i) as inner:
-                its = w.read(w.row(arguments, inner.i, CELL_WORDS), 48)
-                w.expect(w.new(f"icmp ne ptr {tensor}, {its}"))
-            with w.loop(0, n_cells) as inner:
-                its = w.read(w.row(cells, inner.i, CELL_WORDS), 0)
-                w.expect(w.new(f"icmp ne ptr {tensor}, {its}"))
+        with w.loop(0, self.n) as loop:
+            row = w.row(arguments, loop.i, CELL_WORDS)
+            tensor = w.read(row, 48)
+            with w.only_if(w.new(f"xor i1 {self._has(w.read(row, 16, 'i64'), BARE)}, true")):
+                with w.loop(0, loop.i) as inner:
+                    its = w.read(w.row(arguments, inner.i, CELL_WORDS), 48)
+                    w.expect(w.new(f"icmp ne ptr {tensor}, {its}"))
+                with w.loop(0, n_cells) as inner:
+                    its = w.read(w.row(cells, inner.i, CELL_WORDS), 0)
+                    w.expect(w.new(f"icmp ne ptr {tensor}, {its}"))
 
     def _places(self) -> None:
         """Where the arrays lie that the caller has made."""
