@@ -184,6 +184,23 @@ def test_a_tensor_that_was_state_and_argument_at_once_is_not_taken_for_another(w
             assert h(*args).item() == pair(*args).item()
 
 
+def test_a_tensor_given_twice_after_two_tensors(way):
+    w = bl.tensor(np.zeros(3))
+
+    def f(a, b):
+        a += 1.0
+        w.__iadd__(1.0)
+        return (a * b).sum()
+
+    g = bl.compile(f)
+    x, y = bl.tensor(np.arange(3.0)), bl.tensor(np.ones(3))
+    assert [g(x, y).item() for _ in range(3)] == [6.0, 9.0, 12.0]  # x is [3, 4, 5]
+    assert g(x, x).item() == 16.0 + 25.0 + 36.0
+    assert g(y, x).item() == 2.0 * (4.0 + 5.0 + 6.0)
+    assert g(x, w).item() == (5.0 + 6.0 + 7.0) * 6.0  # w was 5 and is written as well
+    assert g(w, w).item() == 3 * 8.0**2 and w.tolist() == [8.0] * 3
+
+
 def test_bare_arrays_and_nested_arguments_go_straight_in(way):
     f = bl.compile(lambda batch, *, scale: (batch["x"][0] + batch["y"]) * scale)
     for k in range(3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import re
 
 import numpy as np
@@ -116,13 +117,10 @@ def test_storing_a_traced_value_outside():
 
 
 def test_a_value_stored_where_nobody_looks_is_refused_when_it_is_used():
-    class Hidden:
-        __slots__ = ("last",)
-
-    hidden = Hidden()
+    hidden = collections.deque()
 
     def f(x):
-        hidden.last = x * 2.0
+        hidden.append(x * 2.0)
         return x
 
     bl.compile(f)(X)
@@ -130,7 +128,7 @@ def test_a_value_stored_where_nobody_looks_is_refused_when_it_is_used():
         TraceError,
         match=r"mul: a traced value of compile called at .*test_compile_errors.py:\d+ is used after that call has ended",
     ):
-        hidden.last * 2.0
+        hidden[0] * 2.0
 
 
 def test_an_error_in_the_function_is_its_own_and_leaves_all_as_it_was():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import types
 import warnings
@@ -127,6 +128,22 @@ def test_attributes_of_objects_that_the_code_names():
     finally:
         Settings.gain = 3.0
     assert f.reasons[:2] == ["function.__self__.rate was 0.5 and is 1.5", "Settings.gain was 3.0 and is 4.0"]
+
+
+def test_attributes_in_slots():
+    @dataclasses.dataclass(slots=True)
+    class Settings:
+        gain: float
+        weight: bl.Tensor
+
+    settings = Settings(2.0, bl.tensor([1.0, 2.0]))
+    f = bl.compile(lambda x: x * settings.gain + settings.weight)
+    changes = [
+        lambda: setattr(settings, "gain", 3.0),
+        lambda: settings.weight.__iadd__(1.0),  # state
+        lambda: setattr(settings, "weight", bl.tensor([5.0, 5.0])),
+    ]
+    assert calls(f, *changes) == 2
 
 
 def test_names_read_from_modules_of_the_user():

@@ -41,7 +41,7 @@ class Reached:
         self.dicts: list[tuple[dict[Any, Any], list[Any], list[Any]]] = []
         self.variables: list[tuple[dict[str, Any], str, Any]] = []  # globals
         self.closures: list[tuple[types.CellType, Any]] = []
-        self.attributes: list[tuple[type, str, Any]] = []  # of classes
+        self.attributes: list[tuple[Any, str, Any]] = []  # of classes, and those in slots
         self.count = changes.count
         self._noted_lists: list[tuple[Any, list[Any]]] = []
         self._noted: list[tuple[dict[Any, Any], list[Any], list[Any]]] = []
@@ -79,7 +79,9 @@ class Reached:
 
     def unchanged_elsewhere(self) -> bool:
         """The same of what only Python can look at: sets, and attributes of classes."""
-        return _same_lists(self.sets) and all(getattr(kind, name, None) is then for kind, name, then in self.attributes)
+        return _same_lists(self.sets) and all(
+            getattr(owner, name, ABSENT) is then for owner, name, then in self.attributes
+        )
 
     def difference(self, other: Reached) -> str:
         """Where `other` differs first, in words; empty when it does not."""
@@ -142,6 +144,13 @@ class Reached:
             self._add_kind(value)
         elif isinstance(value, (Generator, np.ndarray)) or not hasattr(value, "__dict__"):
             self.guards[path] = id(value)
+            if not _library(type(value).__module__):
+                self._add_kind(type(value))
+                for name in _slots(type(value)):
+                    content = getattr(value, name, ABSENT)
+                    self.attributes.append((value, name, content))
+                    if content is not ABSENT:
+                        yield f"{path}.{name}", content
         elif (named := getattr(type(value), "guarded", None)) is not None:  # the rest is its own business
             yield from ((f"{path}.{name}", getattr(value, name)) for name in named)
         elif type(value).__module__.split(".")[0] not in _FOREIGN:
@@ -168,7 +177,12 @@ class Reached:
         found: list[tuple[str, Any]] = []
         for path, own, kind in self._waiting:
             for owner, name, _ in self.attributes:
-                if issubclass(kind, owner) and name not in own and (id(own), name) not in self._taken:
+                if (
+                    isinstance(owner, type)
+                    and issubclass(kind, owner)
+                    and name not in own
+                    and (id(own), name) not in self._taken
+                ):
                     self._taken.add((id(own), name))
                     self.variables.append((own, name, ABSENT))
             for name in [name for name in own if everything or name in self._named]:
@@ -245,6 +259,14 @@ def _library(module: str | None) -> bool:
         return True
     file = getattr(sys.modules.get(top), "__file__", None) or ""
     return "site-packages" in file or "dist-packages" in file
+
+
+def _slots(kind: type) -> list[str]:
+    """Names of the slots of a class."""
+    found = [vars(base).get("__slots__", ()) for base in kind.__mro__]
+    return [
+        name for names in found for name in ((names,) if isinstance(names, str) else names) if name != "__weakref__"
+    ]
 
 
 def _implicit(name: str) -> bool:
