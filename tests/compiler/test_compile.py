@@ -681,3 +681,14 @@ def test_products_are_rounded_before_the_sum_unless_contraction_is_asked_for(way
     ]
     np.testing.assert_array_equal(fused, np.array(exact, dtype))
     assert fused.any()
+
+
+@pytest.mark.parametrize("n", [1, 3, 4, 5, 8, 4099])
+@pytest.mark.parametrize("counter", [0, 1, 2**63, 2**64 - 2])
+def test_random_words_are_those_of_numpy(n, counter):
+    words = bl.core.op.REGISTRY["random_words"]
+    f = bl.compile(lambda key, counter: words(key, counter, n=n))
+    key = np.array([123, 2**64 - 5], np.uint64)
+    want = np.random.Philox(key=key, counter=counter).random_raw(n)
+    assert f._last is None and (f(key, np.array(counter, np.uint64)).numpy() == want).all()
+    assert f._last.native.callbacks == []

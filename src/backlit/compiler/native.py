@@ -18,6 +18,7 @@ import numpy as np
 from backlit.compiler.ir import Array, Eqn, Graph, Literal, Var
 from backlit.compiler.llvm.kernel import Kernel, Operand
 from backlit.compiler.llvm.loops import Load, Nest, nest_kernel, row_finish
+from backlit.compiler.llvm.philox import philox_kernel
 from backlit.compiler.llvm.product import product
 from backlit.compiler.llvm.runtime import STEP_WORDS
 from backlit.compiler.llvm.sequential import sequential_kernel
@@ -98,6 +99,8 @@ class _Builder:
         if group.kind == "call":
             if group.head.regions and (work := self._control(group.head, reads)) is not None:
                 return [work]
+            if group.head.op.name == "random_words" and len(group.head.inputs) == len(reads) == 2:
+                return [self._random(group.head)]
             return [Work(None, {}, reads, [root[v] for v in group.head.outs], group.head)]
         slots: dict[Var, int] = {}
 
@@ -132,6 +135,12 @@ class _Builder:
             names = self._names
             kernel = nested_kernel(next(names), e, places, lambda plan: _Builder(plan, names).works())
         return None if kernel is None else Work(kernel, slots, reads, [root[v] for v in e.outs])
+
+    def _random(self, e: Eqn) -> Work:
+        buffers = [self.plan.kept[v] for v in (*e.inputs, e.out)]  # type: ignore[index]
+        operands = [Operand(slot, 0, ()) for slot in range(3)]
+        kernel = philox_kernel(next(self._names), e.params["n"], *operands)
+        return Work(kernel, {v: k for k, v in enumerate(buffers)}, buffers[:2], buffers[2:])
 
     def _combined(self, e: Eqn, out: Var, blocks: int, before: Work) -> list[Work]:
         """The results of blocks, left by `before` in the place of `out`, joined in their order."""
