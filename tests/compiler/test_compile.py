@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import gc
+import itertools
 import sys
 from collections import namedtuple
 from fractions import Fraction
@@ -114,6 +115,17 @@ def test_a_result_keeps_its_value_after_later_calls_and_writes(way):
             np.testing.assert_array_equal(part.numpy(), np.full(3, float(value)))
     found[-1][0][0] = 7.0  # writes to results stay theirs
     assert w.tolist() == [4.0] * 3 and found[-1][1].tolist() == [4.0] * 3
+    assert way == "python" or is_quick(g, x)
+
+
+def test_an_array_that_is_handed_through_is_copied(way):
+    mine = np.ones(3)
+    kept = bl.tensor(np.zeros(3))
+    f = bl.compile(lambda x: (x, kept.__setitem__(..., x)))
+    for _ in range(3):
+        out, _ = f(mine)
+        mine += 1.0
+        assert out.tolist() == kept.tolist() == (mine - 1.0).tolist()
 
 
 def test_arrays_of_the_caller_are_never_written_to(way):
@@ -152,6 +164,7 @@ def test_state_that_shares_memory_is_separated_once(way):
     held = w.numpy()  # somebody looks at the array that is written over
     f(x)
     assert held.tolist() == [3.0, 4.0, 5.0] and w.tolist() == [4.0, 5.0, 6.0]
+    assert way == "python" or is_quick(f, x)  # it has an array of its own again
 
 
 def test_an_argument_that_is_also_state_or_is_given_twice(way):
@@ -692,3 +705,32 @@ def test_random_words_are_those_of_numpy(n, counter):
     want = np.random.Philox(key=key, counter=counter).random_raw(n)
     assert f._last is None and (f(key, np.array(counter, np.uint64)).numpy() == want).all()
     assert f._last.native.callbacks == []
+
+
+PARTS = (slice(None), slice(1, None), slice(None, -1), slice(2, 1), slice(-2, 10), 0, -1)
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 3), (2, 3, 2), (1,), (0, 3)])
+def test_writes_into_blocks_are_native(shape):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(shape)
+    x.ravel()[:1] = np.nan
+
+    def write(x, y, key):
+        z = x * 1.0
+        z[key] = y
+        return z
+
+    keys = list(itertools.product(*([p for p in PARTS if n or isinstance(p, slice)] for n in shape)))
+    for key in keys[:: max(1, len(keys) // 25)]:
+        y, want = rng.standard_normal(x[key].shape), x.copy()
+        want[key] = y
+        f = bl.compile(lambda x, y, key=key: write(x, y, key))
+        np.testing.assert_array_equal(f(x, y).numpy(), want)
+        assert f._last.native.callbacks == []
+        g = bl.compile(bl.grad(lambda x, y, key=key: (write(x, y, key) ** 2 * 0.5).sum(), argnums=(0, 1)))
+        by_x, by_y = g(np.nan_to_num(x), y)
+        want = np.nan_to_num(x)
+        want[key] = 0.0
+        np.testing.assert_array_equal(by_x.numpy(), want)
+        np.testing.assert_array_equal(by_y.numpy(), y)

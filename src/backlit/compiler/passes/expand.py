@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from backlit.compiler.ir import Atom, Graph, Var
 from backlit.compiler.passes.rewrite import within
 from backlit.compiler.trace import GraphTrace, VarBox
@@ -145,8 +147,29 @@ def _scatter_add(x: Tensor, *arrays: Any, index: tuple[Any, ...], shape: tuple[i
     return linear.pad(linear.reshape(x, shape=tuple(kept)), width=tuple(width))
 
 
+def _put(x: Tensor, y: Any, *arrays: Any, index: tuple[Any, ...]) -> Tensor | None:
+    """A choice, element by element, where a block of neighbours is written."""
+    if arrays or not isinstance(y, Tensor) or None in index or len(index) != x.ndim:
+        return None
+    shape, width = [], []
+    for part, n in zip(index, x.shape, strict=True):
+        start, stop, step = slice(*part[1:]).indices(n) if isinstance(part, tuple) else (part % n, part % n + 1, 1)
+        if step != 1:
+            return None
+        shape.append(max(0, stop - start))
+        width.append((start, n - start - shape[-1]))
+    if 0 in shape:
+        return x
+    block: Tensor = linear.reshape(linear.astype(y, dtype=x.dtype), shape=tuple(shape))
+    if block.shape == x.shape:
+        return block
+    inside = linear.pad(linear.broadcast_to(Tensor(np.array(True)), shape=block.shape), width=tuple(width))
+    chosen: Tensor = ew.where(inside, linear.pad(block, width=tuple(width)), x)
+    return chosen
+
+
 _RULES: dict[str, Callable[..., Any]] = {
     "sum": _sum, "max": _extreme, "min": _extreme,
     "logsumexp": _logsumexp, "softmax_cross_entropy": _softmax_cross_entropy, "sum_to": _sum_to, "pow": _pow,
-    "matmul": _matmul, "scatter_add": _scatter_add,
+    "matmul": _matmul, "scatter_add": _scatter_add, "put": _put,
 }  # fmt: skip
