@@ -40,6 +40,16 @@ fuzz: .venv/test
 	@echo "seed $(FUZZ_SEED), $(FUZZ_PROGRAMS) programs; again with: make fuzz FUZZ_SEED=$(FUZZ_SEED)"
 	FUZZ_SEED=$(FUZZ_SEED) FUZZ_PROGRAMS=$(FUZZ_PROGRAMS) $(BIN)/pytest -q -n auto tests/compiler/test_random_compiled.py
 
+# faults planted in the compiler's source, and which test notices each
+faults: .venv/test
+	$(BIN)/python tests/faults/compiler_faults.py
+
+# errors and speed of the elementary functions, and the page of the documentation that shows them
+functions: .venv/test
+	$(BIN)/python benchmarks/functions.py errors
+	$(BIN)/python benchmarks/functions.py speed
+	$(BIN)/python benchmarks/functions.py page
+
 check: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -56,4 +66,4 @@ bench: .venv/bench
 clean:
 	rm -rf .venv .site runs
 
-.PHONY: demo test exhaustive fuzz check docs bench clean
+.PHONY: demo test exhaustive fuzz faults functions check docs bench clean

@@ -28,7 +28,7 @@ LOGIC = {
 }  # fmt: skip
 # Units in the last place of both sides together: 4 of the native function and up to 4 of NumPy's.
 FUNCTIONS = dict.fromkeys(
-    ("exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "erfc", "sigmoid", "softplus", "pow"), 8
+    ("exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "normal_cdf", "sigmoid", "softplus", "pow"), 8
 )
 
 

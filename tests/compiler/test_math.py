@@ -29,13 +29,13 @@ HAS_WIDER = {"float": True, "double": np.finfo(np.longdouble).nmant >= 63}
 # The greatest errors allowed, in units in the last place: for all float32 (measured) and for doubles sampled here.
 LIMITS = {
     "exp": (1.0, 1.0), "expm1": (1.6, 1.6), "log": (1.0, 1.0), "log1p": (1.5, 1.5), "pow": (0.51, 1.2),
-    "sin": (1.8, 1.6), "cos": (1.8, 1.6), "tanh": (2.7, 2.7), "erf": (1.3, 1.5), "sigmoid": (2.5, 2.5),
+    "sin": (1.8, 1.6), "cos": (1.8, 1.6), "tanh": (2.7, 2.7), "erf": (1.3, 1.5), "normal_cdf": (3.8, 3.4), "sigmoid": (2.5, 2.5),
     "softplus": (2.0, 2.0),
 }  # fmt: skip
 # Where each function does something: beyond, it is constant, overflows or is near its argument.
 RANGES = {
     "exp": (-746, 710), "expm1": (-45, 710), "log": (0, 10), "log1p": (-1, 10), "sin": (-100, 100), "cos": (-100, 100),
-    "tanh": (-25, 25), "erf": (-6.5, 6.5), "sigmoid": (-746, 45), "softplus": (-746, 45),
+    "tanh": (-25, 25), "erf": (-6.5, 6.5), "normal_cdf": (-38.6, 9), "sigmoid": (-746, 45), "softplus": (-746, 45),
 }  # fmt: skip
 
 
@@ -133,9 +133,22 @@ def erf(x):
     return np.copysign(np.where(z < 7, total * np.exp(-z * z) / constant, z / z), x)
 
 
+def normal_cdf(x):
+    """The distribution function of normal variables: by `erf`, in the lower tail by a continued fraction (Laplace)."""
+    z = np.clip(np.abs(x), 2.5, 60)
+    high = z.astype(np.float32).astype(x.dtype)  # the square of which is exact
+    bell = np.exp(-high * high / 2) * np.exp(-(z - high) * (z + high) / 2)
+    t = z
+    for k in range(150, 0, -1):
+        t = z + k / t
+    tail = bell / t / np.sqrt(8 * np.arctan(x.dtype.type(1)))
+    middle = (1 + erf(np.clip(x, -3, 60) * np.sqrt(x.dtype.type(0.5)))) / 2
+    return np.where(x < -2.5, tail, middle)
+
+
 REFERENCES = {
     "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sin": np.sin, "cos": np.cos, "tanh": np.tanh,
-    "pow": np.power, "erf": erf, "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "pow": np.power, "erf": erf, "normal_cdf": normal_cdf, "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "softplus": lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
 }  # fmt: skip
 
@@ -237,6 +250,7 @@ SPECIAL = {
     "cos": [(0.0, 1.0), (-0.0, 1.0), (math.inf, NEVER), (-math.inf, NEVER)],
     "tanh": [(0.0, 0.0), (-0.0, -0.0), (math.inf, 1.0), (-math.inf, -1.0), (1e4, 1.0), (-1e4, -1.0)],
     "erf": [(0.0, 0.0), (-0.0, -0.0), (math.inf, 1.0), (-math.inf, -1.0), (7.0, 1.0), (-7.0, -1.0)],
+    "normal_cdf": [(0.0, 0.5), (-0.0, 0.5), (math.inf, 1.0), (-math.inf, 0.0), (50.0, 1.0), (-50.0, 0.0)],
     "sigmoid": [(0.0, 0.5), (-0.0, 0.5), (math.inf, 1.0), (-math.inf, 0.0), (1e4, 1.0), (-1e4, 0.0)],
     "softplus": [(0.0, math.log(2)), (-0.0, math.log(2)), (math.inf, math.inf), (-math.inf, 0.0), (1e4, 1e4), (-1e4, 0.0)],
 }  # fmt: skip

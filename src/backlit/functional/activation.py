@@ -49,10 +49,10 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
     """
     x = as_tensor(x)
     if approximate == "none":
-        return x * (0.5 * (1.0 + special.erf(x * math.sqrt(0.5))))  # type: ignore[no-any-return]
+        return x * special.normal_cdf(x)  # type: ignore[no-any-return]
     if approximate == "tanh":
-        inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * (x * x * x))
-        return 0.5 * x * (1.0 + ew.tanh(inner))  # type: ignore[no-any-return]
+        inner = math.sqrt(8.0 / math.pi) * (x + 0.044715 * (x * x * x))
+        return x * sigmoid(inner)  # type: ignore[no-any-return]  # which keeps the digits that 1 + tanh loses
     raise ArgumentError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
 
 

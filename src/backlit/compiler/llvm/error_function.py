@@ -1,8 +1,11 @@
-"""erf in LLVM IR, branch-free."""
+"""erf and the normal distribution function in LLVM IR, branch-free."""
 
 from __future__ import annotations
 
+import math
+
 from backlit.compiler.llvm.arithmetic import Builder, Floats
+from backlit.ops.special import NEAR, NORMAL
 
 # Near 0, (erf(x) / x - 1) in powers of x^2: Chebyshev interpolants, computed in 60 digits. Beyond, log(erfc(x)) in powers
 # of x: the least greatest error weighted by erfc, by reweighted least squares in 45 digits.
@@ -42,3 +45,39 @@ def erf(b: Builder, kind: str, x: str) -> str:
     _, k, r = v.reduced(v.polynomial(_FAR[kind], size))
     far = v.fma(v.neg(v.series(r, 0)), v.power(k), 1.0)
     return v.select(v.compare("olt", size, _CUT), near, v.call("copysign", far, x))
+
+
+# The middle of a table of the normal distribution, and the table: see `backlit.ops.special.NORMAL`.
+_MIDDLE = {"double": 5.0, "float": 4.0}
+_NORMAL = {
+    "double": NORMAL,
+    "float": (
+        0.7552851305143015, -0.6078966580426609, 0.38713737952362165, -0.1865213017134739, 0.06039734142481458,
+        -0.007545272732362391, -0.0034883282635644673, 0.0016460881936456652, 0.000169712477620086, -0.00023404601875472394,
+        -5.242546261216687e-05,
+    ),
+}  # fmt: skip
+_LAST = {"double": 39.0, "float": 14.6}  # beyond it the lower tail rounds to 0
+
+
+def normal_cdf(b: Builder, kind: str, x: str) -> str:
+    """(1 + erf(x / sqrt(2))) / 2 near 0; beyond, exp(-x^2 / 2) p(t) / (|x| + c) with t = (|x| - c) / (|x| + c), or 1 less it.
+
+    The rounding error of x^2 is added to what is left of the exponent when multiples of ln 2 are taken out.
+    """
+    v, c = Floats(b, kind), _MIDDLE[kind]
+    z = v.mul(x, math.sqrt(0.5))
+    near = v.fma(v.fma(z, v.polynomial(_NEAR[kind], v.mul(z, z)), z), 0.5, 0.5)
+    size = v.limited(v.call("fabs", x), "ogt", _LAST[kind])
+    square, error = v.two_product(size, size)
+    k_float, k, r = v.reduced(v.mul(square, -0.5))
+    _, half = v.rounded(k_float, 0.5)
+    r = v.fma(error, -0.5, r)
+    more = v.fma(v.mul(r, r), v.series(r, 2), r)  # exp(r) - 1, whose rounding counts for less than that of exp(r)
+    below = v.add(size, c)
+    t = v.div(v.sub(size, c), below)
+    tail = v.div(v.polynomial(_NORMAL[kind], t), below)
+    tail = v.mul(v.fma(tail, more, tail), v.power(half))
+    tail = v.mul(tail, v.power(v.integer("sub", k, half)))
+    far = v.select(v.compare("olt", x, 0.0), tail, v.sub(1.0, tail))
+    return v.select(v.compare("olt", size, NEAR), near, far)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from backlit.compiler.llvm.error_function import erf
+from backlit.compiler.llvm.error_function import erf, normal_cdf
 from backlit.compiler.llvm.exponential import expm1
 from backlit.compiler.llvm.logarithm import log, log1p, softplus
 from backlit.compiler.llvm.math import exp, sigmoid, tanh
@@ -13,7 +13,7 @@ from backlit.compiler.llvm.sampling import cos_turns, log_fraction
 from backlit.compiler.llvm.trigonometry import cos, cos_of_one, sin, sin_of_one
 
 FUNCTIONS: dict[str, Callable[..., str]] = {
-    "exp": exp, "expm1": expm1, "log": log, "log1p": log1p, "pow": pow, "sin": sin, "cos": cos, "tanh": tanh, "erf": erf,
+    "exp": exp, "expm1": expm1, "log": log, "log1p": log1p, "pow": pow, "sin": sin, "cos": cos, "tanh": tanh, "erf": erf, "normal_cdf": normal_cdf,
     "sigmoid": sigmoid, "softplus": softplus,
 }  # fmt: skip
 # the same for one number, of which others wait: writers of whole functions, which may branch

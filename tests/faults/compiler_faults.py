@@ -1,0 +1,124 @@
+"""Faults planted in the compiler's source, one at a time, and which test notices each.
+
+    python tests/faults/compiler_faults.py                 all of them; some minutes
+    python tests/faults/compiler_faults.py stride casts    those whose names contain a word
+
+Each is a text of a source file with another in its place, in a copy of the package; the tests of the compiler then run until
+the first fails. A fault that nobody notices is a test that is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+COMPILER = Path("src", "backlit", "compiler")
+TESTS = (
+    "test_native", "test_ops_compiled", "test_product", "test_instruction_sets", "test_fence", "test_random_compiled", "test_math",
+    "test_random_steps", "test_threads", "test_regions", "test_passes", "test_memory", "test_compile", "test_state",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`old` in a file of the compiler becomes `new`."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+FAULTS = [
+    Fault("stride of the wrong axis of a joined group", "llvm/loops.py", "return strides[self.order[loop][-1]]", "return strides[self.order[loop][0]]"),
+    Fault("dropped guard", "llvm/loops.py", "if not (g.low <= low and high <= g.high):", "if False:"),
+    Fault("loops not cut at guards", "llvm/loops.py", "places = [0, *sorted(c for c in cuts if 0 < c < n), n]", "places = [0, n]"),
+    Fault("known tail mask one lane too long", "llvm/writer.py", "f\"i1 {str(lane < count).lower()}\"", "f\"i1 {str(lane <= count).lower()}\""),
+    Fault("computed tail mask one lane too long", "llvm/writer.py", "icmp slt {self.type('i64')} {lanes}", "icmp sle {self.type('i64')} {lanes}"),
+    Fault("masked loads read whole vectors", "llvm/writer.py", "        typed = self.type(stored)\n        if mask is None:\n            value = self.new(f\"load", "        typed = self.type(stored)\n        if True:\n            value = self.new(f\"load"),
+    Fault("fused sum of the wrong operand", "llvm/loops.py", "multiply_add(w, scalar, a, b, total,", "multiply_add(w, scalar, a, a, total,"),
+    Fault("largest of products taken for a sum", "llvm/loops.py", "if fused and is_sum and made is not None", "if fused and made is not None"),
+    Fault("sums begin with -0.0", "llvm/loops.py", "            return scalar, 0  #", "            return scalar, -0.0  #"),
+    Fault("largest begins with 0", "llvm/loops.py", "return scalar, -math.inf if r.how", "return scalar, 0.0 if r.how"),
+    Fault("NaN loses against a number", "llvm/values.py", 'w.new(f"fcmp uno {typed} {a}, {a}")', 'w.new(f"fcmp uno {typed} {b}, {b}")'),
+    Fault("wrong cast of signed integers to floats", "llvm/values.py", "{'sitofp' if dtype.kind == 'i' else 'uitofp'}", "{'uitofp' if dtype.kind == 'i' else 'uitofp'}"),
+    Fault("wrong cast of signed integers to wider ones", "llvm/values.py", "{'sext' if dtype.kind == 'i' else 'zext'}", "{'zext' if dtype.kind == 'i' else 'zext'}"),
+    Fault("NaN is cast to false", "llvm/values.py", 'f"fcmp une {a} {x}, {zero}"', 'f"fcmp one {a} {x}, {zero}"'),
+    Fault("unsigned integers compared as signed", "llvm/values.py", 'sign = "" if integer in ("eq", "ne") else "s" if dtype.kind == "i" else "u"', 'sign = "" if integer in ("eq", "ne") else "s"'),
+    Fault("guard of a reversed pad one short", "views.py", "(offset - n) // s + 1, offset // s + 1", "(offset - n) // s + 2, offset // s + 1"),
+    Fault("slice of a slice loses its start", "views.py", "start + a.offset * step", "start"),
+    Fault("broadcast lined up at the wrong end", "views.py", "lead = len(at) - len(shape)", "lead = 0"),
+    Fault("state written over before all have read it", "native.py", "                        before[last[v]].add(number)", "                        pass"),
+    Fault("state written over while neighbours need it", "native.py", "all((a.offset, a.strides) == (stores[0].offset, stores[0].strides) for a in loads)", "True"),
+    Fault("state written over that is returned too", "native.py", "handed[root] > 1 or x in handed", "False"),
+    Fault("shared array written over", "step.py", "                and getrefcount(cell._value) <= _ALONE + 1\n", ""),
+    Fault("live range ends too early", "native.py", "                    last[v] = number", "                    last.setdefault(v, number)"),
+    Fault("kernels of other reductions taken for equal", "native.py", "found = (key, _signature(nest))", "found = (None, _signature(nest))"),
+    Fault("last chunk left out", "native.py", "-(-kernel.units // chunk) if threads > 1", "max(1, kernel.units // chunk) if threads > 1"),
+    Fault("barrier dropped", "llvm/runtime.py", "  %ready = icmp eq i32 %left, 0", "  %ready = icmp sge i32 %left, 0"),
+    Fault("chunk that runs beyond its end", "llvm/runtime.py", "call i64 @llvm.smin.i64(i64 %up, i64 %units)", "call i64 @llvm.smax.i64(i64 %up, i64 %units)"),
+    Fault("last block of a long sum left out", "llvm/loops.py", 'last = w.div(w.add("%high", rows - 1), rows)', 'last = w.div("%high", rows)'),
+    Fault("padding inside a reduction taken for what it holds", "schedule.py", 'guarded and e.op.name == "pad"', "False"),
+    Fault("transposed product in the wrong order", "passes/transposes.py", "(permuted(y, swapped), permuted(x, swapped))", "(permuted(x, swapped), permuted(y, swapped))"),
+    Fault("x - (-0.0) taken for x", "passes/algebra.py", "return first if not _negative_zero(e.inputs[1]) else e", "return first"),
+    Fault("equations of other parameters taken for equal", "passes/cse.py", "key = (e.op.name, named, repr(e.params))", "key = (e.op.name, named)"),
+    Fault("infinite largest element subtracted", "passes/expand.py", "high = ew.where(finite, high, 0.0)", "high = ew.where(finite, high, high)"),
+    Fault("tile stores whole vectors at the edge", "llvm/tile.py", "if v == self.vectors - 1 and self.last < self.lanes else None", "if False else None"),
+    Fault("packing turns squares into the wrong rows", "llvm/packing.py", "return [shuffled(a, b, [0, 2]), shuffled(a, b, [1, 3])]", "return [shuffled(a, b, [0, 2]), shuffled(a, b, [0, 3])]"),
+    Fault("exp scaled twice by the same half", "llvm/math.py", 'return v.mul(value, v.power(v.integer("sub", k, half)))', "return v.mul(value, v.power(half))"),
+    Fault("sine of large arguments off by a turn's quarter", "llvm/reduction.py", "{1 << 189}", "{1 << 190}"),
+    Fault("short reduction of sine", "llvm/trigonometry.py", "for part in _HALF_PI[v.kind]:", "for part in _HALF_PI[v.kind][:2]:"),
+    Fault("shift of the wrong kind", "llvm/values.py", 'right = "ashr" if dtype.kind == "i" else "lshr"', 'right = "lshr"'),
+    Fault("product at a row's end without its column", "llvm/loops.py", "index: dict[int, Index] = {**dict(enumerate(position)), last: column}", "index: dict[int, Index] = {**dict(enumerate(position)), last: 0}"),
+    Fault("random counter not advanced", "trace.py", "(generator, key, counter + np.uint64(blocks))", "(generator, key, counter)"),
+]  # fmt: skip
+
+
+def text(fault: Fault, root: Path = ROOT) -> str:
+    """The file of a fault."""
+    return (root / COMPILER / fault.file).read_text(encoding="utf-8")
+
+
+def noticed_by(fault: Fault, folder: Path) -> str:
+    """The first test that fails with the fault in place, or an empty string."""
+    package = folder / "src"
+    shutil.rmtree(package, ignore_errors=True)
+    shutil.copytree(ROOT / "src", package, ignore=shutil.ignore_patterns("__pycache__"))
+    path = folder / COMPILER / fault.file
+    path.write_text(text(fault).replace(fault.old, fault.new), encoding="utf-8")
+    files = [str(path) for name in TESTS if (path := ROOT / "tests" / "compiler" / f"{name}.py").exists()]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header", *files]
+    environment = {**os.environ, "PYTHONPATH": str(package), "FUZZ_PROGRAMS": "200", "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        run = subprocess.run(
+            command, check=False, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=900
+        )
+    except subprocess.TimeoutExpired:
+        return "no end"
+    if run.returncode < 0:
+        return f"a crash (signal {-run.returncode})"
+    lines = [line for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return lines[0].split(" - ")[0].split("/")[-1] if lines else "" if run.returncode == 0 else run.stdout[-300:]
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    chosen = [f for f in FAULTS if not words or any(w == f.name or w in f.name.split() for w in words)]
+    unnoticed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for fault in chosen:
+            found = noticed_by(fault, Path(folder))
+            unnoticed += not found
+            print(f"{fault.name}: {found or 'NOBODY'}", flush=True)
+    print(f"{len(chosen)} faults, {unnoticed} that nobody noticed")
+    sys.exit(unnoticed > 0)
+
+
+if __name__ == "__main__":
+    main()
