@@ -152,6 +152,10 @@ def test_an_error_in_the_function_is_its_own_and_leaves_all_as_it_was():
     assert model(bl.tensor(np.ones((1, 3), np.float32))).shape == (1, 2)
 
 
+def stream(x):
+    yield x
+
+
 def test_options():
     with pytest.raises(ArgumentError, match=r"static_argnames \['n'\] are no arguments of the function"):
         bl.compile(lambda x: x, static_argnames=("n",))
@@ -161,6 +165,8 @@ def test_options():
         bl.compile(lambda x, n: x, static_argnames="n")(X, [1])
     with pytest.raises(ArgumentError, match=r"compile: expected a function, got Tensor"):
         bl.compile(X)
+    with pytest.raises(ArgumentError, match="expected a function that returns when it is done; stream does not"):
+        bl.compile(stream)
     with pytest.raises(ArgumentError, match="nothing is compiled yet; call the function first"):
         bl.compile(lambda x: x).ir()
     with pytest.raises(TypeError, match="missing 1 required"):
@@ -174,6 +180,8 @@ def test_arguments_that_are_no_arrays():
         bl.compile(lambda x: x)(np.array(["a"]))
     with pytest.raises(TraceError, match="split before it"):
         bl.compile(lambda g: g.split(2))(bl.Generator(1))
+    with pytest.raises(TraceError, match=r"cannot be set or seeded; do it before the call \(.*test_compile_errors.py"):
+        bl.compile(lambda: bl.random.seed(3).uniform(()))()
 
 
 def test_an_exception_in_a_callback_leaves_all_as_it_was(monkeypatch):

@@ -227,7 +227,8 @@ def compile(
 
     Raises:
       TraceError: `f` looks at the contents of a traced value (print, float(), if), or stores one outside.
-      ArgumentError: an option is none of those there are; a static argument is not hashable.
+      ArgumentError: `f` is no function, or a generator or coroutine; an option is none of those there are; a static
+        argument is not hashable.
 
     Example:
       step = backlit.compile(lambda w, x: backlit.sum((x @ w) ** 2))
@@ -236,6 +237,11 @@ def compile(
     def decorate(g: Callable[..., Any]) -> Compiled:
         if not callable(g):
             raise ArgumentError(f"compile: expected a function, got {type(g).__name__}{here()}")
+        for test in (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction):
+            if test(g):
+                raise ArgumentError(
+                    f"compile: expected a function that returns when it is done; {g.__name__} does not{here()}"
+                )
         return Compiled(g, static_argnames, keep_grads, contract, threads)
 
     return decorate if f is None else decorate(f)

@@ -141,6 +141,7 @@ class Step:
                     args, kwargs = given.whole()
                     found = tree.map(_frozen, function(*args, **kwargs))
                     trace.finish()
+                    trace.forget_generators()
                     _refuse_stored(roots, trace)
                 finally:
                     trace.give_back()
@@ -163,16 +164,13 @@ class Step:
                 raise Inside
             if value.shape != aval.shape or value.dtype != aval.dtype or (node.__class__ is Node) is not recorded:
                 return False
-        for s in self.absent:
-            if self._target(s, given)._grad is not None:
+        gradients = [s for s in self.sources if s.kind == "gradient"]
+        for s in (*self.absent, *gradients):
+            target = self._target(s, given)
+            if target._grad is CONSUMED:
+                return target.grad is None  # which raises: it would be read
+            if (target._grad is None) is not (s in self.absent):
                 return False
-        for s in self.sources:
-            if s.kind == "gradient":
-                found = self._target(s, given)._grad
-                if found is CONSUMED:
-                    return bool(self._target(s, given).grad)  # which raises
-                if found is None:
-                    return False
         return True
 
     def mode_difference(self) -> str:

@@ -348,7 +348,7 @@ class StepTrace(GraphTrace):
         self.gradients_absent: list[Source] = []  # of which .grad was found to be None
         self._lent: dict[int, tuple[Tensor, Any, Any, Var, Source]] = {}
         self._written: dict[int, Tensor] = {}
-        self._generators: dict[int, tuple[Generator, Tensor, Tensor]] = {}
+        self._generators: dict[int, tuple[Generator, Tensor, Tensor, int]] = {}  # key, counter now, and at first
         self._effects: list[tuple[Source, Any]] = []
         self.strangers_lent: list[Tensor] = []  # tensors found while tracing
         self._found: dict[int, Tensor | None] = {}  # gradients as they were before
@@ -415,20 +415,35 @@ class StepTrace(GraphTrace):
         return self.drawn(generator, 0)
 
     def lend_stream(self, generator: Generator, key: Any, counter: Any) -> None:
-        self._generators[id(generator)] = (generator, key, counter)
+        self._generators[id(generator)] = (generator, key, counter, self._generators[id(generator)][3])
 
     def drawn(self, generator: Generator, blocks: int) -> tuple[Any, Any]:
         if id(generator) not in self._generators:
             key = Tensor(VarBox(self, self._source(Source("key", generator), generator.key)))
             first = Tensor(VarBox(self, self._source(Source("counter", generator), np.uint64(0))))
-            self._generators[id(generator)] = (generator, key, first)
-        _, key, counter = self._generators[id(generator)]
-        self._generators[id(generator)] = (generator, key, counter + np.uint64(blocks))
+            start: int = generator.counter
+            self._generators[id(generator)] = (generator, key, first, start)
+        _, key, counter, began = self._generators[id(generator)]
+        self._generators[id(generator)] = (generator, key, counter + np.uint64(blocks), began)
         return key, counter
 
     def finish(self) -> None:
         """Notes what was written, before the tensors are given back."""
         self._effects = self._found_effects()
+
+    def forget_generators(self) -> None:
+        """Takes streams that the function made for itself for constants: each call makes them anew."""
+        for number in list(self._generators):
+            own = [s for s, _ in (*self.sources, *self._effects) if s.owner is self._generators[number][0]]
+            # `_generators` refers to it, each source does, and the call to `getrefcount`
+            if sys.getrefcount(self._generators[number][0]) > len(own) + 2:
+                continue
+            generator, _, _, start = self._generators.pop(number)
+            for source, var in self.sources:
+                if source in own:
+                    self.graph.consts[var] = np.array(generator.key if source.kind == "key" else start, np.uint64)
+            self.sources = [pair for pair in self.sources if pair[0] not in own]
+            self._effects = [pair for pair in self._effects if pair[0] not in own]
 
     def effects(self) -> list[tuple[Source, Any]]:
         """What the step leaves behind: targets with the tensor each gets, or None."""
@@ -442,7 +457,7 @@ class StepTrace(GraphTrace):
         for key, (cell, gradient) in self._gradients.items():
             if key in self._lent and gradient is not self._found.get(key, self):
                 found.append((Source("gradient", cell, self._lent[key][4].number), gradient))
-        found += [(Source("counter", g), counter) for g, _, counter in self._generators.values()]
+        found += [(Source("counter", g), counter) for g, _, counter, _ in self._generators.values()]
         return found
 
     def strangers(self) -> list[Tensor]:

@@ -53,7 +53,12 @@ class Generator:
 
         Raises:
           ArgumentError: it is no such state.
+          TraceError: inside a compiled function, where it would happen once.
         """
+        if staging.current() is not None:
+            raise TraceError(
+                f"Generator: inside a compiled function a stream cannot be set or seeded; do it before the call{here()}"
+            )
         try:
             key = np.asarray(state["key"], np.uint64).reshape(2)
             counter, children = int(state["counter"]), int(state["children"])
