@@ -59,10 +59,25 @@ def test_known_results_are_computed_ahead_unless_they_grow():
     after = verify(fold(verify(parse(before, {"b": 0.5}))))
     assert str(dce(after)) == body(
         "a: float64[1000]",
-        ["c: float64[1000] = broadcast_to(b, shape=(1000,))", "d: float64[1000] = mul(a, c)", "return d"],
-        "b: float64[]",
+        [f"b: float64[1000] = mul(a, {float(np.sin(0.5) * 2)!r})", "return b"],
     )
-    assert float(next(iter(dce(after).consts.values()))) == np.sin(0.5) * 2
+
+
+def test_one_number_beside_an_array_is_a_literal_if_it_is_of_its_dtype():
+    before = body(
+        "a: float32[3], b: bool[3]",
+        [
+            "e: float32[3] = mul(c, a)", "f: float64[3] = add(a, d)", "g: float32[3] = where(b, a, c)",
+            "h: float32[3] = where(b, c, c)", "return e, f, g, h",
+        ],
+        "c: float32[3], d: float64[3]",
+    )  # fmt: skip
+    after = str(fold(parse(before, {"c": [0.1] * 3, "d": [2.0] * 3})))
+    number = float(np.float32(0.1))
+    assert f"mul({number!r}, a)" in after and f"where(b, a, {number!r})" in after
+    assert "add(a, d)" in after and "where(b, c, c)" in after
+    mixed = fold(parse(before, {"c": [0.0, -0.0, 0.0], "d": [2.0] * 3}))
+    assert "mul(c, a)" in str(mixed)
 
 
 @pytest.mark.parametrize(
@@ -72,12 +87,16 @@ def test_known_results_are_computed_ahead_unless_they_grow():
         ("reshape(a, shape=(2, 3))", "a"), ("broadcast_to(a, shape=(2, 3))", "a"), ("sum_to(a, shape=(2, 3))", "a"),
         ("astype(a, dtype='float64')", "a"), ("permute_dims(a, axes=(0, 1))", "a"),
         ("add(a, 0.0)", None), ("mul(a, 0.0)", None), ("sub(a, -0.0)", None), ("mul(a, True)", None), ("div(1.0, a)", None),
-        ("mul(a, -1.0)", None), ("pow(a, 2)", None),
+        ("pow(a, 2)", None), ("mul(a, -1.0)", "neg(a)"), ("div(a, -1)", "neg(a)"),
     ],
 )  # fmt: skip
 def test_what_changes_no_bit_goes_and_the_rest_stays(line, becomes):
     before = body("a: float64[2,3]", [f"b: float64[2,3] = {line}", "return b"])
-    after = body("a: float64[2,3]", ["return a"]) if becomes else before
+    after = before
+    if becomes == "a":
+        after = body("a: float64[2,3]", ["return a"])
+    elif becomes:
+        after = body("a: float64[2,3]", [f"b: float64[2,3] = {becomes}", "return b"])
     assert apply(lambda g: dce(algebra(g)), before) == after
 
 

@@ -11,10 +11,13 @@ from typing import Protocol
 import numpy as np
 
 from backlit.compiler.llvm.target import features
+from backlit.compiler.llvm.writer import SIZES
 
 
 class Builder(Protocol):
     """What writes instructions: one name for each, and types as wide as the loop's vectors."""
+
+    lanes: int
 
     def new(self, instruction: str) -> str:
         """The name of a new value."""
@@ -40,7 +43,7 @@ class Format:
     highest: float  # above it exp overflows
     ln2_high: float  # the leading bits of ln 2: times any k it is exact
     ln2_low: float
-    degree: int
+    exp_terms: tuple[float, ...]  # of exp(r) for |r| <= ln(2) / 2
 
     @property
     def magic(self) -> float:
@@ -58,6 +61,11 @@ class Format:
         return 2.0 ** (1 - self.bias)
 
     @property
+    def smallest(self) -> float:
+        """The least positive number."""
+        return 2.0 ** (1 - self.bias - self.mantissa_bits)
+
+    @property
     def largest(self) -> float:
         """The greatest finite number."""
         return (2.0 - 2.0**-self.mantissa_bits) * 2.0**self.bias
@@ -69,19 +77,20 @@ class Format:
 
 
 _LN2_32 = float(np.float32(355.0 / 512.0))
+# Chebyshev interpolants of (exp(r) - 1 - r - r^2 / 2) / r^3, computed in 60 digits and written as powers
 FORMATS = {
     "double": Format(
-        "i64",
-        52,
-        1023,
-        -745.2,
-        709.8,
-        float.fromhex("0x1.62e42fee00000p-1"),
-        float.fromhex("0x1.a39ef35793c76p-33"),
-        13,
+        "i64", 52, 1023, -745.2, 709.8, float.fromhex("0x1.62e42fee00000p-1"), float.fromhex("0x1.a39ef35793c76p-33"),
+        (1.0, 1.0, 0.5, 0.16666666666666669, 0.041666666666666664, 0.008333333333330065, 0.0013888888888886554,
+         0.0001984126986304067, 2.4801587317135252e-05, 2.7557268480116333e-06, 2.7557282983917557e-07,
+         2.5100375924709717e-08, 2.0911229795563617e-09),
     ),
-    "float": Format("i32", 23, 127, -104.0, 88.8, _LN2_32, math.log(2.0) - _LN2_32, 7),
-}
+    "float": Format(
+        "i32", 23, 127, -104.0, 88.8, _LN2_32, math.log(2.0) - _LN2_32,
+        (1.0, 1.0, 0.5, 0.1666666716337204, 0.041666556149721146, 0.00833332072943449, 0.0013926175888627768,
+         0.00019882690685335547),
+    ),
+}  # fmt: skip
 
 
 class Floats:
@@ -227,18 +236,68 @@ class Floats:
         """2 to the integer `k`, which must be a normal number."""
         return self.from_bits(self.integer("shl", self.integer("add", k, self.f.bias), self.f.mantissa_bits))
 
-    def split(self, x: str) -> tuple[str, str, str]:
-        """k as a float and an integer, and m in [sqrt(1/2), sqrt(2)), with x = 2^k m; `x` is normal and positive.
+    def scaled(self, x: str, k: str) -> str:
+        """x 2^k for an integer `k` given as a float, rounded once where the result is subnormal."""
+        if self._has_avx512():
+            return self._avx512("scalef", (x, k))
+        half_float, half = self.rounded(k, 0.5)
+        _, rest = self.rounded(self.sub(k, half_float), 1.0)
+        return self.mul(self.mul(x, self.power(half)), self.power(rest))
 
-        Infinity and NaN give a finite m and k = 128 or 1024.
+    def split(self, x: str) -> tuple[str, str]:
+        """k as a float and m in [sqrt(1/2), sqrt(2)), with x = 2^k m, for a positive finite number `x`.
+
+        Others give a `k` and an `m` of no meaning.
         """
         f = self.f
-        one, raw = f.bits(1.0), self.bits(x)
+        if self._has_avx512():
+            k = self._avx512("getexp", (x,))
+            m = self._avx512("scalef", (x, self.neg(k)))
+            large = self.compare("ogt", m, math.sqrt(2.0))
+            return self.select(large, self.add(k, 1.0), k), self.select(large, self.mul(m, 0.5), m)
+        places = f.mantissa_bits + 2
+        tiny = self.compare("olt", x, f.smallest_normal)
+        one, raw = f.bits(1.0), self.bits(self.select(tiny, self.mul(x, 2.0**places), x))
         # a logical shift of a positive number: AVX2 has no arithmetic one for 64 bits
         biased = self.integer("lshr", self.integer("add", raw, one - f.bits(math.sqrt(0.5))), f.mantissa_bits)
         m = self.from_bits(self.integer("add", self.integer("sub", raw, self._shifted(biased)), one))
-        k_float = self.sub(self.from_bits(self.integer("add", biased, f.magic_bits - f.bias)), f.magic)
-        return k_float, self.integer("sub", biased, f.bias), m
+        k = self.sub(self.from_bits(self.integer("add", biased, f.magic_bits - f.bias)), f.magic)
+        return self.select(tiny, self.sub(k, float(places)), k), m
+
+    def _has_avx512(self) -> bool:
+        """Whether the vectors are made of registers of 64 bytes of an x86 machine."""
+        return features().vector_bytes == 64 and self.b.lanes * SIZES[self.kind] % 64 == 0
+
+    def _avx512(self, name: str, operands: tuple[str, ...]) -> str:
+        """An instruction of AVX-512 on floats that has no other name in LLVM, register by register."""
+        each, lanes = 64 // SIZES[self.kind], self.b.lanes
+        one, suffix = f"<{each} x {self.kind}>", {"double": "pd", "float": "ps"}[self.kind]
+        found = []
+        for start in range(0, lanes, each):
+            parts = (
+                operands
+                if lanes == each
+                else tuple(self._lanes(o, lanes, range(start, start + each)) for o in operands)
+            )
+            given = ", ".join(f"{one} {part}" for part in (*parts, parts[0]))
+            found.append(
+                self.b.new(f"call {one} @llvm.x86.avx512.mask.{name}.{suffix}.512({given}, i{each} -1, i32 4)")
+            )
+        width = each
+        while len(found) > 1:
+            found = [self._joined(a, b, width) for a, b in zip(found[::2], found[1::2], strict=True)]
+            width *= 2
+        return found[0]
+
+    def _lanes(self, x: str, lanes: int, chosen: range) -> str:
+        picks = ", ".join(f"i32 {k}" for k in chosen)
+        typed = f"<{lanes} x {self.kind}>"
+        return self.b.new(f"shufflevector {typed} {x}, {typed} poison, <{len(chosen)} x i32> <{picks}>")
+
+    def _joined(self, a: str, b: str, width: int) -> str:
+        picks = ", ".join(f"i32 {k}" for k in range(2 * width))
+        typed = f"<{width} x {self.kind}>"
+        return self.b.new(f"shufflevector {typed} {a}, {typed} {b}, <{2 * width} x i32> <{picks}>")
 
     def _shifted(self, k: str) -> str:
         return self.integer("shl", k, self.f.mantissa_bits)
@@ -250,5 +309,5 @@ class Floats:
         return k_float, k, self.fma(k_float, -self.f.ln2_low, r)
 
     def series(self, r: str, first: int) -> str:
-        """The sum of r^(n - first) / n! from n = first on."""
-        return self.polynomial([1.0 / math.factorial(n) for n in range(first, self.f.degree + 1)], r)
+        """The sum of r^(n - first) / n! from n = first on, for |r| <= ln(2) / 2."""
+        return self.polynomial(self.f.exp_terms[first:], r)

@@ -27,10 +27,7 @@ _DOUBLE = (
 def log(b: Builder, kind: str, x: str) -> str:
     """log(x): -inf at both zeros, NaN below, +inf and NaN stay."""
     v = Floats(b, kind)
-    tiny = v.compare("olt", x, v.f.smallest_normal)
-    places = v.f.mantissa_bits + 2
-    k, _, m = v.split(v.select(tiny, v.mul(x, 2.0**places), x))
-    k = v.select(tiny, v.sub(k, places), k)
+    k, m = v.split(x)
     return _outside(v, x, x, _of_parts(v, k, v.sub(m, 1.0)))
 
 
@@ -42,9 +39,9 @@ def log1p(b: Builder, kind: str, x: str) -> str:
     # the error of the sum, of which either part may be the larger
     back = v.sub(u, x)
     lost = v.add(v.sub(1.0, back), v.sub(x, v.sub(u, back)))
-    k_float, k, m = v.split(u)
-    lost = v.select(large, 0.0, v.mul(lost, v.power(v.integer("sub", 0, k))))
-    value = _outside(v, u, x, _of_parts(v, k_float, v.add(v.sub(m, 1.0), lost)))
+    k, m = v.split(u)
+    lost = v.select(large, 0.0, v.scaled(lost, v.neg(k)))
+    value = _outside(v, u, x, _of_parts(v, k, v.add(v.sub(m, 1.0), lost)))
     return v.call("copysign", value, x)
 
 

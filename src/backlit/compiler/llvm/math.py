@@ -1,8 +1,7 @@
 """Elementary functions in LLVM IR: branch-free, the same instructions for every element.
 
 exp: x = k ln 2 + r with |r| <= ln(2) / 2 (k by adding and subtracting 1.5 * 2^mantissa, r in two parts by fused multiply
-and add), the Taylor polynomial of exp(r), then two scalings by powers of two, of which the second rounds once where
-the result is subnormal. tanh and sigmoid stand on it. Measured errors are in the tests and in docs/design.md.
+and add), a polynomial of exp(r), then a scaling by 2^k that rounds once where the result is subnormal. tanh and sigmoid stand on it. Measured errors are in the tests and in docs/design.md.
 """
 
 from __future__ import annotations
@@ -14,10 +13,8 @@ def exp(b: Builder, kind: str, x: str) -> str:
     """exp(x) for vectors of `kind`; NaN stays, +inf and what overflows give inf, -inf and what vanishes 0."""
     v = Floats(b, kind)
     x = v.limited(v.limited(x, "olt", v.f.lowest), "ogt", v.f.highest)
-    k_float, k, r = v.reduced(x)
-    _, half = v.rounded(k_float, 0.5)
-    value = v.mul(v.series(r, 0), v.power(half))
-    return v.mul(value, v.power(v.integer("sub", k, half)))
+    k, _, r = v.reduced(x)
+    return v.scaled(v.series(r, 0), k)
 
 
 def tanh(b: Builder, kind: str, x: str) -> str:

@@ -31,9 +31,10 @@ def pow(b: Builder, kind: str, x: str, y: str) -> str:
     size = v.call("fabs", x)
     # an infinite y is an even integer like the largest number, and leaves no 0 * inf
     finite = v.limited(v.limited(y, "ogt", v.f.largest), "olt", -v.f.largest)
-    # 0 and infinity have logarithms of the right sign, if finite ones
+    # 0 and infinity are given finite logarithms of the right sign
     at_end = v.logic("or", v.compare("oeq", size, 0.0), v.compare("oeq", size, math.inf))
     exponent = v.select(at_end, v.call("copysign", math.inf, y), finite)
+    size = v.limited(v.limited(size, "olt", v.f.smallest), "ogt", v.f.largest)
     value = _wide(v, size, exponent) if kind == "double" else _narrow(v, size, exponent)
 
     floor, half = v.call("floor", finite), v.mul(finite, 0.5)
@@ -49,7 +50,7 @@ def _narrow(v: Floats, x: str, y: str) -> str:
     """x to the power y for positive x, by way of doubles."""
     b, d = v.b, Floats(v.b, "double")
     x, y = (b.new(f"fpext {v.typed} {operand} to {d.typed}") for operand in (x, y))
-    k, _, m = d.split(x)
+    k, m = d.split(x)
     s = d.div(d.sub(m, 1.0), d.add(m, 1.0))
     exponent = d.mul(y, d.fma(s, d.polynomial(_LOG2, d.mul(s, s)), k))
     exponent = d.limited(d.limited(exponent, "olt", -200.0), "ogt", 200.0)  # a float is inf or 0 far earlier
@@ -73,10 +74,7 @@ def _wide(v: Floats, x: str, y: str) -> str:
 
 def _logarithm(v: Floats, x: str) -> tuple[str, str]:
     """log(x) as a sum of two, for positive x."""
-    tiny = v.compare("olt", x, v.f.smallest_normal)
-    places = v.f.mantissa_bits + 2
-    k, _, m = v.split(v.select(tiny, v.mul(x, 2.0**places), x))
-    k = v.select(tiny, v.sub(k, places), k)
+    k, m = v.split(x)
     f = v.sub(m, 1.0)
     t, t_low = v.fast_two_sum(1.0, m)  # m < 2, so the errors are those of a sum in order of size
     inverse = v.div(1.0, t)
@@ -103,13 +101,12 @@ def _product(v: Floats, x: tuple[str, str], y: tuple[str, str]) -> tuple[str, st
 
 def _exponential(v: Floats, x: str, low: str) -> str:
     """exp(x + low), rounded nearly once."""
-    k_float, k, _ = v.reduced(x)
-    first = v.fma(k_float, -v.f.ln2_high, x)  # exact
-    r = v.fma(k_float, -v.f.ln2_low, first)
-    low = v.add(low, v.fma(k_float, -v.f.ln2_low, v.sub(first, r)))
+    k, _, _ = v.reduced(x)
+    first = v.fma(k, -v.f.ln2_high, x)  # exact
+    r = v.fma(k, -v.f.ln2_low, first)
+    low = v.add(low, v.fma(k, -v.f.ln2_low, v.sub(first, r)))
     r, low = v.fast_two_sum(r, low)
     curved = v.fma(v.mul(r, r), v.series(r, 2), low)
     value, error = v.fast_two_sum(1.0, r)
     value = v.add(value, v.add(error, curved))
-    _, half = v.rounded(k_float, 0.5)
-    return v.mul(v.mul(value, v.power(half)), v.power(v.integer("sub", k, half)))
+    return v.scaled(value, k)

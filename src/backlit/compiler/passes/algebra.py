@@ -12,7 +12,7 @@ _SAME_SHAPE = ("broadcast_to", "sum_to", "reshape")
 
 
 def algebra(graph: Graph) -> Graph:
-    """`graph` without multiplications by one, double negations and moves that cancel or move nothing.
+    """`graph` without multiplications by one or minus one, double negations and moves that cancel or move nothing.
 
     `x + 0.0` stays: it turns -0.0 into 0.0. `x * 0.0` stays: it is NaN where `x` is not finite.
     """
@@ -34,6 +34,8 @@ def _simpler(e: Eqn, made: dict[Var, Eqn]) -> Eqn | Atom:
     if not isinstance(first, Var):
         return e
     before = made.get(first)
+    if name in ("mul", "div") and _is(e.inputs[1], -1) and first.aval == e.out.aval and first.aval.dtype.kind in "fi":
+        return _simpler(Eqn(REGISTRY["neg"], (first,), {}, e.out), made)
     if name in ("mul", "div", "pow") and _is(e.inputs[1], 1) and first.aval == e.out.aval:
         return first
     if name == "sub" and _is(e.inputs[1], 0) and first.aval == e.out.aval and first.aval.dtype.kind in "fiu":

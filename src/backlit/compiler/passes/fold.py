@@ -8,6 +8,7 @@ import numpy as np
 
 from backlit.compiler.ir import Array, Atom, Eqn, Graph, Literal, Var
 from backlit.compiler.passes.rewrite import rewritten
+from backlit.core.op import Elementwise
 from backlit.core.quiet import silence, variable
 
 _SMALL_BYTES = 4096
@@ -19,7 +20,8 @@ _HELD_BYTES = 1 << 26  # of such results at one time
 def fold(graph: Graph) -> Graph:
     """`graph` with known results as constants, unless these take more room than what they are made of.
 
-    A `where` whose condition is known to hold everywhere, or nowhere, is what it chooses.
+    One known number beside an array of its dtype becomes a literal. A `where` whose condition is known to hold
+    everywhere, or nowhere, is what it chooses.
     """
     return _folded(graph, {}, inside=False)
 
@@ -28,6 +30,9 @@ def _folded(graph: Graph, given: dict[Var, Array], inside: bool) -> Graph:
     consts = dict(graph.consts)
     held = 0
     known = {**given, **consts}  # also what is not worth to be a constant, and what a region is given
+    numbers: dict[Atom, Literal] = {}
+    for v, array in known.items():
+        _note(v, array, numbers)
 
     def simpler(e: Eqn) -> Eqn | Atom:
         nonlocal held
@@ -37,7 +42,9 @@ def _folded(graph: Graph, given: dict[Var, Array], inside: bool) -> Graph:
             if isinstance(chosen, Var) and chosen.aval == e.out.aval:
                 return chosen
         if not all(isinstance(a, Literal) or a in known for a in e.inputs):
-            return e
+            return _with_literals(e, numbers)
+        if e.op.name in ("broadcast_to", "reshape") and e.inputs[0] in numbers:
+            numbers[e.out] = numbers[e.inputs[0]]
         values = [a.value if isinstance(a, Literal) else known[a] for a in e.inputs]
         room = sum(v.nbytes for v in values if isinstance(v, np.ndarray))
         size = math.prod(e.out.aval.shape) * e.out.aval.dtype.itemsize
@@ -52,6 +59,7 @@ def _folded(graph: Graph, given: dict[Var, Array], inside: bool) -> Graph:
             known[e.out] = np.asarray(e.op.forward(*values, **e.params))
         finally:
             variable.reset(token)
+        _note(e.out, known[e.out], numbers)
         if not small:
             held += size
             return e
@@ -73,3 +81,29 @@ def _handed(e: Eqn, known: dict[Var, Array]) -> Eqn:
         return e
     regions = [_folded(r, {r.inputs[i]: a for i, a in truths.items()}, inside=True) for r in e.regions]
     return e.on(e.inputs, tuple(regions))
+
+
+def _note(v: Var, array: Array, numbers: dict[Atom, Literal]) -> None:
+    """Remembers an array whose elements have the same bits as one number."""
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize not in (4, 8) or not array.size:
+        return
+    bits = array.view(f"u{array.dtype.itemsize}") if array.flags.c_contiguous else array
+    if array.size == 1 or (
+        array.nbytes <= _LOOKED_AT_BYTES and array.flags.c_contiguous and (bits == bits.flat[0]).all()
+    ):
+        numbers[v] = Literal(array.flat[0].item())
+
+
+def _with_literals(e: Eqn, numbers: dict[Atom, Literal]) -> Eqn:
+    if not isinstance(e.op, Elementwise):
+        return e
+    free = [k for k, a in enumerate(e.inputs) if isinstance(a, Var) and not e.op.is_condition(k)]
+    others = [k for k in free if e.inputs[k] not in numbers]
+    if not others or len(others) == len(free):
+        return e
+    dtype = e.inputs[others[0]].aval.dtype  # type: ignore[union-attr]
+    inputs = [
+        numbers[a] if k in free and k not in others and a.aval.dtype == dtype else a  # type: ignore[union-attr]
+        for k, a in enumerate(e.inputs)
+    ]
+    return Eqn(e.op, tuple(inputs), e.params, e.out)
