@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import math
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -57,10 +59,18 @@ def product_of_torch(a: Any, b: Any, out: Any) -> Callable[[], Any]:
 
 
 def product_of_backlit(a: Any, b: Any, out: Any) -> Callable[[], Any]:
-    from backlit.compiler.products import matmul
+    from backlit.compiler import make_graph
+    from backlit.compiler.native import Program
 
-    threads = int(os.environ["OMP_NUM_THREADS"])
-    return lambda: matmul(a, b, out=out, threads=threads)
+    # transposed views are products of the matrices that are held, transposed in the program
+    held = [x if x.flags.c_contiguous else x.T for x in (a, b)]
+    turned = [x is not y for x, y in zip(held, (a, b), strict=True)]
+    graph = make_graph(lambda *xs: xs[0].mT @ xs[1] if turned[0] else xs[0] @ (xs[1].mT if turned[1] else xs[1]))(*held)
+    program = Program(graph, threads=int(os.environ["OMP_NUM_THREADS"]))
+    program.dynamic[:] = [x.ctypes.data for x in (*held, out)]
+    (_, *bound), (_, *run) = program.calls() or ((), ())
+    program._bind(*bound)
+    return lambda: program._run(*run)
 
 
 PRODUCTS = {"torch": product_of_torch, "numpy": product_of_numpy, "backlit": product_of_backlit}
@@ -74,20 +84,20 @@ def serve(library: str, measured_s: float) -> None:
         *shape, form = json.loads(line)
         a, b, out = operands(*shape, form)
         least, median = seconds_a_call(PRODUCTS[library](a, b, out), measured_s)
-        bound = np.linalg.norm(a, axis=1)[:, None] * np.linalg.norm(b, axis=0)
-        error = float(np.max(np.abs(out - a.astype(np.float64) @ b) / bound))
+        # entries here and there, without a library whose threads would stay awake
+        rng = np.random.default_rng(1)
+        i, j = (rng.integers(0, size, 400) for size in out.shape)
+        rows, columns = a[i].astype(np.float64), b[:, j].T.astype(np.float64)
+        bound = np.sqrt((rows**2).sum(axis=1) * (columns**2).sum(axis=1))
+        error = float(np.max(np.abs(out[i, j] - (rows * columns).sum(axis=1)) / bound))
         print(json.dumps([least, median, error]), flush=True)
 
 
 def available() -> tuple[list[str], list[str]]:
     """The libraries that can be measured, and the names of the others."""
     found = [name for name in ("torch", "numpy") if importlib.util.find_spec(name)]
-    try:
-        from backlit.compiler.products import matmul  # noqa: F401 (only whether it is there)
-
+    if importlib.util.find_spec("backlit"):
         found.append("backlit")
-    except ImportError:
-        pass
     return found, [NAMES[name] for name in PRODUCTS if name not in found]
 
 
@@ -99,10 +109,13 @@ def start(library: str, threads: int, measured_s: float) -> subprocess.Popen[str
 
 
 def ask(worker: subprocess.Popen[str], question: Any) -> list[float]:
+    """The answer of a worker, which is stopped until the next question: the threads of most libraries stay awake."""
     assert worker.stdin is not None and worker.stdout is not None
+    worker.send_signal(signal.SIGCONT)
     worker.stdin.write(json.dumps(question) + "\n")
     worker.stdin.flush()
     answer: list[float] = json.loads(worker.stdout.readline())
+    worker.send_signal(signal.SIGSTOP)
     return answer
 
 
@@ -132,6 +145,25 @@ def measure(libraries: list[str], threads: list[int], rounds: int, measured_s: f
             worker.kill()
             worker.wait()
     return table
+
+
+def summary(found: dict[str, Any]) -> list[str]:
+    """For each library and thread count how backlit's median stands against it, over all rows."""
+    lines = []
+    for config in next(iter(found.values())):
+        library, _, threads = config.partition("@")
+        ours = f"backlit@{threads}"
+        if library == "backlit" or any(ours not in row for row in found.values()):
+            continue
+        ratios = {key: row[ours]["median"] / row[config]["median"] for key, row in found.items()}
+        mean = math.exp(statistics.fmean(map(math.log, ratios.values())))
+        low = sorted(key for key, ratio in ratios.items() if ratio < 0.8)
+        least = min(ratios, key=lambda key: ratios[key])
+        lines.append(
+            f"backlit / {NAMES[library]} at {threads}: geometric mean {mean:.2f}, least {ratios[least]:.2f} ({least}); "
+            f"{len(low)} of {len(ratios)} below 0.8" + (f": {', '.join(low)}" if low else "")
+        )
+    return lines
 
 
 def main() -> None:
@@ -168,6 +200,8 @@ def main() -> None:
                     cells.append(text if figures["error"] <= TOLERANCE else f"[red]{text} WRONG[/]")
                 table.add_row(key.removesuffix(f" {form}"), *cells)
         console.print(table)
+    for line in summary(found):
+        console.print(line)
     for name in absent:
         console.print(f"{name}: not installed")
     if options.json:
