@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from watched import check_program
 
 import backlit as bl
-from backlit.compiler import make_graph, simplify
+from backlit.compiler import chains, make_graph, simplify
 from backlit.compiler.llvm import loops
 from backlit.compiler.llvm.target import features, restricted
 from backlit.core.dtypes import is_float
@@ -43,9 +43,16 @@ LEVELS = ("", "avx512f", "", "avx")
 
 
 @pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    """Small programs are shared out among threads as well."""
+def small_pieces(monkeypatch, request):
+    """Small programs are shared out among threads as well; in parts of them kernels are chained and sums made of blocks."""
+    part = request.node.callspec.params["part"]
     monkeypatch.setattr(loops, "GRAIN_BYTES", 512)
+    if part % 2:
+        monkeypatch.setattr(chains, "SHARED_BYTES", 1)
+        monkeypatch.setattr(chains, "STRETCH_BYTES", 64)
+    if part % 3 == 1:
+        monkeypatch.setattr(loops, "BLOCK", 8)
+        monkeypatch.setattr(loops, "ROWS", 2)
 
 
 def check(f, arrays, part):

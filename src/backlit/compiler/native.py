@@ -10,14 +10,14 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from backlit.compiler.chains import chained
 from backlit.compiler.ir import Array, Eqn, Graph, Literal, Var
 from backlit.compiler.llvm.kernel import Kernel, Operand
-from backlit.compiler.llvm.loops import Load, Nest, nest_kernel, row_finish
+from backlit.compiler.llvm.loops import Nest, nest_kernel, row_finish
 from backlit.compiler.llvm.philox import philox_kernel
 from backlit.compiler.llvm.product import product
 from backlit.compiler.llvm.runtime import STEP_WORDS
@@ -32,6 +32,7 @@ from backlit.compiler.passes import expand, loops_apart, simplify, transposes
 from backlit.compiler.schedule import Group, Schedule, schedule, topological
 from backlit.compiler.threads import get_num_threads, native, pool
 from backlit.compiler.views import identity, linear, through
+from backlit.compiler.work import Work
 from backlit.core.aval import Aval
 from backlit.core.errors import CompilerError
 from backlit.core.quiet import silence, variable
@@ -43,29 +44,6 @@ CHUNKS = 8  # of a kernel for each thread, so that one that is held up leaves th
 def empty(aval: Aval) -> Array:
     """New memory for an output."""
     return np.empty(aval.shape, aval.dtype)
-
-
-@dataclass(eq=False)
-class Work:
-    """One kernel with its buffers by local slot, or one equation that its op's forward computes."""
-
-    kernel: Kernel | None
-    slots: dict[Var, int]
-    reads: list[Var]
-    writes: list[Var]
-    eqn: Eqn | None = None
-    nest: Nest | None = None
-    operands: tuple[Var, ...] = ()  # of a product
-
-    def reads_in_step(self, x: Var, out: Var) -> bool:
-        """Whether `x` is read only at the element of `out` that is being written, so that both may be one buffer."""
-        if self.nest is None or x in self.operands or out not in self.slots:
-            return False
-        stores = [s for s in self.nest.stores if s.slot == self.slots[out]]
-        loads = [
-            what for what, _, _ in self.nest.nodes if isinstance(what, Load) and what.slot == self.slots.get(x, -1)
-        ]
-        return len(stores) == 1 and all((a.offset, a.strides) == (stores[0].offset, stores[0].strides) for a in loads)
 
 
 class _Builder:
@@ -256,7 +234,11 @@ class Program:
                         before[last[v]].add(number)
             order = topological(before)
             if len(order) == len(self.works):
-                self.works = [self.works[k] for k in order]
+                number_of = {k: number for number, k in enumerate(order)}
+                same = {self.buffer_of[k]: self.lowered.inputs[j] for k, j in self.over.items()}
+                self.works = chained(
+                    [self.works[k] for k in order], [{number_of[b] for b in before[k]} for k in order], same
+                )
                 return
             stuck = set(range(len(self.works))) - set(order)
             self.over = {k: j for k, j in self.over.items() if writer[self.buffer_of[k]] not in stuck}
@@ -319,7 +301,7 @@ class Program:
                 start = len(steps)
                 continue
             steps.append((next(addresses), len(table), w.kernel))
-            for v in sorted(w.slots, key=w.slots.__getitem__):
+            for v in w.table():
                 if v in inputs or v in outputs:
                     places.append(len(table))
                     dynamic.append(inputs[v] if v in inputs else n_inputs + outputs[v])
