@@ -161,3 +161,31 @@ def test_training_reaches_a_number(cls, lr):
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.15
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_moments_of_dead_units_become_zero(dtype, compiled):
+    """Without gradients an average decays to 0 and not to a subnormal number; large numbers and NaN are left alone."""
+    tiny = np.finfo(dtype).smallest_normal
+    for make, names in (
+        (lambda p: optim.SGD(p, lr=0.1, momentum=0.9), ["momentum_buffer"]),
+        (lambda p: optim.Adam(p, lr=0.1, betas=(0.9, 0.5)), ["exp_avg", "exp_avg_sq"]),
+    ):
+        w = bl.tensor(np.array([1.0, 2.0, 3.0], dtype), requires_grad=True)
+        optimizer = make([w])
+        first = np.array([tiny * 1e2, 1.0, np.nan], dtype)
+
+        def step(g, w=w, optimizer=optimizer):
+            optimizer.zero_grad()
+            bl.sum(w * g).backward()
+            optimizer.step()
+
+        step = bl.compile(step) if compiled else step
+        step(bl.tensor(first))
+        for _ in range(100):
+            step(bl.tensor(np.array([0.0, 1.0, 0.0], dtype)))
+        (state,) = optimizer.state.values()
+        for name in names:
+            moment = state[name].numpy()
+            assert moment[0] == 0 and moment[1] > 0.5 and np.isnan(moment[2])

@@ -69,14 +69,15 @@ class Adam(Optimizer):
             grad = grad + decay * value
         step = self._keep(state, "step", state["step"] + 1.0)
         first = Tensor(state["exp_avg"]._value)
-        first = self._keep(state, "exp_avg", first + (1 - beta1) * (grad - first))
-        second = self._keep(state, "exp_avg_sq", beta2 * state["exp_avg_sq"] + (1 - beta2) * (grad * grad))
+        first = self._keep_moment(state, "exp_avg", first + (1 - beta1) * (grad - first))
+        moment = beta2 * state["exp_avg_sq"] + (1 - beta2) * (grad * grad)
+        second = self._keep_moment(state, "exp_avg_sq", moment)
         if group["amsgrad"]:
             second = self._keep(state, "max_exp_avg_sq", maximum(state["max_exp_avg_sq"], second))
         # the corrections of the zero start are of one element, and in double precision
-        scale = sqrt(1.0 - beta2**step).astype(value.dtype)
+        scale = (1.0 / sqrt(1.0 - beta2**step)).astype(value.dtype)
         rate = (lr / (1.0 - beta1**step)).astype(value.dtype)
-        updated: Tensor = value - rate * (first / (sqrt(second) / scale + group["eps"]))
+        updated: Tensor = value - rate * (first / (sqrt(second) * scale + group["eps"]))
         return updated
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from backlit.core import changes
 from backlit.core.errors import DataError, ShapeError
 from backlit.core.tensor import Tensor, as_tensor, assign, no_grad
+from backlit.ops.elementwise import where
 
 
 class Group(dict[str, Any]):
@@ -144,6 +145,16 @@ class Optimizer(ABC):
         """Writes `value` into the cell `name` of a parameter's state; gives the value."""
         assign(state[name], value)
         return value
+
+    def _keep_moment(self, state: dict[str, Tensor], name: str, value: Tensor) -> Tensor:
+        """Keeps an average over the steps, whose subnormal numbers become 0.
+
+        The average of gradients that are 0 decays into subnormal numbers and stays there for ever (4 units of the last
+        place times 0.9 round to 4), where many machines compute several times slower.
+        """
+        if value.dtype.name in ("float32", "float64"):
+            value = where(abs(value) < float(np.finfo(value.dtype).smallest_normal), 0.0, value)
+        return self._keep(state, name, value)
 
     @property
     def lr(self) -> float:

@@ -64,6 +64,6 @@ class SGD(Optimizer):
                 buf = buf + where(fresh, grad, (1 - group["dampening"]) * grad)
             else:
                 buf = buf + grad
-            self._keep(state, "momentum_buffer", buf)
+            buf = self._keep_moment(state, "momentum_buffer", buf)
             grad = grad + momentum * buf if group["nesterov"] else buf
         return value - group.cell("lr").astype(value.dtype) * grad
