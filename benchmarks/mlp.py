@@ -72,7 +72,8 @@ def modules(recipe: Recipe, nn: Any) -> list[Any]:
     return layers
 
 
-def build_backlit(recipe: Recipe, threads: int, eager: bool) -> Running:
+def backlit_parts(recipe: Recipe) -> tuple[Callable[..., Any], Callable[..., Any], Any, Any]:
+    """The whole step and the forward pass with its loss, as functions of a batch, and the batch."""
     import backlit as bl
     from backlit import nn, optim
 
@@ -92,8 +93,16 @@ def build_backlit(recipe: Recipe, threads: int, eager: bool) -> Running:
         opt.step()
         return loss
 
+    def forward(x: bl.Tensor, y: bl.Tensor) -> bl.Tensor:
+        with bl.no_grad():
+            return loss_of(model(x), y)
+
+    return step, forward, bl.tensor(x), bl.tensor(y)
+
+
+def build_backlit(recipe: Recipe, threads: int, eager: bool) -> Running:
+    step, _, x, y = backlit_parts(recipe)
     step = compile_step(step, threads, eager)
-    x, y = bl.tensor(x), bl.tensor(y)
     return Running(lambda: step(x, y), lambda loss: loss.item())
 
 
