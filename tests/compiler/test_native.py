@@ -304,3 +304,40 @@ def test_a_rectifier_and_its_gradient_are_loops():
     program = Program(simplify(make_graph(g)(x)))
     assert program.callbacks == []
     same_bits(program(x)[0], g(x).numpy())
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, y: bl.concat([x, y], axis=0),
+        lambda x, y: bl.concat([y[:0], x, y[:0]]),
+        lambda x, y: bl.stack([x, y, x * y], axis=1),
+        lambda x, y: bl.concat([x * 2, y, bl.exp(x)], axis=1)[:, 1:],
+        lambda x, y: bl.grad(lambda x: bl.sum(bl.concat([x, y, x], axis=1) ** 2))(x),
+        lambda x, y: bl.grad(lambda x: bl.sum(x[::-1, 1:] * y[:, 1:]))(x),
+        lambda x, y: bl.concat([x, y]).mT @ bl.concat([y, x]),
+        lambda x, y: bl.sum(bl.concat([x, y], axis=1), axis=0),
+        lambda x, y: bl.concat([x > 0, y > 0]),
+    ],
+)
+@pytest.mark.parametrize("shape", [(5, 7), (1, 1), (33, 16), (2, 0)])
+def test_joined_arrays_are_loops(f, shape):
+    rng = np.random.default_rng(4)
+    x, y = rng.standard_normal((2, *shape))
+    x.flat[:1] = -0.0
+    graph = make_graph(f)(x, y)
+    program = poisoned(Program(graph))
+    assert not program.callbacks
+    for got, want in zip(program(x, y), evaluate(graph, x, y), strict=True):
+        near(got, want)
+        if not {"exp", "matmul", "sum"} & {e.op.name for e in graph.eqns}:
+            same_bits(got, want)
+
+
+def test_a_written_block_is_chosen_in_a_loop():
+    def f(x, y):
+        return x.at[1:3].set(y[:2]), x.at[::-1, 2].set(y[:, 0]), x.at[...].set(0.5), x.at[-1, -1].set(7.0)
+
+    x, y = np.random.default_rng(5).standard_normal((2, 6, 5))
+    compiled(f, x, y)
+    assert not Program(make_graph(f)(x, y)).callbacks

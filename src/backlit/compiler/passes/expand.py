@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 
 from backlit.compiler.ir import Atom, Graph, Var
+from backlit.compiler.llvm.values import SCALARS
 from backlit.compiler.passes.rewrite import within
 from backlit.compiler.trace import GraphTrace, VarBox
 from backlit.core import staging
 from backlit.core.aval import Aval
+from backlit.core.op import REGISTRY
 from backlit.core.tensor import Tensor
 from backlit.ops import elementwise as ew
 from backlit.ops import linear, reduce
+
+_MOST_JOINED = 16  # arrays: a loop has a piece for each of them
 
 
 def expand(graph: Graph) -> Graph:
@@ -130,46 +134,76 @@ def _matmul(x: Tensor, y: Tensor) -> Tensor | None:
 
 def _scatter_add(x: Tensor, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> Tensor | None:
     """What is written into a block of neighbours is padded."""
-    if arrays or len([p for p in index if p is not None and p is not Ellipsis]) != len(shape) or Ellipsis in index:
-        return None
-    width, kept = [], []
-    for part, n in zip([p for p in index if p is not None], shape, strict=True):
-        if isinstance(part, int):
-            width.append((part % n, n - 1 - part % n))
-            kept.append(1)
-            continue
-        start, stop, step = slice(*part[1:]).indices(n)
-        length = len(range(start, stop, step))
-        if step != 1:
-            return None
-        width.append((start, n - start - length))
-        kept.append(length)
-    return linear.pad(linear.reshape(x, shape=tuple(kept)), width=tuple(width))
+    block = None if arrays else _block(index, shape)
+    return None if block is None else _placed(x, *block)
 
 
 def _put(x: Tensor, y: Any, *arrays: Any, index: tuple[Any, ...]) -> Tensor | None:
-    """A choice, element by element, where a block of neighbours is written."""
-    if arrays or not isinstance(y, Tensor) or None in index or len(index) != x.ndim:
+    """A block of neighbours is chosen instead of what it covers."""
+    block = None if arrays or not isinstance(y, Tensor) else _block(index, x.shape)
+    if block is None or x.dtype not in SCALARS:
         return None
-    shape, width = [], []
-    for part, n in zip(index, x.shape, strict=True):
-        start, stop, step = slice(*part[1:]).indices(n) if isinstance(part, tuple) else (part % n, part % n + 1, 1)
-        if step != 1:
-            return None
-        shape.append(max(0, stop - start))
-        width.append((start, n - start - shape[-1]))
-    if 0 in shape:
+    width, sizes, backwards = block
+    if 0 in sizes:
         return x
-    block: Tensor = linear.reshape(linear.astype(y, dtype=x.dtype), shape=tuple(shape))
-    if block.shape == x.shape:
-        return block
-    inside = linear.pad(linear.broadcast_to(Tensor(np.array(True)), shape=block.shape), width=tuple(width))
-    chosen: Tensor = ew.where(inside, linear.pad(block, width=tuple(width)), x)
-    return chosen
+    y = y if y.dtype == x.dtype else linear.astype(y, dtype=x.dtype)
+    inside = _placed(_true(sizes), width, sizes, ())
+    return ew.where(inside, _placed(y, width, sizes, backwards), x)
+
+
+def _concat(*xs: Tensor, axis: int, sizes: tuple[int, ...]) -> Tensor | None:
+    """Each place chooses among padded operands; loops are split where one ends, so nothing is chosen there."""
+    there = [k for k, n in enumerate(sizes) if n] or [0]
+    if xs[0].dtype not in SCALARS or len(there) > _MOST_JOINED:
+        return None
+    joined: Tensor | None = None
+    for k in there:
+        width = tuple(
+            (sum(sizes[:k]), sum(sizes[k + 1 :])) if a == axis else (0, 0) for a in range(xs[k].ndim)
+        )  # fmt: skip
+        padded = linear.pad(xs[k], width=width)
+        joined = padded if joined is None else ew.where(linear.pad(_true(xs[k].shape), width=width), padded, joined)
+    return joined
+
+
+def _true(shape: tuple[int, ...]) -> Tensor:
+    return linear.broadcast_to(Tensor(np.array(True)), shape=shape)
+
+
+def _placed(
+    x: Tensor, width: tuple[tuple[int, int], ...], sizes: tuple[int, ...], backwards: tuple[int, ...]
+) -> Tensor:
+    """`x` as a block of some sizes among zeros, turned round along the axes in `backwards`."""
+    block = linear.reshape(x, shape=sizes)
+    if backwards:
+        parts = (("slice", None, None, -1 if a in backwards else None) for a in range(len(sizes)))
+        block = REGISTRY["index"](block, index=tuple(parts))
+    return linear.pad(block, width=width)
+
+
+def _block(
+    index: tuple[Any, ...], shape: tuple[int, ...]
+) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...], tuple[int, ...]] | None:
+    """The block that an index without arrays picks: what is before and behind it, its sizes, the axes it goes backwards."""
+    parts = [p for p in index if p is not None]  # one for every axis
+    width, sizes, backwards = [], [], []
+    for axis, (part, n) in enumerate(zip(parts, shape, strict=True)):
+        if isinstance(part, int):
+            first, length = part % n, 1
+        else:
+            places = range(n)[slice(*part[1:])]
+            if len(places) > 1 and abs(places.step) != 1:
+                return None
+            first, length = min(places, default=0), len(places)
+            if len(places) > 1 and places.step < 0:
+                backwards.append(axis)
+        width.append((first, n - first - length))
+        sizes.append(length)
+    return tuple(width), tuple(sizes), tuple(backwards)
 
 
 _RULES: dict[str, Callable[..., Any]] = {
     "sum": _sum, "max": _extreme, "min": _extreme,
     "logsumexp": _logsumexp, "softmax_cross_entropy": _softmax_cross_entropy, "sum_to": _sum_to, "pow": _pow,
-    "matmul": _matmul, "scatter_add": _scatter_add, "put": _put,
+    "matmul": _matmul, "scatter_add": _scatter_add, "put": _put, "concat": _concat,
 }  # fmt: skip
