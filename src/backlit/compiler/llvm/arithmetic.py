@@ -253,7 +253,7 @@ class Floats:
         if self._has_avx512():
             k = self._avx512("getexp", (x,))
             m = self._avx512("scalef", (x, self.neg(k)))
-            large = self.compare("ogt", m, math.sqrt(2.0))
+            large = self.compare("oge", m, math.sqrt(2.0))
             return self.select(large, self.add(k, 1.0), k), self.select(large, self.mul(m, 0.5), m)
         places = f.mantissa_bits + 2
         tiny = self.compare("olt", x, f.smallest_normal)

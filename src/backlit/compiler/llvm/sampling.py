@@ -12,7 +12,7 @@ from backlit.ops.random import COSINE, LN2, LOG, SINE
 def log_fraction(b: Builder, kind: str, x: str) -> str:
     """log(x) of 0 < x <= 1, normal."""
     v = Floats(b, kind)
-    k, _, m = v.split(x)
+    k, m = v.split(x)
     f = v.sub(m, 1.0)
     s = v.div(f, v.add(f, 2.0))
     z = v.mul(s, s)
