@@ -148,7 +148,7 @@ def test_arrays_of_the_caller_are_never_written_to(way):
     assert shared.tolist() == [4.0] * 3 and x.tolist() == [0.0, 8.0, 16.0] == other.tolist()
 
 
-def test_state_that_shares_memory_is_separated_once(way):
+def test_state_that_shares_memory_is_separated_once(way, monkeypatch):
     start = np.arange(3.0)
     w, alias = bl.asarray(start, copy=False), None
     alias = w.detach()
@@ -162,7 +162,10 @@ def test_state_that_shares_memory_is_separated_once(way):
     assert [f(x).item() for _ in range(3)] == [6.0, 9.0, 12.0]
     assert start.tolist() == alias.tolist() == [0.0, 1.0, 2.0]
     held = w.numpy()  # somebody looks at the array that is written over
-    f(x)
+    with monkeypatch.context() as patched:
+        if way == "native":  # an array of its own is enough for the native way
+            patched.setattr(step.Step, "_run_in_python", None)
+        f(x)
     assert held.tolist() == [3.0, 4.0, 5.0] and w.tolist() == [4.0, 5.0, 6.0]
     assert way == "python" or is_quick(f, x)  # it has an array of its own again
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 import backlit as bl
 from backlit import nn, optim
-from backlit.compiler import running
+from backlit.compiler import entry, layout, running
 from backlit.compiler import step as steps
 from backlit.nn import functional as F
 
@@ -125,6 +126,75 @@ def test_readers_of_state_that_another_thread_trains_see_whole_steps(way):
     together(lambda: [write(x) for _ in range(N)], lambda: seen.extend(read() for _ in range(N)))
     for highest, lowest in seen:
         assert len({t.item() for t in (*highest, *lowest)}) == 1
+
+
+@pytest.mark.skipif(layout.layout() is None, reason="no native entry on this interpreter")
+def test_programs_conflict_where_one_writes_what_the_other_touches():
+    a, b = bl.tensor(np.zeros(3)), bl.tensor(np.zeros(3))
+    x = bl.tensor(np.ones(3))
+    compiled = {
+        "reads a": bl.compile(lambda x: a + x),
+        "reads a again": bl.compile(lambda x: a - x),
+        "writes a": bl.compile(lambda x: a.__iadd__(x).sum()),
+        "writes b": bl.compile(lambda x: b.__iadd__(x).sum()),
+        "writes its argument": bl.compile(lambda x: x.__iadd__(1.0).sum()),
+    }
+    for f in compiled.values():
+        f(x)
+    entries = {name: f._last.entry for name, f in compiled.items()}
+    pairs = {frozenset(("reads a", "writes a")), frozenset(("reads a again", "writes a"))}
+    for (one, mine), (other, its) in itertools.product(entries.items(), repeat=2):
+        argument = "writes its argument" in (one, other)  # all have x
+        expected = one == other or frozenset((one, other)) in pairs or argument
+        assert mine.conflicts(its, [x]) is expected, (one, other)
+    assert not entries["writes its argument"].conflicts(entries["reads a"], [bl.tensor(np.ones(3))])
+    assert entries["writes its argument"].conflicts(entries["reads a"], [a])
+
+
+@pytest.mark.skipif(layout.layout() is None, reason="no native entry on this interpreter")
+def test_what_was_looked_at_before_another_thread_began_is_looked_at_again(monkeypatch):
+    """The counter of a stream is read in Python; a call that comes in between must not draw the same numbers."""
+    generator, between = bl.Generator(5), []
+    draw = bl.compile(lambda: generator.uniform((3,)))
+    draw()
+    look = entry.Entry._take
+
+    def slow(self, arrays, leaves):
+        found = look(self, arrays, leaves)
+        if not between:
+            between.append(None)
+            between.append(draw().tolist())
+        return found
+
+    monkeypatch.setattr(entry.Entry, "_take", slow)
+    after = draw().tolist()
+    per_call = generator.counter // 3
+    assert between[1] != after and generator.counter == 3 * per_call
+
+
+def test_a_signal_while_results_are_put_in_place_lets_all_of_them_be_put(monkeypatch):
+    monkeypatch.setattr(steps, "process", lambda: None)
+    cells = [bl.tensor(np.zeros(2)) for _ in range(4)]
+
+    @bl.compile
+    def add():
+        for cell in cells:
+            cell += 1.0
+
+    add()
+    put, calls = steps.Step._put, []
+
+    def interrupted(self, new, given):
+        calls.append(len(new))
+        if len(calls) == 1:
+            put(self, new[:2], given)
+            raise KeyboardInterrupt
+        put(self, new, given)
+
+    monkeypatch.setattr(steps.Step, "_put", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        add()
+    assert [cell.tolist() for cell in cells] == [[2.0, 2.0]] * 4 and calls == [4, 4]
 
 
 def test_a_thread_that_compiles_does_not_disturb_others(way):

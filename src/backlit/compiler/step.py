@@ -300,11 +300,11 @@ def _refuse_stored(roots: dict[str, Any], trace: StepTrace) -> None:
 
 
 def _work(eqns: list[Any]) -> float:
-    """Elements that are computed, and multiplications of products."""
+    """Elements that are read or computed, and multiplications of products."""
     total = 0.0
     for e in eqns:
         sizes = [float(math.prod(v.aval.shape)) for v in (*e.inputs, e.out) if isinstance(v, Var)]
-        total += math.sqrt(math.prod(sizes)) if e.op.name == "matmul" else sizes[-1]
+        total += math.sqrt(math.prod(sizes)) if e.op.name == "matmul" else max(sizes)
     return total
 
 
