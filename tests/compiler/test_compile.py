@@ -526,6 +526,15 @@ def test_static_arguments(way):
         assert f(x, how="max", axis=1).tolist() == [2.0, 5.0]
         assert f(x, "sum", -1).tolist() == [3.0, 12.0]
     assert len(f.reasons) == 2
+    if way == "native":
+        assert (
+            f._last.pattern.leaves((x, "sum", -1), {}) is not None
+            and f._last.pattern.leaves((x, "sum", -2), {}) is None
+        )
+    swapped = bl.compile(lambda a, b, n: a - n * b, static_argnames="n")
+    for _ in range(3):
+        assert swapped(b=x, a=2.0 * x, n=1).tolist() == x.tolist()  # not in the order of the signature
+        assert swapped(a=2.0 * x, n=1, b=x).tolist() == x.tolist()
 
 
 def test_eager(way):

@@ -29,8 +29,8 @@ class Arguments:
         self.traced = False
         self.recorded = False
         self._args, self._kwargs, self.static = args, kwargs, static
+        self.called = args, kwargs  # as the call was written
         self._places: dict[int, int] = {}
-        self._is_usual = True
         key = [self._visit(x, f"argument {k}") for k, x in enumerate(args)]
         named = [(name, self._visit(x, f"argument {name!r}")) for name, x in kwargs.items()]
         self.key = (*key, *named, *(("static", name, type(x), x) for name, x in static.items()))
@@ -46,7 +46,6 @@ class Arguments:
         if isinstance(x, np.ndarray):
             self.foreign.add(len(self.leaves))
             usual = type(x) is np.ndarray and x.dtype.kind in "biufc" and x.dtype.isnative
-            self._is_usual &= usual
             return "array", self._leaf(x, Tensor(x) if usual else as_tensor(x), usual)
         if isinstance(x, (tuple, list)):
             return (type(x), *(self._visit(child, f"{path}[{k}]") for k, child in enumerate(x)))
@@ -71,10 +70,17 @@ class Arguments:
         return tensor._value.shape, tensor._value.dtype
 
     def pattern(self) -> Pattern | None:
-        """What later calls may be compared with; None where arrays are not handed on as they are, or names are bound."""
-        if not self._is_usual or self.static:
+        """What later calls may be compared with; None where that would find other tensors than are here."""
+        args, kwargs = self.called
+        pattern = Pattern(args, kwargs)
+        found = pattern.leaves(args, kwargs)
+        if (
+            found is None
+            or len(found) != len(self.bare)
+            or any(x is not y for x, y in zip(found, self.bare, strict=True))
+        ):
             return None
-        return Pattern(self._args, self._kwargs)
+        return pattern
 
     def described(self) -> dict[str, str]:
         """Every argument and what is in it, in words."""

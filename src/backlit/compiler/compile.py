@@ -100,7 +100,9 @@ class Compiled:
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         static = {name: bound.arguments[name] for name in self.static_argnames}
-        return Arguments((), {k: v for k, v in bound.arguments.items() if k not in static}, static)
+        given = Arguments((), {k: v for k, v in bound.arguments.items() if k not in static}, static)
+        given.called = args, kwargs
+        return given
 
     def _known(self, given: Arguments) -> list[Step]:
         """The steps for arguments like these, in the modes there are."""
