@@ -18,6 +18,7 @@ from backlit import nn, optim
 from backlit.compiler import layout, running, step
 from backlit.compiler.entry import MISS
 from backlit.compiler.llvm.target import features
+from backlit.core import record
 from backlit.core.errors import GradientError
 from backlit.nn import functional as F
 
@@ -552,6 +553,26 @@ def test_eager(way):
         raise RuntimeError
     f(x)
     assert f._last is not None
+
+
+def test_a_recorder_hears_every_op(way):
+    class Heard(record.Listener):
+        def __init__(self):
+            self.names = []
+
+        def recorded(self, node, out):
+            self.names.append(node.op.name)
+
+    w = bl.tensor([1.0, 2.0], requires_grad=True)
+    f, x = bl.compile(lambda x: bl.sin(w * x).sum().backward(), keep_grads=True), bl.tensor([1.0, 1.0])
+    f(x)
+    heard = Heard()
+    with record.listening(heard):
+        f(x)
+    assert heard.names == ["mul", "sin", "sum"]
+    f(x)
+    assert len(heard.names) == 3
+    np.testing.assert_allclose(w.grad.numpy(), 3 * np.cos([1.0, 2.0]), rtol=1e-6)
 
 
 def test_modes_have_programs_of_their_own(way):

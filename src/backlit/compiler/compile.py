@@ -17,7 +17,7 @@ from backlit.compiler.entry import MISS
 from backlit.compiler.state import ROOT, Reached
 from backlit.compiler.step import Inside, Step
 from backlit.compiler.threads import checked
-from backlit.core import staging
+from backlit.core import record, staging
 from backlit.core.dtypes import default_dtype
 from backlit.core.errors import ArgumentError
 from backlit.core.source import here
@@ -76,7 +76,7 @@ class Compiled:
         return self._called(args, kwargs)
 
     def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if _eager.get() or staging.current() is not None:
+        if _eager.get() or staging.current() is not None or record.current():
             return self.function(*args, **kwargs)
         given = self._given(args, kwargs)
         if not (given.traced or given.recorded):
@@ -219,7 +219,7 @@ def compile(
 
     After a call `.grad` of a tensor is as after an eager one with `keep_grads`; without, a gradient that the program
     made is used up. What is returned has no graph: `backward` belongs inside. Inside a transform, with an argument that is
-    part of a recorded graph, and within `backlit.eager()` the function runs as it is.
+    part of a recorded graph, while a recorder listens and within `backlit.eager()` the function runs as it is.
 
     A step happens whole or not at all: what it leaves behind is written after the last thing that can fail, and a signal is
     handled after the call. `contract` lets a product and the sum it goes into be rounded once, which is quicker and changes

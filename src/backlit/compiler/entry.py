@@ -19,7 +19,7 @@ from backlit.compiler.llvm.entry import ABSENT as NO_GRADIENT
 from backlit.compiler.llvm.entry import BARE, CALL_WORDS, CELL_WORDS, FIXED, GRADIENT, HEAD, LOOSE, OVER, RECORDED
 from backlit.compiler.running import Process, Words, entries, wait_for
 from backlit.compiler.state import ABSENT
-from backlit.core import changes, dtypes, staging
+from backlit.core import changes, dtypes, record, staging
 from backlit.core.aval import Aval
 from backlit.core.graph import Node
 from backlit.core.tensor import Consumed, Tensor
@@ -90,6 +90,7 @@ class Entry:
             *reached.variables,
             (vars(changes), "count", reached.count),
             (vars(staging), "active", 0),
+            (vars(record), "active", 0),
             (vars(dtypes), "_default", dtypes.default_dtype()),
             (vars(threads), "_number", vars(threads)["_number"]),
             (vars(threads), "_pool", vars(threads)["_pool"]),
