@@ -13,6 +13,7 @@ import backlit as bl
 from backlit import compile, cond, fori_loop, grad, jvp, scan, switch, value_and_grad, vjp, vmap, while_loop
 from backlit.compiler import evaluate, make_graph, parse, simplify, verify
 from backlit.compiler.llvm.target import features, restricted
+from backlit.compiler.native import Program
 from backlit.compiler.passes import fission
 from backlit.core.errors import CompilerError, GradientError, TraceError
 from backlit.nn.functional import sigmoid
@@ -623,3 +624,18 @@ def test_loops_with_the_instructions_of_older_machines(without):
                 for a, b in zip(program(*given), evaluate(g, *given), strict=True):
                     np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
                 assert program.callbacks or called(program.asm()) <= ALLOWED
+
+
+def test_any_number_of_threads_gives_the_same_bits():
+    w, u = (RNG.standard_normal(shape) * 0.1 for shape in ((64, 64), (40, 64)))
+    h, xs = np.zeros((32, 64)), RNG.standard_normal((20, 32, 40))
+    last = lambda w, u, h, xs: (scan(lambda h, x: (bl.tanh(h @ w + x @ u), h), h, xs)[1] ** 2).sum()
+    program = Program(simplify(make_graph(value_and_grad(last, argnums=(0, 1, 2, 3)))(w, u, h, xs)))
+    assert program.callbacks == []
+    bits = []
+    for threads in (1, 2, 3, 7):
+        program.threads = threads
+        bits.append([x.tobytes() for x in program(w, u, h, xs)])
+    assert bits[0] == bits[1] == bits[2] == bits[3]
+    for a, b in zip(program(w, u, h, xs), evaluate(program.graph, w, u, h, xs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
