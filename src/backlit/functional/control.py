@@ -22,6 +22,8 @@ from backlit.functional.streams import Streams, drawing
 from backlit.ops.array import concat, stack
 from backlit.ops.elementwise import less, where
 
+_BRANCHES = "what the branches give differs"
+
 
 def scan(
     f: Callable[[Any, Any], Any], init: Any, xs: Any = None, length: int | None = None, reverse: bool = False
@@ -80,15 +82,15 @@ def _step(f: Callable[[Any, Any], Any], carry: Any, x: Any, who: str) -> tuple[A
     return _like(carry, after, who), tree.map(as_tensor, y)
 
 
-def _like(before: Any, after: Any, who: str) -> Any:
+def _like(before: Any, after: Any, who: str, what: str = "the carry changed") -> Any:
     """`after` as tensors, once it has the structure, shapes and dtypes of `before`."""
     after = tree.map(as_tensor, after)
     (old, structure), (new, its_structure) = tree.flatten(before), tree.flatten(after)
     if structure != its_structure:
-        raise ShapeError(f"{who}: the carry changed its structure{here()}")
+        raise ShapeError(f"{who}: {what} in structure{here()}")
     for a, b in zip(old, new, strict=True):
         if a.shape != b.shape or a.dtype != b.dtype:
-            raise ShapeError(f"{who}: the carry changed from {shown(a)} to {shown(b)}; it must stay alike{here()}")
+            raise ShapeError(f"{who}: {what} from {shown(a)} to {shown(b)}; they must be alike{here()}")
     return after
 
 
@@ -129,7 +131,7 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
 
 def _select(pred: Tensor, a: Any, b: Any, who: str) -> Any:
     a = tree.map(as_tensor, a)
-    b = _like(a, b, who)
+    b = _like(a, b, who, _BRANCHES)
     return tree.map(lambda x, y: where(pred, x, y), a, b)
 
 
@@ -167,7 +169,7 @@ def _switch_in_graph(index: Tensor, branches: Sequence[Callable[..., Any]], oper
                 rest = tree.unflatten(structure, leaves[n:])
                 counters, out = streams.inside(leaves[:n], lambda: tree.map(as_tensor, branch(*rest)))
                 first.append(out)
-                return [*counters, *tree.leaves(_like(first[0], out, who))]
+                return [*counters, *tree.leaves(_like(first[0], out, who, _BRANCHES))]
 
             return run
 
