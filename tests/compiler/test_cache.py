@@ -281,7 +281,7 @@ STEP = """
     rng = np.random.default_rng(0)
     x, y = bl.tensor(rng.standard_normal((8, 12)).astype(np.float32)), bl.tensor(rng.integers(0, 5, 8))
     losses = [step(x, y).item() for _ in range(3)]
-    origin = step._program().native._code.origin
+    origin = step.report().code
     print(hashlib.sha256(step.llvm().encode()).hexdigest(), losses, origin, sep=";")
 """
 

@@ -14,6 +14,7 @@ from typing import Any, overload
 from backlit.compiler import running
 from backlit.compiler.arguments import Arguments, changes
 from backlit.compiler.entry import MISS
+from backlit.compiler.report import Report, report_of
 from backlit.compiler.state import ROOT, Reached
 from backlit.compiler.step import Inside, Step
 from backlit.compiler.threads import checked
@@ -151,18 +152,52 @@ class Compiled:
                 stacklevel=5,
             )
 
-    def _program(self) -> Step:
-        if self._last is None:
-            raise ArgumentError(f"compile: nothing is compiled yet; call the function first{here()}")
-        return self._last
+    def _step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
+        """The step for some arguments, made if there is none yet but not run; without arguments the one that ran last."""
+        if not args and not kwargs and self._last is not None:
+            return self._last
+        try:
+            inspect.signature(self.function).bind(*args, **kwargs)
+        except TypeError as error:
+            if args or kwargs:
+                raise
+            raise ArgumentError(
+                "compile: nothing is compiled yet; call the function first, or give the arguments of a call to compile "
+                f"for them without a run{here()}"
+            ) from error
+        try:
+            with running.tracing:
+                given = self._given(args, kwargs)
+                if given.traced or given.recorded:
+                    raise Inside
+                return self._find(self._known(given), given)
+        except Inside:
+            raise ArgumentError(
+                f"compile: an argument or a tensor of the state is part of a recorded graph: for it the function is not "
+                f"compiled, it runs as it is{here()}"
+            ) from None
 
-    def ir(self) -> str:
-        """The graph of the program that ran last, as text."""
-        return str(self._program().graph)
+    def report(self, *args: Any, **kwargs: Any) -> Report:
+        """What the program for these arguments consists of, what memory it needs, how long it took to make.
 
-    def llvm(self) -> str:
-        """The LLVM IR of the program that ran last."""
-        return self._program().native.llvm()
+        The program is made if there is none yet; it is not run. Without arguments it is the one that ran last.
+
+        Raises:
+          ArgumentError: nothing is compiled yet and no arguments are given.
+        """
+        return report_of(getattr(self.function, "__name__", "function"), self._step(args, kwargs))
+
+    def ir(self, *args: Any, **kwargs: Any) -> str:
+        """The graph of the program for these arguments, or of the one that ran last, as text."""
+        return str(self._step(args, kwargs).graph)
+
+    def llvm(self, *args: Any, **kwargs: Any) -> str:
+        """The LLVM IR of the program for these arguments, or of the one that ran last."""
+        return self._step(args, kwargs).native.llvm()
+
+    def asm(self, *args: Any, **kwargs: Any) -> str:
+        """The machine code of the program for these arguments, or of the one that ran last, as text."""
+        return self._step(args, kwargs).native.asm()
 
 
 class _Bound:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -75,11 +76,11 @@ class _Builder:
         root = self.plan.kept
         reads = list(dict.fromkeys(root[v] for v in group.reads))
         if group.kind == "call":
-            if group.head.regions and (work := self._control(group.head, reads)) is not None:
+            if group.head.regions and (work := self._control(group, reads)) is not None:
                 return [work]
             if group.head.op.name == "random_words" and len(group.head.inputs) == len(reads) == 2:
-                return [self._random(group.head)]
-            return [Work(None, {}, reads, [root[v] for v in group.head.outs], group.head)]
+                return [self._random(group)]
+            return [Work(None, {}, reads, [root[v] for v in group.head.outs], group.head, group=group)]
         slots: dict[Var, int] = {}
 
         def slot_of(v: Var) -> int | None:
@@ -95,14 +96,14 @@ class _Builder:
             nest.reduce(e, slot_of(e.out), e.inputs[0] not in root)  # type: ignore[arg-type]
         axes = group.axes if group.reductions else None
         kernel, blocks, nest = self._kernel(nest, axes, lambda name: nest_kernel(name, nest, axes))
-        work = Work(kernel, slots, reads, writes, nest=nest)
+        work = Work(kernel, slots, reads, writes, nest=nest, group=group)
         if blocks is None:
             return [work]
         return [work, *(w for e in group.reductions for w in self._combined(e, root[e.out], blocks, work))]
 
-    def _control(self, e: Eqn, reads: list[Var]) -> Work | None:
+    def _control(self, group: Group, reads: list[Var]) -> Work | None:
         """A loop or a branch as one kernel."""
-        root = self.plan.kept
+        root, e = self.plan.kept, group.head
         buffers = [root[v] for v in (*e.inputs, *e.outs)]  # type: ignore[index]
         slots: dict[Var, int] = {}
         for v in buffers:
@@ -112,13 +113,14 @@ class _Builder:
         if kernel is None:
             names = self._names
             kernel = nested_kernel(next(names), e, places, lambda plan: _Builder(plan, names).works())
-        return None if kernel is None else Work(kernel, slots, reads, [root[v] for v in e.outs])
+        return None if kernel is None else Work(kernel, slots, reads, [root[v] for v in e.outs], group=group)
 
-    def _random(self, e: Eqn) -> Work:
+    def _random(self, group: Group) -> Work:
+        e = group.head
         buffers = [self.plan.kept[v] for v in (*e.inputs, e.out)]  # type: ignore[index]
         operands = [Operand(slot, 0, ()) for slot in range(3)]
         kernel = philox_kernel(next(self._names), e.params["n"], *operands)
-        return Work(kernel, {v: k for k, v in enumerate(buffers)}, buffers[:2], buffers[2:])
+        return Work(kernel, {v: k for k, v in enumerate(buffers)}, buffers[:2], buffers[2:], group=group)
 
     def _combined(self, e: Eqn, out: Var, blocks: int, before: Work) -> list[Work]:
         """The results of blocks, left by `before` in the place of `out`, joined in their order."""
@@ -130,7 +132,7 @@ class _Builder:
         nest = Nest(parts.aval.shape, {parts: 0, joined.out: 1}.get, {joined.out: joined})
         nest.reduce(joined, 1, False)
         kernel, again, _ = self._kernel(nest, (0,), lambda name: nest_kernel(name, nest, (0,)))
-        work = Work(kernel, {parts: 0, out: 1}, [parts], [out])
+        work = Work(kernel, {parts: 0, out: 1}, [parts], [out], joins=e.op.name)
         return [work] if again is None else [work, *self._combined(e, out, again, work)]
 
     def _product(self, group: Group, nest: Nest, slots: dict[Var, int], reads: list[Var], writes: list[Var]) -> Work:
@@ -153,7 +155,7 @@ class _Builder:
         k = head.inputs[0].aval.shape[-1]  # type: ignore[union-attr]
         what = (SCALARS[head.out.aval.dtype], tuple(batch), m, n, k, operands[0], operands[1])
         kernel, _, nest = self._kernel(nest, what, lambda name: (product(name, *what, row_finish(nest)), None))
-        return Work(kernel, slots, reads, writes, nest=nest, operands=tuple(roots))
+        return Work(kernel, slots, reads, writes, nest=nest, operands=tuple(roots), group=group)
 
 
 def _signature(nest: Nest) -> Any:
@@ -180,20 +182,27 @@ class Program:
         self.graph = graph
         self.threads, self.contract = threads, contract
         self._inner: dict[Eqn, list[Program]] = {}
+        self.seconds: dict[str, float] = {}
+        clock = Phases(self.seconds)
         self.lowered = simplify(transposes(simplify(expand(loops_apart(graph)))))
+        clock.ends("passes")
         self.plan = schedule(self.lowered)
+        clock.ends("schedule")
         with contracting(contract):
             self.works = _Builder(self.plan).works()
+        clock.ends("kernels")
         self.callbacks = [w.eqn.op.name for w in self.works if w.eqn is not None]
         self.buffer_of = self._outputs()
         self.over = self._replaced(state)
         self._order()
         self._lay_out()
+        clock.ends("memory")
         if watch is not None:
             watch(self)
         self._compile()
         self._bind, self._run = (native().function(name, *[ctypes.c_int64] * 4) for name in ("bind", "run"))
         self._spread(self.threads or get_num_threads())
+        clock.ends("machine code")
         self.origins = [self._origin(k) for k in range(len(self.lowered.outputs))]
 
     def _outputs(self) -> dict[int, Var]:
@@ -282,7 +291,7 @@ class Program:
                 texts[w.kernel.name] = w.kernel.text
         body = "\n".join(texts.values())
         body += "\n" + definitions(body)
-        self._code = Code("\n".join([declarations(body), body, attributes()]))
+        self.code = Code("\n".join([declarations(body), body, attributes()]))
         self._consts = {v: np.asarray(a, order="C") for v, a in self.lowered.consts.items()}
         outputs = self._results_of = {root: k for k, root in self.buffer_of.items()}
         inputs = self._inputs = {v: k for k, v in enumerate(self.lowered.inputs)}
@@ -293,7 +302,7 @@ class Program:
         steps: list[tuple[int, int, Kernel]] = []
         self._segments: list[tuple[int, int, Eqn | None]] = []
         start = 0
-        where = {name: self._code.address(name) for name in dict.fromkeys(names)}
+        where = {name: self.code.address(name) for name in dict.fromkeys(names)}
         addresses = iter(map(where.__getitem__, names))
         for w in self.works:
             if w.kernel is None:
@@ -331,13 +340,28 @@ class Program:
         self._program = np.array([self._steps.ctypes.data, scratch, each, threads if self._parallel else 1], np.int64)
         self._program_address = self._program.ctypes.data
 
+    @property
+    def n_threads(self) -> int:
+        """For how many threads it is prepared."""
+        return self._threads
+
+    @property
+    def chunks(self) -> list[int]:
+        """For each kernel, into how many pieces it is cut for threads to share."""
+        return [int(n) for n in self._steps[4::STEP_WORDS][: len(self._kernels)]]
+
+    @property
+    def room_bytes(self) -> int:
+        """Scratch of all threads together."""
+        return self._scratch.nbytes
+
     def llvm(self) -> str:
         """The LLVM IR of the program."""
-        return self._code.text
+        return self.code.text
 
     def asm(self) -> str:
         """The machine code of the program, as text."""
-        return self._code.asm()
+        return self.code.asm()
 
     def __call__(self, *arrays: Any) -> list[Array]:
         graph = self.lowered
@@ -397,9 +421,9 @@ class Program:
         root = self.plan.kept[a]
         if root in self._consts:
             return "constant", self._consts[root].reshape(a.aval.shape)
-        if root in self.lowered.inputs:
-            return "input", self.lowered.inputs.index(root)
-        return "made", next(first for first, b in self.buffer_of.items() if b is root)
+        if root in self._inputs:
+            return "input", self._inputs[root]
+        return "made", self._results_of[root]
 
     def _output(self, k: int, held: list[Array], made: list[Array | None]) -> Array:
         kind, what = self.origins[k]
@@ -438,3 +462,16 @@ class Program:
         if e not in self._inner:
             self._inner[e] = [Program(region, threads=self.threads, contract=self.contract) for region in e.regions]
         return self._inner[e]
+
+
+class Phases:
+    """Seconds from the end of one phase to that of the next, by name."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self._seconds, self._last = seconds, time.perf_counter()
+
+    def ends(self, name: str) -> None:
+        """A phase is over."""
+        now = time.perf_counter()
+        self._seconds[name] = self._seconds.get(name, 0.0) + now - self._last
+        self._last = now

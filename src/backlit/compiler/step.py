@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
 from collections.abc import Sequence
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
@@ -49,7 +48,8 @@ class Step:
     """
 
     def __init__(self, compiled: Compiled, function: Any, given: Arguments) -> None:
-        started = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+        self._clock = native.Phases(self.seconds)
         roots = {ROOT: compiled.function, **given.roots}
         self.reached = Reached(roots)
         if self.reached.prepare():
@@ -97,10 +97,11 @@ class Step:
         self._writes_foreign = any(s.number in given.foreign for s, _ in self.effects)
         self.pattern: Pattern | None = None
         self.written = {id(s.owner) for s, _ in self.effects if s.owner is not None}
-        self.compiled_s = time.perf_counter() - started
 
     def _build(self, compiled: Compiled, trace: StepTrace, outputs: list[Atom]) -> None:
         graph = trace.graph
+        self.lines = trace.lines()
+        self._clock.ends("trace")
         graph.inputs = [var for _, var in trace.sources]
         graph.outputs = outputs
         graph = dce(verify(graph))
@@ -113,6 +114,7 @@ class Step:
         graph.inputs = [var for _, var in kept]
         self.sources = [source for source, _ in kept]
         self.graph = simplify(graph)
+        self._clock.ends("passes")
         numbers = {id(source): j for j, source in enumerate(self.sources)}
         state = [(k, numbers[id(s)]) for s, k in self.effects if isinstance(k, int) and id(s) in numbers]
         self.native = native.Program(self.graph, state, compiled.threads, compiled.contract)

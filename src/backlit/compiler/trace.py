@@ -378,6 +378,10 @@ class StepTrace(GraphTrace):
         where = self._lines.get(cell._value.extra)
         return f" made at {SourceLine(*where)}" if where else ""
 
+    def lines(self) -> dict[Var, SourceLine]:
+        """The user's line of each result of an op."""
+        return {v: SourceLine(*where) for v, where in self._lines.items() if where}
+
     def process(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Tensor:
         out = super().process(op, args, params)
         self._lines[out._value.extra] = user_source(3)

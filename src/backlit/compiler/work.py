@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from backlit.compiler.ir import Eqn, Var
 from backlit.compiler.llvm.kernel import Kernel
 from backlit.compiler.llvm.loops import Load, Nest
+from backlit.compiler.schedule import Group
 
 
 @dataclass(eq=False)
@@ -25,6 +26,8 @@ class Work:
     nest: Nest | None = None
     operands: tuple[Var, ...] = ()  # of a product
     parts: Sequence[Work] = ()
+    group: Group | None = None  # of the schedule; None where results of blocks are joined, and of a chain
+    joins: str = ""  # by which op
 
     def table(self) -> list[Var]:
         """The buffers whose addresses the kernel is given, in order."""
