@@ -21,6 +21,7 @@ from backlit.autodiff.forward import jvp
 from backlit.autodiff.reverse import grad, stop_gradient, value_and_grad, vjp
 from backlit.autodiff.walk import debug
 from backlit.compiler.compile import compile, eager
+from backlit.compiler.profile import profile
 from backlit.compiler.threads import get_num_threads, set_num_threads
 from backlit.core import tree
 from backlit.core.dtypes import bfloat16, set_default_dtype
@@ -184,6 +185,7 @@ __all__ = [
     "pad",
     "permute_dims",
     "pow",
+    "profile",
     "random",
     "remainder",
     "reshape",

@@ -11,7 +11,8 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -39,12 +40,26 @@ from backlit.core.errors import CompilerError
 from backlit.core.quiet import silence, variable
 
 watch: Callable[[Program], None] | None = None  # called when the buffers of a program have their places; for tests
+profiler: Profiler | None = None  # times kernels, while somebody profiles
 CHUNKS = 8  # of a kernel for each thread, so that one that is held up leaves the others enough to do
 
 
 def empty(aval: Aval) -> Array:
     """New memory for an output."""
     return np.empty(aval.shape, aval.dtype)
+
+
+class Profiler(Protocol):
+    """What is asked to run kernels and callbacks while somebody profiles."""
+
+    def timed(self, program: Program, run: int, pool: int, address: int, first: int, last: int) -> tuple[int, ...]:
+        """A native function with its operands that does the same as `run(pool, address, first, last)`."""
+
+    def run(self, program: Program, run: int, pool: int, address: int, first: int, last: int) -> None:
+        """Does it now."""
+
+    def callback(self, program: Program, eqn: Eqn) -> AbstractContextManager[None]:
+        """Around an op's forward."""
 
 
 class _Builder:
@@ -181,6 +196,7 @@ class Program:
     ) -> None:
         self.graph = graph
         self.threads, self.contract = threads, contract
+        self.name = "program"  # for reports
         self._inner: dict[Eqn, list[Program]] = {}
         self.seconds: dict[str, float] = {}
         clock = Phases(self.seconds)
@@ -389,9 +405,10 @@ class Program:
         shared = self._shared()
         for start, stop, eqn in self._segments:
             if stop > start:
-                self._run(shared, self._program_address, start, stop)
+                self._do(shared, start, stop)
             if eqn is not None:
-                self._call(eqn, held, made)
+                with nullcontext() if profiler is None else profiler.callback(self, eqn):
+                    self._call(eqn, held, made)
         return [self._output(k, held, made) for k in range(len(made))]
 
     def calls(self) -> list[tuple[int, ...]] | None:
@@ -400,8 +417,16 @@ class Program:
         """
         if self.callbacks:
             return None
-        run = (self._shared(), self._program_address, 0, len(self._kernels))
-        return [(native().address("bind"), *self._bound()), (native().address("run"), *run)]
+        bind, run = (native().address(name) for name in ("bind", "run"))
+        of = (run, self._shared(), self._program_address, 0, len(self._kernels))
+        return [(bind, *self._bound()), of if profiler is None else profiler.timed(self, *of)]
+
+    def _do(self, shared: int, start: int, stop: int) -> None:
+        """Runs some kernels."""
+        if profiler is None:
+            self._run(shared, self._program_address, start, stop)
+        else:
+            profiler.run(self, native().address("run"), shared, self._program_address, start, stop)
 
     def _bound(self) -> tuple[int, ...]:
         return self._table.ctypes.data, self._pairs.ctypes.data, self._n_pairs, self.dynamic.ctypes.data

@@ -118,6 +118,7 @@ class Step:
         numbers = {id(source): j for j, source in enumerate(self.sources)}
         state = [(k, numbers[id(s)]) for s, k in self.effects if isinstance(k, int) and id(s) in numbers]
         self.native = native.Program(self.graph, state, compiled.threads, compiled.contract)
+        self.native.name = getattr(compiled.function, "__name__", "function")
         self.is_long = not all(isinstance(e.op, Op) for e in self.graph.eqns) or _work(self.graph.eqns) > SHORT
 
     def _refuse_recorded(self, given: Arguments) -> None:
