@@ -75,6 +75,19 @@ def test_digits_reports_and_saves(tmp_path):
     assert (tmp_path / "runs" / "digits-2" / "model.safetensors").exists()
 
 
+def test_steps_are_compiled_unless_eager_is_asked_for(tmp_path):
+    found = []
+    for name, more in (("compiled", []), ("eager", ["--eager"])):
+        done = backlit(tmp_path, "train", "digits", "--epochs", 3, "--hidden", 16, "--out", name, *more)
+        assert done.returncode == 0, done.stderr
+        lines = [json.loads(line) for line in (tmp_path / name / "history.jsonl").read_text().splitlines()]
+        assert lines[0]["compiled"] == (name == "compiled")
+        said = "steps ran as 2 native programs of " if name == "compiled" else "steps ran as op by op (eager)"
+        assert said in done.stdout and said in (tmp_path / name / "report.txt").read_text()
+        found.append([line["loss"] for line in lines[1:4]])
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
 def test_one_seed_gives_the_same_bits(tmp_path):
     for name in ("a", "b"):
         assert backlit(tmp_path, "train", "digits", "--epochs", 2, "--seed", 7, "--out", name).returncode == 0

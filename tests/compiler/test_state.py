@@ -59,3 +59,21 @@ def test_the_first_step_already_writes_over_the_state():
     before = id(model.weight._value)
     step(x)
     assert id(model.weight._value) == before
+
+
+def test_a_tensor_out_of_sight_is_state_all_the_same():
+    class Holder:
+        __slots__ = ("w",)
+
+    holder = Holder()
+    holder.w = bl.tensor(np.ones(3))
+
+    @bl.compile
+    def step(x):
+        holder.w[...] = holder.w * 0.5 + x
+        return bl.sum(holder.w)
+
+    zero = bl.tensor(np.zeros(3))
+    assert [step(zero).item() for _ in range(4)] == [1.5, 0.75, 0.375, 0.1875]
+    holder.w[...] = np.full(3, 8.0)
+    assert step(zero).item() == 12.0

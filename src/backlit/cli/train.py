@@ -42,6 +42,7 @@ def train(
     momentum: Annotated[float | None, typer.Option(help="For sgd.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Of the weights.")] = None,
     label_smoothing: Annotated[float | None, typer.Option(help="Share of the labels spread over all classes.")] = None,
+    eager: Annotated[bool, typer.Option("--eager", help="Run steps op by op instead of compiling them.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no report; only errors.")] = False,
 ) -> int:
     """Trains a small network and saves it with a report of how it does on held-out rows."""
@@ -63,7 +64,7 @@ def train(
         problem = job.table_problem(data, target, task, tuple(drop or ()))
     with job.output_folder(out, problem.name, force) as (folder, final):
         with _progress(problem, settings, quiet) as (on_step, on_epoch):
-            result = job.train(problem, settings, folder, on_step, on_epoch)
+            result = job.train(problem, settings, folder, on_step, on_epoch, eager)
         with (folder / job.REPORT).open("w", encoding="utf-8") as file:
             _report(Console(file=file, width=100), problem, settings, result)
     if not quiet:
@@ -146,6 +147,7 @@ def _report(console: Console, problem: Problem, settings: Settings, result: Resu
         f"({rows / max(result.seconds, 1e-9):,.0f} rows/s), seed {settings.seed}",
         soft_wrap=True,
     )
+    console.print(f"steps ran as {result.how}", soft_wrap=True)
 
 
 def _table(console: Console, title: str) -> Table:

@@ -187,6 +187,11 @@ class Compiled:
         """
         return report_of(getattr(self.function, "__name__", "function"), self._step(args, kwargs))
 
+    def reports(self) -> list[Report]:
+        """The reports of all programs made so far."""
+        name = getattr(self.function, "__name__", "function")
+        return [report_of(name, step) for steps in self._steps.values() for step in reversed(steps)]
+
     def ir(self, *args: Any, **kwargs: Any) -> str:
         """The graph of the program for these arguments, or of the one that ran last, as text."""
         return str(self._step(args, kwargs).graph)

@@ -132,7 +132,7 @@ class Reached:
             yield f"{path}.__self__", value.__self__
         elif isinstance(value, types.FunctionType):
             self.guards[path] = id(value.__code__)
-            if not _library(value.__module__):
+            if path == ROOT or not _library(value.__module__):
                 self._named |= _names(value.__code__)
                 yield from self._of_function(value, path)
         elif isinstance(value, types.ModuleType):

@@ -25,7 +25,7 @@ from backlit.io.state import save
 from backlit.io.tables import read_table
 from backlit.train import metrics
 from backlit.train.history import History
-from backlit.train.loop import Epoch, cosine, fit
+from backlit.train.loop import Epoch, Stepper, cosine, epochs_of
 from backlit.train.network import build_mlp
 
 Array = np.ndarray[Any, Any]
@@ -148,13 +148,14 @@ class Result:
     seconds: float
     interrupted: bool
     model: nn.Sequential
+    how: str  # the steps ran
 
 
 def train(
     problem: Problem, settings: Settings, folder: Path, on_step: Callable[[int, float], Any] | None = None,
-    on_epoch: Callable[[Epoch], Any] | None = None,
+    on_epoch: Callable[[Epoch], Any] | None = None, eager: bool = False,
 ) -> Result:  # fmt: skip
-    """Trains, evaluates on the held-out rows, and leaves model and history in `folder`.
+    """Trains, evaluates on the held-out rows, and leaves model and history in `folder`; steps are compiled unless `eager`.
 
     Ctrl-C ends the training after the last whole epoch: its weights are evaluated and saved.
 
@@ -167,10 +168,10 @@ def train(
     x, y = problem.train
     model = build_mlp(x.shape[1], settings.hidden, problem.n_outputs, settings.activation, generator)
     optimizer = OPTIMIZERS[settings.optimizer](model.parameters(), settings)
-    smoothing = settings.label_smoothing
+    smoothing, is_classification = settings.label_smoothing, problem.task == "classification"
 
     def loss(outputs: Tensor, target: Tensor) -> Tensor:
-        if problem.task == "classification":
+        if is_classification:
             return nn.functional.cross_entropy(outputs, target, label_smoothing=smoothing)
         return nn.functional.mse_loss(outputs, target)
 
@@ -178,10 +179,13 @@ def train(
     kept: dict[str, Tensor] = {}
     seconds, interrupted = 0.0, False
     with History(folder / HISTORY) as history:
-        history.write("run", problem=problem.name, task=problem.task, rows=len(x), **asdict(settings))
-        epochs = fit(
-            model, loss, x, y, optimizer, epochs=settings.epochs, batch_size=settings.batch_size,
-            generator=generator, schedule=cosine, on_step=on_step,
+        history.write(
+            "run", problem=problem.name, task=problem.task, rows=len(x), compiled=not eager, **asdict(settings)
+        )
+        stepper = Stepper(model, loss, optimizer, not eager)
+        epochs = epochs_of(
+            stepper, x, y, epochs=settings.epochs, batch_size=settings.batch_size, generator=generator,
+            schedule=cosine, on_step=on_step,
         )  # fmt: skip
         try:
             for epoch in epochs:
@@ -208,7 +212,7 @@ def train(
         "metrics": {name: value if np.isfinite(value) else None for name, value in found.items()},
     }
     save(model.state_dict(), folder / MODEL, metadata)
-    return Result(found, baseline, table, last.gradient_norms, last.number, seconds, interrupted, model)
+    return Result(found, baseline, table, last.gradient_norms, last.number, seconds, interrupted, model, stepper.how())
 
 
 def outputs_of(model: nn.Module, x: Array) -> Array:
