@@ -6,8 +6,8 @@
 
 A config is "peer@threads"; without --configs all of a workload are run. Times are microseconds a step, ranked by the
 lower quartile. "vs best" is the ratio to the quickest other engine, "vs limit" to the machine's limit, measured before
-each workload (`limits.py`). "first step" is everything from the start of the build to the first loss, with cold caches of
-compiled code. Rows whose losses are apart by more than 2e-5 (float32) or 1e-9 (float64) are marked DIFFERENT WORK.
+each workload (`limits.py`). "cold" is everything from the start of the build to the first loss with empty caches of
+compiled code, "warm" the same in a second process with what the first left there. Rows whose losses are apart by more than 2e-5 (float32) or 1e-9 (float64) are marked DIFFERENT WORK.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def show(console: Console, workload: Workload, found: dict[str, Any], absent: di
     console.print(f"\n[bold]{workload.name}[/]: {workload.title}, {workload.dtype}{end}")
     table = Table()
     table.add_column("config", no_wrap=True)
-    for heading in ("p25 us", "median us", "vs best", "vs limit", "peak MiB", "import s", "first step s"):
+    for heading in ("p25 us", "median us", "vs best", "vs limit", "peak MiB", "import s", "cold s", "warm s"):
         table.add_column(heading, justify="right")
     for config, row in sorted(found.items(), key=lambda item: item[1]["p25_us"]):
         name = f"{config} [red]DIFFERENT WORK, off by {row['off']:.0e}[/]" if row["different"] else config
@@ -115,6 +115,7 @@ def show(console: Console, workload: Workload, found: dict[str, Any], absent: di
             f"{row['rss_mib']:.0f}",
             f"{row['import_s']:.2f}",
             f"{row['build_s'] + row['first_s']:.2f}",
+            f"{row['warm_s']:.2f}" if "warm_s" in row else "",
             style="bold" if is_backlit(config) else "",
         )
     console.print(table)
