@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -46,6 +47,7 @@ RECIPES = {
 }
 
 
+@cache
 def start(recipe: Recipe) -> tuple[dict[str, Any], Any, Any]:
     """Parameters as a state dict of `Sequential(Linear, activation, ...)`, and a batch."""
     import numpy as np
@@ -256,4 +258,4 @@ def workload(name: str, dims: dict[str, int] | None = None) -> Workload:
         "jax": lambda threads: build_jax(recipe, threads),
     }
     configs = tuple(f"{peer}@{threads}" for peer in peers for threads in (2, 1))
-    return Workload(name, title, "float32", peers, configs, dims or own, work(recipe))
+    return Workload(name, title, "float32", peers, configs, dims or own, work(recipe), lambda: start(recipe))

@@ -56,8 +56,11 @@ def serve(name: str, config: str, dims: dict[str, int] | None) -> None:
 
         torch.set_num_threads(threads)
     try:
+        workload = load(name, dims)
+        if workload.prepare is not None:
+            workload.prepare()
         start = time.perf_counter()
-        running = load(name, dims).peers[peer](threads)
+        running = workload.peers[peer](threads)
         build_s = time.perf_counter() - start
         step, read = running.step, running.read
         start = time.perf_counter()

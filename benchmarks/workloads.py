@@ -58,6 +58,7 @@ class Workload:
     configs: tuple[str, ...]
     dims: dict[str, int] = field(default_factory=dict)  # what a variant may change
     work: Work | None = None
+    prepare: Callable[[], Any] | None = None  # draws the data, which is no engine's work
 
 
 def load(name: str, dims: dict[str, int] | None = None) -> Workload:

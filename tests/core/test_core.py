@@ -9,6 +9,7 @@ import backlit as bl
 from backlit import Generator, tree
 from backlit.core.dtypes import promote
 from backlit.core.errors import ArgumentError
+from backlit.ops.random import AT_ONCE
 
 
 def test_tree_rebuilds_what_it_flattened():
@@ -136,3 +137,13 @@ def test_array_functions_against_numpy():
     assert f"{bl.tensor(1.25):.1f}" == "1.2" and float(bl.tensor(2)) == 2.0 and int(bl.tensor(2.9)) == 2
     assert [10, 20, 30][bl.tensor(1)] == 20 and complex(bl.tensor(1.0)) == 1
     assert t in {t: 1}
+
+
+@pytest.mark.parametrize("n", [AT_ONCE, AT_ONCE + 1, 2 * AT_ONCE + 3])
+def test_many_uniform_numbers_are_the_same_as_a_few_at_a_time(n):
+    together, pieces = Generator(5), Generator(5)
+    found = together.uniform((n,), -1.0, 2.0, np.float64).numpy()
+    first = AT_ONCE // 2
+    want = [pieces.uniform((k,), -1.0, 2.0, np.float64).numpy() for k in (first, n - first)]
+    np.testing.assert_array_equal(found, np.concatenate(want))
+    assert together.counter == pieces.counter
