@@ -39,7 +39,6 @@ class Worker:
     ) -> None:  # fmt: skip
         self.config = config
         self.times: list[float] = []
-        self.owns_scratch = scratch is None
         self.scratch = scratch or tempfile.mkdtemp(prefix="benchmark-")
         threads = str(split(config)[1])
         environment = {
@@ -101,6 +100,11 @@ class Worker:
 
     def close(self) -> None:
         """Ends the process and removes its caches."""
+        self.stop()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def stop(self) -> None:
+        """Ends the process."""
         with contextlib.suppress(OSError):
             self.process.stdin.close()  # type: ignore[union-attr]
         try:
@@ -108,8 +112,6 @@ class Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        if self.owns_scratch:
-            shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 SPIN = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    for _ in range(100000): pass"
@@ -146,15 +148,15 @@ def started(
                 worker = Worker(name, config, dims)
                 workers.append(worker)
                 worker.wait()
+                if not worker.reason:
+                    say(f"{name}: starting {config} once more, from its caches")
+                    worker.stop()
+                    again = workers[-1] = Worker(name, config, dims, worker.scratch)
+                    again.wait()
+                    again.found |= {"cold_s": worker.found["start_s"], "cold_rss_mib": worker.found["rss_mib"]}
+                    worker = again
                 if worker.reason:
                     absent[config] = worker.reason
-                else:
-                    say(f"{name}: starting {config} once more, from its cache")
-                    again = Worker(name, config, dims, worker.scratch)
-                    again.wait()
-                    again.close()
-                    if not again.reason:
-                        worker.found["warm_s"] = again.found["build_s"] + again.found["first_s"]
         yield [worker for worker in workers if not worker.reason], absent
     finally:
         for worker in workers:
@@ -208,7 +210,13 @@ def measure(
         absent |= {worker.config: worker.reason for worker in workers if worker.reason}
     offs = disagreement([worker.found["losses"] + worker.found["moved"] for worker in alive])
     return {
-        worker.config: {**worker.found, **spread(worker.times), "off": off, "different": not off <= tolerance}
+        worker.config: {
+            **worker.found,
+            **spread(worker.times),
+            "off": off,
+            "different": not off <= tolerance,
+            "rss_mib": max(worker.found["rss_mib"], worker.found["cold_rss_mib"]),
+        }
         for worker, off in zip(alive, offs, strict=True)
     }, absent
 

@@ -114,8 +114,8 @@ def show(console: Console, workload: Workload, found: dict[str, Any], absent: di
             "" if limit is None else f"{row['p25_us'] / limit:.1f}",
             f"{row['rss_mib']:.0f}",
             f"{row['import_s']:.2f}",
-            f"{row['build_s'] + row['first_s']:.2f}",
-            f"{row['warm_s']:.2f}" if "warm_s" in row else "",
+            f"{row['cold_s']:.2f}",
+            f"{row['start_s']:.2f}",
             style="bold" if is_backlit(config) else "",
         )
     console.print(table)

@@ -78,8 +78,8 @@ def serve(name: str, config: str, dims: dict[str, int] | None) -> None:
         read(handle)
         step_s = min(step_s, (time.perf_counter() - start) / n)
     answer(
-        import_s=import_s, import_rss_mib=import_rss_mib, build_s=build_s, first_s=first_s, losses=losses,
-        moved=moved, step_s=step_s,
+        import_s=import_s, import_rss_mib=import_rss_mib, rss_mib=peak_rss_mib(), start_s=build_s + first_s,
+        losses=losses, moved=moved, step_s=step_s,
     )  # fmt: skip
     for line in sys.stdin:
         turn = json.loads(line)
