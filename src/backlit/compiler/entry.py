@@ -52,6 +52,7 @@ class Entry:
         self._spare: dict[int, Any] = {}
         self._places: list[list[int]] = []
         self._n_arrays = 1  # the first one is a stamp
+        self._written_over = {j: k for k, j in step.native.over.items()}
         self._fill(leaves)
         entries.add(self)
 
@@ -135,9 +136,9 @@ class Entry:
         if node.__class__ is Node:
             flags |= RECORDED
         native, again = self.step.native, -1
-        if j in native.over.values():
+        if j in self._written_over:
             flags |= OVER
-            again = len(native.lowered.inputs) + next(k for k, its in native.over.items() if its == j)
+            again = len(native.lowered.inputs) + self._written_over[j]
         elif not _lies_flat(value, aval):
             flags |= LOOSE
             source = self.step.sources[j] if j >= 0 else None
