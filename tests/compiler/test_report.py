@@ -167,3 +167,18 @@ def test_numbers_and_lists_in_words():
     assert ops_in_words(["add", "mul", "mul", "mul", "exp"]) == "add, mul x3, exp"
     assert ops_in_words(["sub", "mul"] * 20, longest=30) == "sub, mul, sub, mul, ... 36 more"
     assert lines_in_words(["/a/train.py:3", "/a/train.py:7", "/b/model.py:1"]) == "train.py:3,7 model.py:1"
+
+
+def test_a_chain_of_kernels_lists_the_ops_of_all():
+    def f(x, w, y):
+        p = 1.0 / (1.0 + bl.exp(-(x @ w)))
+        return bl.matrix_transpose(x) @ (p - y)
+
+    x, w, y = bl.tensor(np.ones((20_000, 50))), bl.tensor(np.zeros(50)), bl.tensor(np.ones(20_000))
+    report = bl.compile(f).report(x, w, y)
+    chain = report.kernels[0]
+    assert chain.name == "0 chain" and chain.ops == ("mul", "sum", "neg", "exp", "add", "div", "sub", "mul", "sum")
+    first = f.__code__.co_firstlineno + 1
+    assert [line.rpartition(":")[2] for line in chain.lines] == [str(first), str(first + 1)]
+    assert chain.read_bytes == 8 * (20_000 * 50 + 50 + 20_000)  # what is handed on in the chain is read from a cache
+    assert chain.flops == 2 * 2 * 20_000 * 50 + 5 * 20_000
