@@ -8,9 +8,12 @@ import types
 import warnings
 
 import numpy as np
+import pytest
 
 import backlit as bl
-from backlit import nn
+from backlit import nn, optim
+from backlit.compiler import layout
+from backlit.compiler.entry import MISS
 
 SCALE = 2.0
 UNUSED = 1
@@ -95,6 +98,36 @@ def test_modules_flags_and_containers():
         Scaled.offset = 1.0
     assert f.reasons[0] == "model.training was True and is False"
     assert f.reasons[2] == "model.extra['bias'] was 0.0 and is 1.0"
+
+
+@pytest.mark.skipif(layout.layout() is None, reason="no native entry on this interpreter")
+def test_a_learning_rate_for_every_step_and_other_modules_cost_no_new_entry():
+    model = nn.Linear(2, 1)
+    opt = optim.Adam(model.parameters())
+
+    @bl.compile
+    def train(x):
+        opt.zero_grad()
+        loss = model(x).sum()
+        loss.backward()
+        opt.step()
+        return loss
+
+    x = bl.tensor(np.ones((3, 2), np.float32))
+    train(x)
+    entry, others = train._last.entry, []
+    for k in range(4):
+        opt.lr = 0.1 / (k + 1)
+        assert entry(x) is not MISS
+        opt.param_groups[0]["lr"] = 0.2 / (k + 1)
+        assert entry(x) is not MISS
+        others.append(nn.Linear(1, 1))
+        assert entry(x) is MISS
+        train(x)
+        assert train._last.entry is entry and entry(x) is not MISS
+    model.eval()
+    train(x)
+    assert train._last.entry is not entry and len(train.reasons) == 1
 
 
 def test_attributes_of_objects_that_the_code_names():

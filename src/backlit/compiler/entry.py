@@ -156,6 +156,13 @@ class Entry:
         row = [len(aval.shape), dims.address, id(aval.dtype), 0 if scalar is None else id(scalar)]
         return Words([row], (dims, aval.dtype, scalar))
 
+    def recount(self) -> None:
+        """Changes of modules and optimizers up to now are known not to matter."""
+        number = len(self.step.reached.variables)
+        table, count = self._tables["variables"], self.step.reached.count
+        table.array[number, 2] = id(count)
+        table.keep[number] = (*table.keep[number][:2], count)
+
     def allow(self, begun: int) -> None:
         """Lets this begin although others run, if no other has begun since."""
         self._head[HEAD.index("allowed")] = begun

@@ -65,10 +65,8 @@ class Reached:
 
     def unchanged(self) -> bool:
         """Whether every container and variable still holds the same objects."""
-        if changes.count != self.count:
-            if not (_same_lists(self._noted_lists) and _same_dicts(self._noted)):
-                return False
-            self.count = changes.count
+        if changes.count != self.count and not self.recount():
+            return False
         return (
             _same_lists(self.lists)
             and _same_dicts(self.dicts)
@@ -76,6 +74,13 @@ class Reached:
             and all(_contents(cell) is then for cell, then in self.closures)
             and self.unchanged_elsewhere()
         )
+
+    def recount(self) -> bool:
+        """Whether the changes counted since then were none of these; they need not be looked at again."""
+        if not (_same_lists(self._noted_lists) and _same_dicts(self._noted)):
+            return False
+        self.count = changes.count
+        return True
 
     def unchanged_elsewhere(self) -> bool:
         """The same of what only Python can look at: sets, and attributes of classes."""

@@ -18,7 +18,7 @@ from backlit.compiler.passes import dce, simplify
 from backlit.compiler.running import exclusive, process
 from backlit.compiler.state import ROOT, Reached
 from backlit.compiler.trace import Source, StepTrace
-from backlit.core import staging, tree
+from backlit.core import changes, staging, tree
 from backlit.core.aval import aval_of
 from backlit.core.dtypes import default_dtype
 from backlit.core.errors import TraceError
@@ -207,7 +207,11 @@ class Step:
 
     def quick(self, leaves: Sequence[Any]) -> Any:
         """What the step returns, for arguments like those of the last run; `MISS` where they are not."""
-        return MISS if self.entry is None else self.entry(*leaves)
+        if self.entry is None:
+            return MISS
+        if changes.count != self.reached.count and self.reached.recount():
+            self.entry.recount()
+        return self.entry(*leaves)
 
     def run(self, given: Arguments) -> Any:
         """What the step returns; what it leaves behind is written after all else has gone well.

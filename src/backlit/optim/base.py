@@ -75,7 +75,8 @@ class Optimizer(ABC):
     notes_changes = ("defaults", "param_groups", "state")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        changes.changed()
+        if name != "lr":  # which goes into cells
+            changes.changed()
         super().__setattr__(name, value)
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
