@@ -39,6 +39,7 @@ def cases() -> dict[str, Callable[[], Any]]:
     every = bl.compile(lambda *xs: [v + 1.0 for v in xs])
     tree = bl.compile(lambda batch, scale=1.0: batch["a"][0] * scale)
     batch = {"a": arrays[:10], "b": arrays[10:]}
+    static = bl.compile(lambda x, axis: bl.sum(x, axis=axis), static_argnames="axis")
 
     @bl.compile
     def counts(x):
@@ -64,6 +65,7 @@ def cases() -> dict[str, Callable[[], Any]]:
         "sum of two of 20 tensors": lambda: first(*arrays),
         "20 tensors to 20 results": lambda: every(*arrays),
         "a dictionary of lists of 20 tensors, a keyword": lambda: tree(batch, scale=2.0),
+        "one tensor and a static argument": lambda: static(x, axis=0),
         "state of 20 tensors written in place": lambda: counts(x),
         "Adam on a network of 8-8-1, one example": lambda: train(rows),
         "normal numbers of the default generator": noise,

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import backlit as bl
+from backlit.compiler import layout
+from backlit.compiler.compile import Compiled
 from backlit.compiler.entry import MISS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -43,7 +45,11 @@ def test_workloads(name, monkeypatch):
     found = {}
     for peer in ("backlit-eager", "backlit"):
         running = load(name, dims).peers[peer](1)
-        losses = [running.read(running.step()) for _ in range(STEPS)]
+        losses = [running.read(running.step()) for _ in range(2)]
+        with monkeypatch.context() as patched:
+            if layout.layout() is not None:  # all but the first steps go straight into native code
+                patched.setattr(Compiled, "_called", None)
+            losses += [running.read(running.step()) for _ in range(STEPS - 2)]
         found[peer] = losses, running.moved() if running.moved else 0.0
     rtol = 2e-5 if load(name).dtype == "float32" else 1e-9
     np.testing.assert_allclose(found["backlit"][0], found["backlit-eager"][0], rtol=rtol)
