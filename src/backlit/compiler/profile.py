@@ -213,18 +213,20 @@ class Profile:
         Raises:
           DataError: the file cannot be written.
         """
+        found = [
+            (name, number, its, self._events(program, number)[:runs]) for name, program, number, its in self._costs()
+        ]
+        first = min((begun for *_, spans in found for begun, _ in spans), default=0)
+        us = 1e6 * _tick_s()
         events: list[dict[str, Any]] = []
-        for name, program, number, its in self._costs():
+        for name, number, its, spans in found:
             args = {"flops": its.flops, "read_bytes": its.read_bytes, "written_bytes": its.written_bytes}
-            label = f"{number} {ops_in_words(its.ops)}"
-            for begun, ended in self._events(program, number)[:runs]:
-                events.append(
-                    {"name": label, "cat": name, "ph": "X", "ts": begun * _tick_s() * 1e6,
-                     "dur": (ended - begun) * _tick_s() * 1e6, "pid": self._pid, "tid": 1, "args": args}
-                )  # fmt: skip
-        first = min((e["ts"] for e in events), default=0.0)
-        for e in events:
-            e["ts"] -= first
+            same = {"name": f"{number} {ops_in_words(its.ops)}", "cat": name, "ph": "X", "pid": self._pid, "tid": 1}
+            # differences of ticks, which are whole numbers: what is scaled first has lost its last digits
+            events += [
+                {**same, "ts": (begun - first) * us, "dur": (ended - begun) * us, "args": args}
+                for begun, ended in spans
+            ]
         events.sort(key=lambda e: e["ts"])
         named = {"name": "process_name", "ph": "M", "pid": self._pid, "tid": 1, "args": {"name": "backlit"}}
         try:
