@@ -341,3 +341,23 @@ def test_a_written_block_is_chosen_in_a_loop():
     x, y = np.random.default_rng(5).standard_normal((2, 6, 5))
     compiled(f, x, y)
     assert not Program(make_graph(f)(x, y)).callbacks
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: bl.pad(x[1:], ((0, 1), (0, 0))) + x,
+        lambda x: x.mT * 2.0 + x,
+        lambda x: x - x[::-1],
+        lambda x: x + x[:, :1],
+        lambda x: x * 2.0 + bl.tanh(x),
+    ],
+)
+@pytest.mark.parametrize("n", [3, 40, 200])
+def test_state_is_not_written_over_while_neighbours_need_it(f, n):
+    x = np.random.default_rng(6).standard_normal((n, n))
+    graph = make_graph(f)(x)
+    (want,) = Program(graph)(x)
+    for threads in (1, 3):
+        program = Program(graph, [(0, 0)], threads=threads)
+        np.testing.assert_array_equal(program.run([x.copy()])[0], want)
