@@ -62,6 +62,7 @@ docs: .venv/docs
 bench: .venv/bench
 	$(BIN)/python benchmarks/run.py --json benchmarks.json
 	$(BIN)/python benchmarks/products.py
+	$(BIN)/python benchmarks/passes.py
 
 clean:
 	rm -rf .venv .site runs

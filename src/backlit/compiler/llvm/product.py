@@ -177,7 +177,7 @@ class _Driver:
             self.helpers[tile.name] = tile.text()
         text = self._driver()
         work = 2 * self.m * self.n * self.k * math.prod(self.batch) / units
-        grain = max(1, min(units, round(4e5 / max(1, work))))
+        grain = max(1, min(units, round(2.5e5 / max(1, work))))
         size = (self.packed_a + self.packed_b + self.sums) * SIZES[self.kind]
         return Kernel(self.name, text, units, grain, size, self.helpers)
 
