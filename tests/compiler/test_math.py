@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import math
+import re
 import struct
 from functools import cache
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -406,3 +408,10 @@ def test_error_at_every_float32(name):
             worst, where = float(error[at]), float(x[at])
     print(f"{name}: {worst:.3f} ulp at {where!r}")
     assert worst <= LIMITS[name][0], where
+
+
+def test_the_page_of_errors_names_every_function_and_none_above_four_units():
+    page = (Path(__file__).parent.parent.parent / "docs" / "math.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+)[^|]*\| [^|]+\| ([\d.]+) \|", page, re.MULTILINE)
+    assert {name for name, _, _ in rows[: len(rows) // 2]} >= set(FUNCTIONS)
+    assert all(float(error) <= 4 for row in rows[: len(rows) // 2] for error in row[1:])
