@@ -155,6 +155,16 @@ def padded(v, a, b, c):
     return bl.pad(x, [((b + k) % 3, (c + k) % 2) for k in range(x.ndim)]) if x.ndim else x
 
 
+def window(v, a, b, c):
+    """A part of what is padded, in steps and backwards."""
+    x = v[a]
+    if not x.ndim:
+        return x
+    wide = bl.pad(x, [((b + k) % 4, (c + 2 * k) % 4) for k in range(x.ndim)])
+    steps = (1, -1, 2, -2, 3, -3)
+    return wide[tuple(slice(None, None, steps[(b + c + k) % 6]) for k in range(x.ndim))]
+
+
 def joined(v, a, b, c):
     x = v[a]
     if not x.ndim or 2 * x.size > MOST:
@@ -289,7 +299,7 @@ STEPS = {
     "add": binary(lambda x, y: x + y), "sub": binary(lambda x, y: x - y), "mul": binary(lambda x, y: x * y), "div": binary(lambda x, y: x / (abs(y) + 0.5)),
     "pow": binary(lambda x, y: (abs(x) + 0.1) ** (y * 0.5)), "maximum": binary(bl.maximum), "minimum": binary(bl.minimum),
     "remainder": binary(lambda x, y: x % (abs(y) + 1)), "promote": lambda v, a, b, c: v[a] * common(v[a], v[b]) if bool not in (v[a].dtype, v[b].dtype) else floating(v[a]),
-    "slice": sliced, "gather": gathered, "reshape": reshaped, "permute": permuted, "broadcast": broadcast, "pad": padded, "join": joined,
+    "slice": sliced, "gather": gathered, "reshape": reshaped, "permute": permuted, "broadcast": broadcast, "pad": padded, "window": window, "join": joined,
     "sum": fold(bl.sum), "sums": fold(bl.sum, lambda x: x), "mean": fold(bl.mean), "max": fold(bl.max, lambda x: x), "min": fold(bl.min), "logsumexp": fold(bl.logsumexp),
     "var": fold(lambda x, axis, keepdims: bl.var(x, axis=axis, keepdims=keepdims)),
     "matmul": product, "where": chosen, "compare": compared, "argmax": position, "astype": converted, "write": written, "constant": constant,

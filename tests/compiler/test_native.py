@@ -161,6 +161,8 @@ def test_the_largest_of_nans_and_infinities():
 @pytest.mark.parametrize("f", [
     lambda x: x.T * 2.0 + x.T, lambda x: x[::-1, ::2] + 1.0, lambda x: x[1:] - x[:-1], lambda x: bl.pad(x, ((1, 2), (3, 0))) * 2.0,
     lambda x: bl.pad(x[1:] * x[:-1], ((0, 1), (0, 0))) - x, lambda x: x.reshape(53, 37) + 1.0, lambda x: (x + 1.0).reshape(-1)[5:9],
+    lambda x: bl.pad(x, ((1, 2), (3, 0)))[::-1, ::-2] * 2.0, lambda x: bl.pad(x[::-3], ((2, 0), (0, 5)))[1::2, -4::-1] + 1.0,
+    lambda x: bl.pad(bl.pad(x, ((4, 0), (0, 1)))[::-2], ((0, 3), (2, 2)))[::-1] - 1.0,
     lambda x: bl.concat([x, x * 2.0]), lambda x: x[:, None, :] - x[None, :, :], lambda x: (x.T, x[3], x[2, 5], x.reshape(-1)),
     lambda x: bl.broadcast_to(x[0], (4, 53)), lambda x: x[np.array([3, 1, 3])] * 2.0, lambda x: (x, 3.0, x.astype("float64")),
 ])  # fmt: skip
@@ -237,6 +239,36 @@ def test_state_is_written_over_when_all_have_read_it():
     want = (w - 0.1 * (x.T @ (x @ w)), x @ w)
     for g, v in zip(products.run([w, x]), want, strict=True):
         near(g, v, 10.0)
+
+
+def test_ops_of_other_parameters_are_not_taken_for_equal():
+    x = np.random.default_rng(0).standard_normal((4, 4))
+    f = lambda x: (
+        bl.sum(x, axis=0),
+        bl.sum(x, axis=1),
+        x[0],
+        x[1],
+        bl.pad(x, ((1, 0), (0, 0))),
+        bl.pad(x, ((0, 1), (0, 0))),
+    )
+    graph = simplify(make_graph(f)(x))
+    for got, want in zip(Program(graph)(x), f(bl.asarray(x)), strict=True):
+        near(got, want.numpy())
+
+
+@pytest.mark.parametrize("reader", [
+    lambda w, x: bl.sum(w * w, axis=0), lambda w, x: x.mT @ w, lambda w, x: bl.max(w[::-1], axis=1), lambda w, x: w[:, :7] * 2.0,
+    lambda w, x: w.T @ x, lambda w, x: bl.argmax(w, axis=0), lambda w, x: bl.exp(w[1:]) + 1.0,
+])  # fmt: skip
+def test_state_is_written_over_after_every_reader(reader):
+    """Whichever of the works would come first; the reader needs nothing that the writer makes."""
+    w, x = np.random.default_rng(0).standard_normal((2, 40, 30))
+    for f, k in ((lambda w, x: (w * 0.9 + x, reader(w, x)), 0), (lambda w, x: (reader(w, x), w * 0.9 + x), 1)):
+        graph = make_graph(f)(w, x)
+        program = Program(graph, [(k, 0)])
+        want = evaluate(graph, w, x)
+        for g, v in zip(program.run([w.copy(), x]), want, strict=True):
+            near(g, v, 10.0)
 
 
 @settings(deadline=None, max_examples=60)

@@ -21,7 +21,8 @@ ROOT = Path(__file__).parent.parent.parent
 COMPILER = Path("src", "backlit", "compiler")
 TESTS = (
     "test_native", "test_ops_compiled", "test_product", "test_instruction_sets", "test_fence", "test_random_compiled", "test_math",
-    "test_random_steps", "test_threads", "test_chains", "test_regions", "test_passes", "test_memory", "test_compile", "test_state",
+    "test_random_steps", "test_threads", "test_chains", "test_regions", "test_passes", "test_memory", "test_compile", "test_compile_steps",
+    "test_state",
 )  # fmt: skip
 
 
@@ -57,7 +58,7 @@ FAULTS = [
     Fault("state written over before all have read it", "native.py", "                        before[last[v]].add(number)", "                        pass"),
     Fault("state written over while neighbours need it", "work.py", "all((a.offset, a.strides) == (stores[0].offset, stores[0].strides) for a in loads)", "True"),
     Fault("state written over that is returned too", "native.py", "handed[root] > 1 or x in handed", "False"),
-    Fault("shared array written over", "step.py", "                and getrefcount(cell._value) <= _ALONE + 1\n", ""),
+    Fault("shared array written over", "llvm/entry.py", "                w.expect(w.same(w.read(value, 0, \"i64\"), \"1\", \"i64\"))\n", ""),
     Fault("live range ends too early", "native.py", "                    last[v] = number", "                    last.setdefault(v, number)"),
     Fault("kernels of other reductions taken for equal", "native.py", "found = (key, _signature(nest))", "found = (None, _signature(nest))"),
     Fault("last chunk left out", "native.py", "-(-kernel.units // chunk) if threads > 1", "max(1, kernel.units // chunk) if threads > 1"),
@@ -72,6 +73,7 @@ FAULTS = [
     Fault("tile stores whole vectors at the edge", "llvm/tile.py", "if v == self.vectors - 1 and self.last < self.lanes else None", "if False else None"),
     Fault("packing turns squares into the wrong rows", "llvm/packing.py", "return [shuffled(a, b, [0, 2]), shuffled(a, b, [1, 3])]", "return [shuffled(a, b, [0, 2]), shuffled(a, b, [0, 3])]"),
     Fault("exp scaled twice by the same half", "llvm/arithmetic.py", "return self.mul(self.mul(x, self.power(half)), self.power(rest))", "return self.mul(self.mul(x, self.power(half)), self.power(half))"),
+    Fault("exp not limited from below", "llvm/math.py", 'x = v.limited(v.limited(x, "olt", v.f.lowest), "ogt", v.f.highest)', 'x = v.limited(x, "ogt", v.f.highest)'),
     Fault("sine of large arguments off by a turn's quarter", "llvm/reduction.py", "{1 << 189}", "{1 << 190}"),
     Fault("short reduction of sine", "llvm/trigonometry.py", "for part in _HALF_PI[v.kind]:", "for part in _HALF_PI[v.kind][:2]:"),
     Fault("shift of the wrong kind", "llvm/values.py", 'right = "ashr" if dtype.kind == "i" else "lshr"', 'right = "lshr"'),
@@ -80,7 +82,7 @@ FAULTS = [
     Fault("shares taken for their own where they overlap", "llvm/loops.py", "0 <= offset and offset + sum(inside) < along", "True"),
     Fault("known number of another dtype", "passes/fold.py", "a.aval.dtype == dtype else a", "True else a"),
     Fault("joined arrays in the wrong order", "passes/expand.py", "padded if joined is None else ew.where(linear.pad(_true(xs[k].shape), width=width), padded, joined)", "padded if joined is None else ew.where(linear.pad(_true(xs[k].shape), width=width), joined, padded)"),
-    Fault("random counter not advanced", "trace.py", "(generator, key, counter + np.uint64(blocks))", "(generator, key, counter)"),
+    Fault("random counter not advanced", "trace.py", "= (generator, key, counter + np.uint64(blocks)", "= (generator, key, counter"),
 ]  # fmt: skip
 
 
