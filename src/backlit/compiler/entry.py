@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backlit.compiler import native as native_code
 from backlit.compiler import threads
 from backlit.compiler.ir import Var
 from backlit.compiler.layout import CONTENTS, is_plain_scalar
@@ -95,6 +96,7 @@ class Entry:
             (vars(dtypes), "_default", dtypes.default_dtype()),
             (vars(threads), "_number", vars(threads)["_number"]),
             (vars(threads), "_pool", vars(threads)["_pool"]),
+            (vars(native_code), "profiler", native_code.profiler),
         ]
         tables = {
             "variables": Words(
