@@ -256,6 +256,24 @@ def test_ops_of_other_parameters_are_not_taken_for_equal():
         near(got, want.numpy())
 
 
+@pytest.mark.parametrize("f, state", [
+    (lambda w: (w, w * 2.0), (1, 0)), (lambda w: (w * 2.0, w), (0, 0)), (lambda w: (w.reshape(-1), w + 1.0), (1, 0)),
+    (lambda w: (w * 2.0, w * 2.0), (1, 0)), (lambda w: ((w * 2.0).reshape(-1), w * 2.0), (1, 0)),
+])  # fmt: skip
+def test_state_that_is_returned_too_is_not_written_over(f, state):
+    """What is returned is as it was when the state has been written, and when it is written again."""
+    w = np.random.default_rng(0).standard_normal((40, 30))
+    graph = make_graph(f)(w)
+    program = Program(graph, [state])
+    want = [np.array(v) for v in evaluate(graph, w)]
+    cell = w.copy()
+    got = program.run([cell])
+    for g, v in zip(got, want, strict=True):
+        same_bits(g, v)
+    returned = got[1 - state[0]]
+    assert not np.shares_memory(returned, got[state[0]]) and not np.shares_memory(returned, cell)
+
+
 @pytest.mark.parametrize("reader", [
     lambda w, x: bl.sum(w * w, axis=0), lambda w, x: x.mT @ w, lambda w, x: bl.max(w[::-1], axis=1), lambda w, x: w[:, :7] * 2.0,
     lambda w, x: w.T @ x, lambda w, x: bl.argmax(w, axis=0), lambda w, x: bl.exp(w[1:]) + 1.0,
