@@ -85,8 +85,9 @@ def plan(kind: str, n_batch: int, m: int, n: int, k: int, a: Operand, b: Operand
     )  # fmt: skip
     n_panels, n_tiles = -(-n // width), -(-m // rows)
     panels, tiles = min(n_panels, max(1, 256 // width)), min(n_tiles, max(1, 512 // rows))
-    # units: of half a MFLOP at least where there are few, which takes ten times as long as handing it to a thread
-    wanted = min(16, 4e-6 * m * n * k * n_batch) / n_batch
+    # units: of 1 MFLOP at least where there are few; halves of W1's products on two threads gain nothing to 15 percent
+    # alone and take twice as long beside another busy process
+    wanted = min(16, 2e-6 * m * n * k * n_batch) / n_batch
     while -(-n_panels // panels) * -(-n_tiles // tiles) < wanted and panels * tiles > 1:
         # columns first: groups of columns do not share what is packed
         if panels > 1:
@@ -177,7 +178,7 @@ class _Driver:
             self.helpers[tile.name] = tile.text()
         text = self._driver()
         work = 2 * self.m * self.n * self.k * math.prod(self.batch) / units
-        grain = max(1, min(units, round(2.5e5 / max(1, work))))
+        grain = max(1, min(units, round(1e6 / max(1, work))))
         size = (self.packed_a + self.packed_b + self.sums) * SIZES[self.kind]
         return Kernel(self.name, text, units, grain, size, self.helpers)
 
