@@ -14,6 +14,7 @@ import pytest
 import backlit as bl
 from backlit import nn, optim
 from backlit.compiler import make_graph, threads
+from backlit.compiler.llvm.runtime import PERIOD
 from backlit.compiler.native import Program
 from backlit.core.errors import ArgumentError
 from backlit.nn import functional as F
@@ -157,3 +158,15 @@ bl.set_num_threads(3)
 bl.compile(lambda x: bl.exp(x) @ x)(np.ones((400, 400)))
 """)
     assert time.monotonic() - began < 60
+
+
+def test_what_the_clock_decides_changes_no_bit():
+    """Now and then a run is done on one thread, or on all when one is quicker, and both are timed."""
+    x = np.random.default_rng(4).standard_normal((200, 180))
+    program = Program(make_graph(lambda x: bl.exp(x).mT @ bl.tanh(x))(x), threads=3)
+    want = program(x)[0].tobytes()
+    for _ in range(2 * PERIOD + 1):
+        assert program(x)[0].tobytes() == want
+    turns, alone, one, many = program._program[5:]
+    assert turns == 2 * PERIOD + 2  # the last one was the second of a period, after which the clock decides
+    assert one > 0 and many > 0 and alone == (one < many)

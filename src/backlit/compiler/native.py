@@ -353,7 +353,8 @@ class Program:
         each = -(-self.scratch_bytes // 64) * 64
         self._scratch = np.empty(each * threads + 64, np.uint8)
         scratch = -(-self._scratch.ctypes.data // 64) * 64
-        self._program = np.array([self._steps.ctypes.data, scratch, each, threads if self._parallel else 1], np.int64)
+        used = threads if self._parallel else 1
+        self._program = np.array([self._steps.ctypes.data, scratch, each, used, len(self._kernels), *[0] * 4], np.int64)
         self._program_address = self._program.ctypes.data
 
     @property

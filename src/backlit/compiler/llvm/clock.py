@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # a counter that runs at a constant rate whatever the frequency of the core, and that a program may read
-_COUNTER = {"aarch64": "llvm.readsteadycounter"}
+COUNTER = {"aarch64": "llvm.readsteadycounter"}
 
 _TEXT = """
 declare i64 @{counter}()
@@ -62,4 +62,4 @@ end:
 def clock_text(triple: str) -> str:
     """The IR of `now() -> ticks` and `timed(pool, program, first, last, run, block)`."""
     machine = triple.split("-")[0].replace("arm64", "aarch64")
-    return _TEXT.replace("{counter}", _COUNTER.get(machine, "llvm.readcyclecounter"))
+    return _TEXT.replace("{counter}", COUNTER.get(machine, "llvm.readcyclecounter"))

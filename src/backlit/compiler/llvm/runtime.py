@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import sys
 
+from backlit.compiler.llvm.clock import COUNTER
+
 # The memory of a pool, in words of 8 bytes; what different threads write lies on lines of its own.
 TICKET, DONE, JOB, ASLEEP, WAKE, BUSY, WAITING, SPINS = 0, 16, 32, 48, 64, 80, 96, 112
 POOL_WORDS = 128
+PERIOD = 128  # runs, a power of two, of which two are done the other way
 STEP_WORDS = 5  # address, table, units, units of a chunk, chunks
 
 _PAUSE = {
@@ -262,14 +265,12 @@ end:
   ret void
 }
 
-; steps `first` up to `last` of a program, by itself and, if nobody else uses them, the threads of the pool
-define void @run(ptr %pool, ptr %program, i64 %first, i64 %last) #0 {
+; steps `first` up to `last` of a program on so many threads: by itself and, if nobody else uses them, those of the pool
+define internal void @go(ptr %pool, ptr %program, i64 %first, i64 %last, i64 %threads) #0 {
 entry:
   %steps = load ptr, ptr %program
   %scratch.at = getelementptr i64, ptr %program, i64 1
   %scratch = load ptr, ptr %scratch.at
-  %threads.at = getelementptr i64, ptr %program, i64 3
-  %threads = load i64, ptr %threads.at
   %many = icmp sgt i64 %threads, 1
   br i1 %many, label %ask, label %start
 ask:
@@ -315,6 +316,69 @@ leave:
 out:
   ret void
 }
+
+; the same on as many threads as pay: beside other busy processes one may be quicker, so that now and then a whole run is
+; done the other way, after one to wake the threads, and the clock decides
+define void @run(ptr %pool, ptr %program, i64 %first, i64 %last) #0 {
+entry:
+  %threads.at = getelementptr i64, ptr %program, i64 3
+  %threads = load i64, ptr %threads.at
+  %whole.at = getelementptr i64, ptr %program, i64 4
+  %whole = load i64, ptr %whole.at
+  %n = sub i64 %last, %first
+  %all = icmp eq i64 %n, %whole
+  %many = icmp sgt i64 %threads, 1
+  %both = and i1 %all, %many
+  br i1 %both, label %choose, label %plain
+plain:
+  call void @go(ptr %pool, ptr %program, i64 %first, i64 %last, i64 %threads)
+  ret void
+choose:
+  %turn.at = getelementptr i64, ptr %program, i64 5
+  %turn = load i64, ptr %turn.at
+  %after = add i64 %turn, 1
+  store i64 %after, ptr %turn.at
+  %phase = and i64 %turn, {MASK}
+  %late = icmp ugt i64 %turn, {MASK}
+  %first.two = icmp ult i64 %phase, 2
+  %other = and i1 %late, %first.two
+  %alone.at = getelementptr i64, ptr %program, i64 6
+  %alone = load i64, ptr %alone.at
+  %prefers = icmp ne i64 %alone, 0
+  %one = xor i1 %prefers, %other
+  %used = select i1 %one, i64 1, i64 %threads
+  %begin = call i64 @{counter}()
+  call void @go(ptr %pool, ptr %program, i64 %first, i64 %last, i64 %used)
+  %end = call i64 @{counter}()
+  %waking = icmp eq i64 %phase, 0
+  br i1 %waking, label %out, label %note
+note:
+  %took = sub i64 %end, %begin
+  %place = select i1 %one, i64 7, i64 8
+  %time.at = getelementptr i64, ptr %program, i64 %place
+  %old = load i64, ptr %time.at
+  %new = icmp eq i64 %old, 0
+  %off = sub i64 %took, %old
+  %part = ashr i64 %off, 2
+  %mixed = add i64 %old, %part
+  %time = select i1 %new, i64 %took, i64 %mixed
+  store i64 %time, ptr %time.at
+  %tried = icmp eq i64 %phase, 1
+  %decides = and i1 %tried, %late
+  br i1 %decides, label %decide, label %out
+decide:
+  %one.at = getelementptr i64, ptr %program, i64 7
+  %many.at = getelementptr i64, ptr %program, i64 8
+  %time.one = load i64, ptr %one.at
+  %time.many = load i64, ptr %many.at
+  %quicker = icmp slt i64 %time.one, %time.many
+  %word = zext i1 %quicker to i64
+  store i64 %word, ptr %alone.at
+  br label %out
+out:
+  ret void
+}
+declare i64 @{counter}()
 
 ; the life of a worker
 define void @work(ptr %pool, i64 %thread) #0 {
@@ -364,8 +428,9 @@ declare i64 @llvm.smin.i64(i64, i64)
 def runtime(triple: str) -> str:
     """The IR of `bind`, `pause`, `run` and `work` for a machine.
 
-    `run(pool, program, first, last)` does steps of a program: four words that hold the address of the steps, that of the
-    scratch of all threads, the bytes of one thread's, and how many threads there are.
+    `run(pool, program, first, last)` does steps of a program: words that hold the address of the steps, that of the scratch
+    of all threads, the bytes of one thread's, how many threads and how many steps there are, and four that are the
+    runtime's own: runs so far, whether one thread is quicker, and the clock's ticks of a run on one thread and on all.
     """
     machine = triple.split("-")[0].replace("arm64", "aarch64")
     declared, pause = _PAUSE.get(machine, ("", ""))
@@ -378,7 +443,7 @@ def runtime(triple: str) -> str:
     )
     places = {
         "TICKET": TICKET, "DONE": DONE, "JOB": JOB, "ASLEEP": ASLEEP, "WAKE": WAKE, "BUSY": BUSY, "WAITING": WAITING,
-        "SPINS": SPINS, "STEP_WORDS": STEP_WORDS, "pause": pause, "copies": copies, "futex": _FUTEX.get(machine),
+        "SPINS": SPINS, "STEP_WORDS": STEP_WORDS, "pause": pause, "copies": copies, "MASK": PERIOD - 1, "counter": COUNTER.get(machine, "llvm.readcyclecounter"), "futex": _FUTEX.get(machine),
     }  # fmt: skip
     text = f"{declared}\n{sleep}\n{_TEXT}"
     for name, value in places.items():
