@@ -7,8 +7,6 @@ need it and it is not cheap to compute again.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Any
@@ -299,11 +297,6 @@ def _variables(e: Eqn) -> list[Var]:
 def schedule(graph: Graph) -> Schedule:
     """The groups of a graph, in order."""
     return Scheduler(graph).schedule()
-
-
-def bytes_of(vs: Iterable[Var]) -> int:
-    """Memory that some variables take."""
-    return sum(math.prod(v.aval.shape) * v.aval.dtype.itemsize for v in vs)
 
 
 def topological(before: list[set[int]]) -> list[int]:
