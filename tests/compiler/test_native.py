@@ -14,7 +14,7 @@ from test_random_programs import programs, run
 
 import backlit as bl
 from backlit.compiler import evaluate, make_graph, parse, simplify
-from backlit.compiler.llvm import loops, values
+from backlit.compiler.llvm import nest, values
 from backlit.compiler.native import Program
 from backlit.compiler.schedule import schedule
 from backlit.core.errors import CompilerError
@@ -343,7 +343,7 @@ def test_the_largest_of_products_is_no_sum(reduced):
 
 def test_planted_faults_in_reductions_are_noticed(monkeypatch):
     x = np.random.default_rng(0).standard_normal((5, 19))
-    monkeypatch.setitem(loops.REDUCTIONS, "max", "minimum")
+    monkeypatch.setitem(nest.REDUCTIONS, "max", "minimum")
     with pytest.raises(AssertionError):
         compiled(lambda x: bl.max(x, axis=1), x)
 

@@ -16,7 +16,7 @@ from watched import check_program
 
 import backlit as bl
 from backlit.compiler import chains, make_graph, simplify
-from backlit.compiler.llvm import loops
+from backlit.compiler.llvm import loops, totals
 from backlit.compiler.llvm.target import features, restricted
 from backlit.core.dtypes import is_float
 
@@ -51,8 +51,8 @@ def small_pieces(monkeypatch, request):
         monkeypatch.setattr(chains, "SHARED_BYTES", 1)
         monkeypatch.setattr(chains, "STRETCH_BYTES", 64)
     if part % 3 == 1:
-        monkeypatch.setattr(loops, "BLOCK", 8)
-        monkeypatch.setattr(loops, "ROWS", 2)
+        monkeypatch.setattr(totals, "BLOCK", 8)
+        monkeypatch.setattr(totals, "ROWS", 2)
 
 
 def check(f, arrays, part):

@@ -19,7 +19,9 @@ import numpy as np
 from backlit.compiler.chains import chained
 from backlit.compiler.ir import Array, Eqn, Graph, Literal, Var
 from backlit.compiler.llvm.kernel import Kernel, Operand
-from backlit.compiler.llvm.loops import Nest, nest_kernel, row_finish
+from backlit.compiler.llvm.maps import Finish
+from backlit.compiler.llvm.nest import Nest
+from backlit.compiler.llvm.nest_kernel import nest_kernel
 from backlit.compiler.llvm.philox import philox_kernel
 from backlit.compiler.llvm.product import product
 from backlit.compiler.llvm.runtime import STEP_WORDS
@@ -169,7 +171,7 @@ class _Builder:
             nest.store(v, slot_of(v))  # type: ignore[arg-type]
         k = head.inputs[0].aval.shape[-1]  # type: ignore[union-attr]
         what = (SCALARS[head.out.aval.dtype], tuple(batch), m, n, k, operands[0], operands[1])
-        kernel, _, nest = self._kernel(nest, what, lambda name: (product(name, *what, row_finish(nest)), None))
+        kernel, _, nest = self._kernel(nest, what, lambda name: (product(name, *what, Finish(nest)), None))
         return Work(kernel, slots, reads, writes, nest=nest, operands=tuple(roots), group=group)
 
 

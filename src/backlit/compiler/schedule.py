@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from backlit.compiler.ir import Eqn, Graph, Literal, Var
-from backlit.compiler.llvm.loops import REDUCTIONS
+from backlit.compiler.llvm.nest import REDUCTIONS
 from backlit.compiler.llvm.values import CHEAP, SCALARS, can_emit
 from backlit.compiler.views import is_move
 from backlit.core.op import Elementwise

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from backlit.compiler.ir import Eqn, Var
 from backlit.compiler.llvm.kernel import Kernel
-from backlit.compiler.llvm.loops import Load, Nest
+from backlit.compiler.llvm.nest import Load, Nest
 from backlit.compiler.schedule import Group
 
 

@@ -1,0 +1,144 @@
+"""Reductions over the innermost loops: vectors of partial results, joined at the end of a row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from backlit.compiler.llvm import loops, totals
+from backlit.compiler.llvm.nest import Apply
+from backlit.compiler.llvm.totals import Totals
+from backlit.compiler.llvm.writer import Index
+
+
+class AlongRows(Totals):
+    """Loops whose vectors go along what is reduced."""
+
+    def write(self) -> tuple[int, int, int | None]:
+        """The loops; gives units, grain, and the number of blocks where each leaves a result of its own."""
+        w, sizes, kept = self.w, self.sizes, self.n_kept
+        w.lanes = self.lanes
+        reduced = math.prod(sizes[kept:])
+        segments = [(0, n) for n in sizes]
+        levels = self._levels(segments)
+        env: dict[int, Any] = {}
+        self._at_level(-1, levels, env, {}, segments, vector=None)
+        if reduced > 2 * totals.BLOCK:
+            rows = max(1, totals.BLOCK // max(1, math.prod(sizes[kept + 1 :])))
+            n = sizes[kept]
+            blocks = -(-n // rows)
+            first = w.div("%low", rows)
+            last = w.div(w.add("%high", rows - 1), rows)
+            with w.loop(first, last) as block:
+                start = w.mul(block.i, rows)
+                stop = w.least(w.add(start, rows), n)
+                self._kept_loops(0, {}, env, levels, segments, (start, stop), block.i)
+            return n, rows * max(1, loops.GRAIN_BYTES // 8 // totals.BLOCK), blocks
+        if kept:
+            with w.loop("%low", "%high") as row:
+                at = {0: row.i}
+                inner = dict(env)
+                self._at_level(0, levels, inner, at, segments, vector=None)
+                self._kept_loops(1, at, inner, levels, segments, (0, sizes[kept]), None)
+            return sizes[0], max(1, loops.GRAIN_BYTES // 8 // max(1, math.prod(sizes[1:]))), None
+        self._kept_loops(0, {}, env, levels, segments, (0, sizes[kept]), None)
+        return 1, 1, None
+
+    def _kept_loops(
+        self, loop: int, index: dict[int, Index], env: dict[int, Any], levels: dict[int, int],
+        segments: Sequence[tuple[int, int]], bounds: tuple[Index, Index], block: Index | None,
+    ) -> None:  # fmt: skip
+        w = self.w
+        if loop < self.n_kept:
+            with w.loop(0, self.sizes[loop]) as turn:
+                at = {**index, loop: turn.i}
+                inner = dict(env)
+                self._at_level(loop, levels, inner, at, segments, vector=None)
+                self._kept_loops(loop + 1, at, inner, levels, segments, bounds, block)
+            return
+        w.lanes = self.lanes
+        carry = []
+        for r in self.nest.reductions:
+            scalar, nothing = self._identity(r)
+            carry.append((w.type(scalar), w.constant(scalar, nothing)))
+        totals = self._reduced_loops(loop, index, env, levels, segments, bounds, carry)
+        for r, total in zip(self.nest.reductions, totals, strict=True):
+            scalar, _ = self._identity(r)
+            w.lanes = self.lanes
+            value = self._across(r, total) if self.lanes > 1 else total
+            w.lanes = 1
+            behind = 0 if block is None else w.mul(block, self.kept_elements)
+            w.store(scalar, value, w.at(self.address(scalar, r.slot, 0, r.strides, index), scalar, behind))
+            w.lanes = self.lanes
+
+    def _reduced_loops(
+        self, loop: int, index: dict[int, Index], env: dict[int, Any], levels: dict[int, int],
+        segments: Sequence[tuple[int, int]], bounds: tuple[Index, Index], carry: list[tuple[str, str]],
+    ) -> list[str]:  # fmt: skip
+        w = self.w
+        low, high = bounds if loop == self.n_kept else (0, self.sizes[loop])
+        if loop < len(self.sizes) - 1:
+            with w.loop(low, high, carry=carry) as turn:
+                at = {**index, loop: turn.i}
+                inner = dict(env)
+                self._at_level(loop, levels, inner, at, segments, vector=None)
+                now = [(typed, old) for (typed, _), old in zip(carry, turn.old, strict=True)]
+                w.lanes = self.lanes
+                turn.next = self._reduced_loops(loop + 1, at, inner, levels, segments, bounds, now)
+            return turn.next
+
+        def once(i: Index, totals: list[str], mask: str | None) -> list[str]:
+            at, inside = {**index, loop: i}, dict(env)
+            self._at_level(loop, levels, inside, at, segments, vector=loop, mask=mask, end=high)
+            self._stores(inside, at, mask)
+            return [self._added(r, t, inside, mask) for r, t in zip(self.nest.reductions, totals, strict=True)]
+
+        return self._accumulated(low, high, carry, once)
+
+    def _accumulated(
+        self, low: Index, high: Index, carry: list[tuple[str, str]], once: Callable[..., list[str]]
+    ) -> list[str]:
+        """Totals over a loop of vectors, in four chains that do not wait for each other where it is long."""
+        w, lanes = self.w, self.lanes
+        w.lanes = lanes
+        fixed = isinstance(low, int) and isinstance(high, int)
+        if fixed and (high - low) // lanes < 8:  # type: ignore[operator]
+            chains = 1
+        else:
+            short = len(carry) == 1 or sum(isinstance(what, Apply) for what, _, _ in self.nest.nodes) < 12
+            chains = 4 // self.wide if short else 1
+        count = w.sub(high, low)
+        many = w.add(low, w.mul(w.div(count, lanes * chains), lanes * chains)) if chains > 1 else low
+        firsts = [value for _, value in carry]
+        sets = [list(firsts)]
+        if chains > 1:
+            blank = []
+            for r in self.nest.reductions:
+                scalar, nothing = self._identity(r)
+                blank.append(w.constant(scalar, nothing))
+            sets += [list(blank) for _ in range(chains - 1)]
+            flat = [(typed, value) for values in sets for (typed, _), value in zip(carry, values, strict=True)]
+            with w.loop(low, many, lanes * chains, carry=flat) as turn:
+                n = len(carry)
+                made = []
+                for c in range(chains):
+                    made += once(w.add(turn.i, c * lanes), turn.old[c * n : (c + 1) * n], None)
+                turn.next = made
+            sets = [turn.next[c * n : (c + 1) * n] for c in range(chains)]
+            while len(sets) > 1:
+                half = len(sets) // 2
+                sets = [
+                    [self._join(r, a, b) for r, a, b in zip(self.nest.reductions, sets[c], sets[c + half], strict=True)]
+                    for c in range(half)
+                ]
+        totals = sets[0]
+        whole = w.add(low, w.mul(w.div(count, lanes), lanes))
+        if not (isinstance(whole, int) and isinstance(many, int) and whole <= many):
+            with w.loop(many, whole, lanes, carry=[(t, v) for (t, _), v in zip(carry, totals, strict=True)]) as turn:
+                turn.next = once(turn.i, turn.old, None)
+            totals = turn.next
+        if lanes > 1 and not (isinstance(whole, int) and whole == high):
+            # one more vector whose mask may be empty: no branch, so that the totals need no merge
+            totals = once(whole, totals, w.first_lanes(w.sub(high, whole)))
+        return totals
