@@ -1,0 +1,1 @@
+"""The inspector: recordings as files and as pages that open from disk."""

@@ -1,0 +1,34 @@
+"""One HTML file that holds a recording and the program that draws it; it opens from disk without a network."""
+
+from __future__ import annotations
+
+import base64
+import html
+from importlib.resources import files
+
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; "
+    "worker-src blob:; font-src data:; img-src data: blob:; base-uri 'none'; form-action 'none'"
+)
+
+
+def page(recording: bytes, *, title: str = "backlit") -> str:
+    """The page of a packed recording (`wire.pack`), as text of one HTML file.
+
+    The recording's bytes travel as base64 in a script element that no browser runs; names and source text
+    inside it never become markup.
+    """
+    built = files("backlit.inspector").joinpath("_static")
+    style = built.joinpath("inspector.css").read_text(encoding="utf-8")
+    script = built.joinpath("inspector.js").read_text(encoding="utf-8")
+    return "".join(
+        [
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
+            f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n",
+            '<div id="inspector"></div>\n<script type="text/plain" id="recording">',
+            base64.b64encode(recording).decode(),
+            f"</script>\n<script>{script}</script>\n</body>\n</html>\n",
+        ]
+    )
