@@ -64,7 +64,11 @@ bench: .venv/bench
 	$(BIN)/python benchmarks/products.py
 	$(BIN)/python benchmarks/passes.py
 
-clean:
-	rm -rf .venv .site runs
+# the inspector's page, from inspector/ into the package
+inspector:
+	cd inspector && npm ci --no-audit --no-fund && npm run build
 
-.PHONY: demo test exhaustive fuzz faults functions check docs bench clean
+clean:
+	rm -rf .venv .site runs inspector/node_modules
+
+.PHONY: demo test exhaustive fuzz faults functions check docs bench inspector clean

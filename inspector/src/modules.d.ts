@@ -1,0 +1,5 @@
+declare module "worker:*" {
+  const text: string;
+  export default text;
+}
+declare module "*.css";
