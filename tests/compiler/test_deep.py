@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import sys
 
 import numpy as np
@@ -80,3 +82,25 @@ def test_kernels_that_differ_in_the_sign_of_a_zero_or_the_type_of_a_number_are_t
     graph = bl.compiler.make_graph(lambda x, v, w: ((x @ v) * 0.0, (x @ w) * -0.0))(x, v, w)
     plus, minus = Program(graph)(x, v, w)
     assert not np.signbit(plus).any() and np.signbit(minus).all()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("on", [True, False])
+def test_garbage_is_not_looked_for_while_a_program_is_made(on, fails):
+    seen = []
+
+    @bl.compile
+    def step(x):
+        seen.append(gc.isenabled())
+        if fails:
+            raise KeyError("on purpose")
+        return x * 2
+
+    was_on = gc.isenabled()
+    try:
+        (gc.enable if on else gc.disable)()
+        with pytest.raises(KeyError) if fails else contextlib.nullcontext():
+            step(bl.ones(3))
+        assert seen == [False] and gc.isenabled() is on
+    finally:
+        (gc.enable if was_on else gc.disable)()

@@ -207,3 +207,10 @@ def test_looking_at_a_traced_value_is_an_error_with_the_line():
     make_graph(lambda x: (kept.append(x), x)[1])(1.0)
     with pytest.raises(bl.TraceError, match="make_graph"):
         kept[0] + 1
+
+
+def test_numbers_that_are_equal_and_of_different_types_give_different_dtypes():
+    x = np.arange(3)
+    for order in ((1, 1.0, True), (True, 1.0, 1), (1.0, True, 1)):
+        graph = make_graph(lambda x, order=order: [bl.minimum(x, number) for number in order])(x)
+        assert [a.aval.dtype for a in graph.outputs] == [np.minimum(x, number).dtype for number in order]

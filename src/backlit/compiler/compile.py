@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from functools import update_wrapper
 from typing import Any, overload
 
-from backlit.compiler import running
+from backlit.compiler import garbage, running
 from backlit.compiler.arguments import Arguments, changes
 from backlit.compiler.entry import MISS
 from backlit.compiler.report import Report, report_of
@@ -127,7 +127,8 @@ class Compiled:
         if self._last is not None:
             self._say_why(known, now, given)
         function = _filled(self.function, given.static) if given.static else self.function
-        step = Step(self, function, given)
+        with garbage.kept():
+            step = Step(self, function, given)
         known.insert(0, step)
         self._last = step
         return step

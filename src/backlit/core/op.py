@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -235,10 +236,8 @@ class Elementwise(Op):
         return bind(self, self.prepare(args, _NO_PARAMS), _NO_PARAMS)
 
     def abstract(self, *avals: Any, **params: Any) -> Aval:
-        shape = next(a.shape for a in avals if isinstance(a, Aval))
-        with np.errstate(all="ignore"):
-            out = self.forward(*(np.ones(1, a.dtype) if isinstance(a, Aval) else a for a in avals))
-        return Aval(shape, out.dtype)  # NumPy's promotion, asked for one element
+        shape = next(a.shape for a in avals if a.__class__ is Aval)
+        return Aval(shape, _dtype_of(self, *[a.dtype if a.__class__ is Aval else a for a in avals]))
 
     def partial(self, argnum: int, out: Value, *inputs: Value) -> Value:
         """Derivative of `out` with respect to argument `argnum`; a Python number where constant."""
@@ -333,6 +332,14 @@ def _common_shape(shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
                 return np.broadcast_shapes(*shapes)  # 3 microseconds, which one array with scalars need not pay
             common = shape
     return common
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _dtype_of(op: Elementwise, *operands: Any) -> np.dtype[Any]:
+    """The dtype of the result for arrays of these dtypes and these numbers: NumPy's promotion, asked for one element."""
+    with np.errstate(all="ignore"):
+        out = op.forward(*(np.ones(1, a) if isinstance(a, np.dtype) else a for a in operands))
+    return out.dtype  # type: ignore[no-any-return]
 
 
 class LinearOp(Op):

@@ -11,6 +11,7 @@ from backlit.compiler.passes.dce import dce
 from backlit.compiler.passes.expand import expand
 from backlit.compiler.passes.fission import fission
 from backlit.compiler.passes.fold import fold
+from backlit.compiler.passes.local import local
 from backlit.compiler.passes.loops import hoist
 from backlit.compiler.passes.reuse import reuse
 from backlit.compiler.passes.rewrite import within
@@ -25,6 +26,7 @@ __all__ = [
     "fission",
     "fold",
     "hoist",
+    "local",
     "loops_apart",
     "reuse",
     "simplify",
@@ -36,18 +38,14 @@ def simplify(graph: Graph) -> Graph:
     """All passes in turn until nothing changes; the outputs keep their bits."""
     while True:
         before = _size(graph)
-        graph = dce(_once(hoist(within(graph, _once))))
-        if _size(graph) == before:
+        graph = dce(local(hoist(within(graph, local))))
+        if not any(e.regions for e in graph.eqns) or _size(graph) == before:
             return graph
 
 
 def loops_apart(graph: Graph) -> Graph:
     """Loops with what needs no loop around them; sums are added in another order."""
     return fission(behind(reuse(graph)))
-
-
-def _once(graph: Graph) -> Graph:
-    return cse(algebra(fold(graph)))
 
 
 def _size(graph: Graph) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from backlit.compiler.ir import Atom, Eqn, Graph, Literal, Var
-from backlit.compiler.passes.rewrite import rewritten
+from backlit.compiler.passes.rewrite import applied
 from backlit.core.op import REGISTRY
 
 _SAME_SHAPE = ("broadcast_to", "sum_to", "reshape")
@@ -16,15 +16,23 @@ def algebra(graph: Graph) -> Graph:
 
     `x + 0.0` stays: it turns -0.0 into 0.0. `x * 0.0` stays: it is NaN where `x` is not finite.
     """
-    made: dict[Var, Eqn] = {}
+    return applied(graph, Algebra())
 
-    def simpler(e: Eqn) -> Eqn | Atom:
-        found = _simpler(e, made)
+
+class Algebra:
+    """The rule of `algebra`."""
+
+    def __init__(self) -> None:
+        self._made: dict[Var, Eqn] = {}
+
+    def __call__(self, e: Eqn) -> Eqn | Atom:
+        found = _simpler(e, self._made)
         if isinstance(found, Eqn):
-            made[found.out] = found
+            self._made[found.out] = found
         return found
 
-    return rewritten(graph, simpler)
+    def finish(self, made: Graph) -> None:
+        """Nothing is left to do."""
 
 
 def _simpler(e: Eqn, made: dict[Var, Eqn]) -> Eqn | Atom:

@@ -18,6 +18,8 @@ def behind(graph: Graph) -> Graph:
     So the gradient of a matrix used at every step is one product whose inner axis is as long as all steps together. The sum is
     rounded in another order.
     """
+    if not any(e.regions for e in graph.eqns):
+        return graph
     graph = within(graph, behind)
     made = Graph(list(graph.inputs), dict(graph.consts), [], list(graph.outputs))
     for e in graph.eqns:

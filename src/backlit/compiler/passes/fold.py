@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from backlit.compiler.ir import Array, Atom, Eqn, Graph, Literal, Var
-from backlit.compiler.passes.rewrite import rewritten
+from backlit.compiler.passes.rewrite import applied
 from backlit.core.op import Elementwise
 from backlit.core.quiet import silence, variable
 
@@ -23,36 +23,45 @@ def fold(graph: Graph) -> Graph:
     One known number beside an array of its dtype becomes a literal. A `where` whose condition is known to hold
     everywhere, or nowhere, is what it chooses.
     """
-    return _folded(graph, {}, inside=False)
+    return applied(graph, Folding(graph))
 
 
-def _folded(graph: Graph, given: dict[Var, Array], inside: bool) -> Graph:
-    consts = dict(graph.consts)
-    held = 0
-    known = {**given, **consts}  # also what is not worth to be a constant, and what a region is given
-    numbers: dict[Atom, Literal] = {}
-    for v, array in known.items():
-        _note(v, array, numbers)
+class Folding:
+    """The rule of `fold`; `consts` are the constants, those that it makes among them.
 
-    def simpler(e: Eqn) -> Eqn | Atom:
-        nonlocal held
+    In the region of a loop (`inside`) nothing becomes a constant; some of its inputs may be `given`.
+    """
+
+    def __init__(self, graph: Graph, given: dict[Var, Array] | None = None, inside: bool = False) -> None:
+        self.consts, self._inside = dict(graph.consts), inside
+        self._held = 0
+        self._known = {**(given or {}), **self.consts}  # also what is not worth to be a constant
+        self._numbers: dict[Atom, Literal] = {}
+        for v, array in self._known.items():
+            _note(v, array, self._numbers)
+
+    def __call__(self, e: Eqn) -> Eqn | Atom:
+        known, numbers, consts = self._known, self._numbers, self.consts
         if e.op.name == "where" and e.inputs[0] in known:
             condition = known[e.inputs[0]]
             chosen = e.inputs[1] if condition.all() else e.inputs[2] if not condition.any() else None
             if isinstance(chosen, Var) and chosen.aval == e.out.aval:
                 return chosen
-        if not all(isinstance(a, Literal) or a in known for a in e.inputs):
-            return _with_literals(e, numbers)
+        for a in e.inputs:
+            if a.__class__ is Var and a not in known:
+                return _with_literals(e, numbers) if numbers else e
         if e.op.name in ("broadcast_to", "reshape") and e.inputs[0] in numbers:
             numbers[e.out] = numbers[e.inputs[0]]
         values = [a.value if isinstance(a, Literal) else known[a] for a in e.inputs]
         room = sum(v.nbytes for v in values if isinstance(v, np.ndarray))
         size = math.prod(e.out.aval.shape) * e.out.aval.dtype.itemsize
         small = (
-            size <= max(_SMALL_BYTES, room) and not inside and all(a in consts for a in e.inputs if isinstance(a, Var))
+            size <= max(_SMALL_BYTES, room)
+            and not self._inside
+            and all(a in consts for a in e.inputs if isinstance(a, Var))
         )
         limit = _CONDITION_BYTES if e.out.aval.dtype == bool else _LOOKED_AT_BYTES
-        if not small and (size > limit or held + size > _HELD_BYTES):
+        if not small and (size > limit or self._held + size > _HELD_BYTES):
             return e
         token = variable.set(silence)
         try:
@@ -61,15 +70,15 @@ def _folded(graph: Graph, given: dict[Var, Array], inside: bool) -> Graph:
             variable.reset(token)
         _note(e.out, known[e.out], numbers)
         if not small:
-            held += size
+            self._held += size
             return e
         consts[e.out] = known[e.out]
         return e.out
 
-    made = rewritten(graph, simpler)
-    made.consts = consts
-    made.eqns = [_handed(e, known) if e.regions else e for e in made.eqns]
-    return made
+    def finish(self, made: Graph) -> None:
+        """The graph gets the constants, loops what they can be told of theirs."""
+        made.consts = self.consts
+        made.eqns = [_handed(e, self._known) if e.regions else e for e in made.eqns]
 
 
 def _handed(e: Eqn, known: dict[Var, Array]) -> Eqn:
@@ -79,7 +88,9 @@ def _handed(e: Eqn, known: dict[Var, Array]) -> Eqn:
     truths = {i: known[a] for i, a in enumerate(e.inputs[first:n]) if a in known and a.aval.dtype == bool}
     if not truths:
         return e
-    regions = [_folded(r, {r.inputs[i]: a for i, a in truths.items()}, inside=True) for r in e.regions]
+    regions = []
+    for r in e.regions:
+        regions.append(applied(r, Folding(r, {r.inputs[i]: a for i, a in truths.items()}, inside=True)))
     return e.on(e.inputs, tuple(regions))
 
 

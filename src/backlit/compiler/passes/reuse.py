@@ -17,6 +17,8 @@ def reuse(graph: Graph) -> Graph:
     So a reverse pass, which goes over the kept carries, finds the products and functions of the forward ready. What is cheap
     is computed again.
     """
+    if not any(e.regions for e in graph.eqns):
+        return graph
     graph = within(graph, reuse)
     if sum(e.op is SCAN for e in graph.eqns) < 2:
         return graph

@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from backlit.compiler.control import SCAN, WHILE
 from backlit.compiler.ir import Atom, Eqn, Graph, Var
+
+
+class Rule(Protocol):
+    """What a pass does to one equation after the other, and then to the graph that they make."""
+
+    def __call__(self, e: Eqn) -> Eqn | Atom:
+        """The equation as it is to be, or what stands for its result; its inputs are replaced already."""
+
+    def finish(self, made: Graph) -> None:
+        """Changes the new graph where that takes more than one equation."""
+
+
+def applied(graph: Graph, rule: Rule) -> Graph:
+    """`graph` after a rule."""
+    made = rewritten(graph, rule)
+    rule.finish(made)
+    return made
 
 
 def rewritten(graph: Graph, change: Callable[[Eqn], Eqn | Atom]) -> Graph:
@@ -13,20 +31,20 @@ def rewritten(graph: Graph, change: Callable[[Eqn], Eqn | Atom]) -> Graph:
     made = Graph(list(graph.inputs), dict(graph.consts), [], [])
     became: dict[Var, Atom] = {}
 
-    def now(a: Atom) -> Atom:
-        return became.get(a, a) if isinstance(a, Var) else a
-
-    for e in graph.eqns:
-        inputs = tuple(map(now, e.inputs))
+    write, find = made.eqns.append, became.get
+    for e in graph.eqns:  # of a deep program there are so many that a call for each operand takes seconds
+        inputs = tuple([find(a, a) if a.__class__ is Var else a for a in e.inputs])
+        if inputs != e.inputs:
+            e = e.on(inputs)
         if e.regions:
-            made.eqns.append(e.on(inputs))
+            write(e)
             continue
-        found = change(e if inputs == e.inputs else e.on(inputs))
-        if isinstance(found, Eqn):
-            made.eqns.append(found)
+        found = change(e)
+        if found.__class__ is Eqn:
+            write(found)
         else:
-            became[e.out] = found
-    made.outputs = list(map(now, graph.outputs))
+            became[e.out] = found  # type: ignore[assignment]
+    made.outputs = [find(a, a) if isinstance(a, Var) else a for a in graph.outputs]
     return made
 
 
