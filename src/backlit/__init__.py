@@ -37,6 +37,7 @@ from backlit.core.errors import (
 from backlit.core.rng import Generator
 from backlit.core.tensor import Tensor, enable_grad, is_grad_enabled, no_grad, tensor
 from backlit.core.version import __version__ as __version__
+from backlit.diagnose.capture import record
 from backlit.functional.control import associative_scan, cond, fori_loop, scan, switch, while_loop
 from backlit.io.state import load, save
 from backlit.ops.array import (
@@ -187,6 +188,7 @@ __all__ = [
     "pow",
     "profile",
     "random",
+    "record",
     "remainder",
     "reshape",
     "save",

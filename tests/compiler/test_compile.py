@@ -560,7 +560,7 @@ def test_a_recorder_hears_every_op(way):
         def __init__(self):
             self.names = []
 
-        def recorded(self, node, out):
+        def recorded(self, node, out, args):
             self.names.append(node.op.name)
 
     w = bl.tensor([1.0, 2.0], requires_grad=True)

@@ -95,7 +95,7 @@ def test_softmax_with_cross_entropy_starts_at_p_minus_y():
     started = []
 
     class Nodes(Listener):
-        def recorded(self, node, out):
+        def recorded(self, node, out, args):
             started.append(node.op.name)
 
     leaf = bl.tensor(z, requires_grad=True)

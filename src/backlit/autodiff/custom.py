@@ -80,7 +80,7 @@ class _Custom(ABC):
             return tree.map(lambda x: Tensor(as_tensor(x)._value, cut), out)
         out, joint = self._joint(lowered, structure)  # recorded, so that residuals keep their path for higher orders
         joint.lowered = lowered
-        return self._outs(out, joint, parents, lambda value, node: Tensor(value._value, node))
+        return self._outs(out, joint, values, parents, lambda value, node: Tensor(value._value, node))
 
     def _trace(self, trace: GradTrace, values: list[Any], structure: Any) -> Any:
         parents = [None if (b := trace.box(x)) is None else b.extra for x in values]
@@ -89,9 +89,11 @@ class _Custom(ABC):
             return self(*tree.unflatten(structure, lowered))
         out, joint = self._joint(lowered, structure)
         joint.lowered = lowered
-        return self._outs(out, joint, parents, lambda value, node: Tensor(Box(trace, value, node)))
+        return self._outs(out, joint, values, parents, lambda value, node: Tensor(Box(trace, value, node)))
 
-    def _outs(self, out: Any, joint: _Joint, parents: list[Any], wrap: Callable[[Tensor, Node], Tensor]) -> Any:
+    def _outs(
+        self, out: Any, joint: _Joint, values: list[Any], parents: list[Any], wrap: Callable[[Tensor, Node], Tensor]
+    ) -> Any:
         leaves, structure = tree.flatten(out)
         outs = [as_tensor(x) for x in leaves]
         joint.outs = [(x.shape, x.dtype) for x in outs]
@@ -109,7 +111,7 @@ class _Custom(ABC):
             )
             made.append(wrap(x, pick))
             for listener in record.current():
-                listener.recorded(pick, made[-1])
+                listener.recorded(pick, made[-1], values)
         return tree.unflatten(structure, made)
 
     def _batch(self, trace: BatchTrace, values: list[Any], structure: Any) -> Any:

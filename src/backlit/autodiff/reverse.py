@@ -48,6 +48,8 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False, cr
         by = Freed(user_source())
         for node in visited:
             node.inputs, node.out = by, None
+        for listener in record.current():
+            listener.freed(visited)
 
 
 def _accumulate(cell: Tensor, value: Tensor, create_graph: bool) -> None:
@@ -150,7 +152,7 @@ class GradTrace(Trace):
         node = record_node(op, wanted, ups, lowered, out, params)
         made = Tensor(Box(self, out, node))
         for listener in record.current():
-            listener.recorded(node, made)
+            listener.recorded(node, made, args)
         return made
 
     def leaf(self, x: Tensor) -> Tensor:

@@ -66,6 +66,8 @@ def walk(seeds: dict[Node, Any], who: str, arrays: bool, record_again: bool) -> 
     leaves: dict[Node, Masked] = {}
     visited: list[Node] = []
     listeners = record.current()
+    for listener in listeners:
+        listener.began(seeds)
     while node is not None or heap:
         if node is None:
             node = heappop(heap)[1]
@@ -103,6 +105,9 @@ def walk(seeds: dict[Node, Any], who: str, arrays: bool, record_again: bool) -> 
                         inputs[i] = Tensor(x, parents[i]) if parents is not None else Tensor(x)
             if plan.unread_out is None:
                 out = Tensor(out, node if record_again else None)
+        if listeners:
+            for listener in listeners:
+                listener.pulling(node)
         contributions = op.contributions(cotangent, out, inputs, node)
         child, node = node, None
         single = up.__class__ is Node
@@ -125,6 +130,8 @@ def walk(seeds: dict[Node, Any], who: str, arrays: bool, record_again: bool) -> 
                 heappush(heap, (-parent.id, parent))
             else:
                 pending[parent] = add_masked(present, contribution)
+    for listener in listeners:
+        listener.walked()
     return leaves, visited
 
 
@@ -182,7 +189,7 @@ def debug() -> Iterator[None]:
 
 
 class _Checksums(record.Listener):
-    def recorded(self, node: Any, out: Any) -> None:
+    def recorded(self, node: Any, out: Any, args: Any) -> None:
         node.ensure_extra().checksums = _checksums(node)
 
 

@@ -108,7 +108,7 @@ class GraphTrace(Trace):
         node = record_node(op, wanted, ups, values, out, params)
         result = Tensor(out, node)
         for listener in record.current():
-            listener.recorded(node, result)
+            listener.recorded(node, result, args)
         return result
 
     def control(self, call: Any, operands: Sequence[Tensor]) -> list[Tensor]:

@@ -54,15 +54,17 @@ def bind(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Tensor:
         return trace.process(op, args, params)  # type: ignore[no-any-return]
     token = _set_quiet(silence)
     try:
-        out = op.forward(*values, **params)
+        out = record.timed(op, values, params) if record.active else op.forward(*values, **params)
     except (TypeError, ValueError) as error:
         raise _refused(op, args, error) from error
     finally:
         _reset_quiet(token)
-    return _recorded(op, wanted, ups, values, out, params) if wanted else Tensor(out, cut)
+    return _recorded(op, wanted, ups, values, out, params, args) if wanted else Tensor(out, cut)
 
 
-def _recorded(op: Op, wanted: int, ups: list[Node], values: list[Any], out: Any, params: dict[str, Any]) -> Tensor:
+def _recorded(
+    op: Op, wanted: int, ups: list[Node], values: list[Any], out: Any, params: dict[str, Any], args: tuple[Any, ...]
+) -> Tensor:
     dtype = out.dtype
     if not op.differentiable or dtype.kind not in "fcV":
         return Tensor(out)
@@ -72,7 +74,7 @@ def _recorded(op: Op, wanted: int, ups: list[Node], values: list[Any], out: Any,
     result = Tensor(out, node)
     if record.active:
         for listener in record.current():
-            listener.recorded(node, result)
+            listener.recorded(node, result, args)
     return result
 
 
@@ -226,13 +228,13 @@ class Elementwise(Op):
             if first is not None and not (broadcasts and wanted) and not staging.active:
                 token = _set_quiet(silence)
                 try:
-                    out = self.forward(*values)
+                    out = record.timed(self, values, _NO_PARAMS) if record.active else self.forward(*values)
                 except (TypeError, ValueError) as error:
                     self.align(args)  # which raises when it is for the shapes
                     raise _refused(self, args, error) from error
                 finally:
                     _reset_quiet(token)
-                return _recorded(self, wanted, ups, values, out, _NO_PARAMS) if wanted else Tensor(out, cut)
+                return _recorded(self, wanted, ups, values, out, _NO_PARAMS, args) if wanted else Tensor(out, cut)
         return bind(self, self.prepare(args, _NO_PARAMS), _NO_PARAMS)
 
     def abstract(self, *avals: Any, **params: Any) -> Aval:

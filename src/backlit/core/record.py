@@ -3,27 +3,54 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from functools import wraps
+from time import perf_counter_ns
+from typing import Any, TypeVar, cast
 
 active = 0  # how many listen, in any thread: the one thing that is looked at on the hot path
 _lock = threading.Lock()
 _listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class Listener:
     """Told of every recorded node, contribution and completed cotangent; override what is of interest."""
 
-    def recorded(self, node: Any, out: Any) -> None:
-        """An op was recorded as `node` and gave the tensor `out`."""
+    def entered(self, owner: Any, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A call begins: of a module `owner` that runs `function`, or of the function `owner` itself."""
+
+    def left(self) -> None:
+        """The call that began last has ended."""
+
+    def computed(self, op: Any, ns: int) -> None:
+        """`op` has computed a value in `ns` nanoseconds; `recorded` follows if that value is recorded."""
+
+    def recorded(self, node: Any, out: Any, args: Sequence[Any]) -> None:
+        """An op was recorded as `node` and gave the tensor `out` for `args`, tensors and Python numbers."""
+
+    def began(self, seeds: dict[Any, Any]) -> None:
+        """A reverse walk begins, at nodes with their masked cotangents."""
+
+    def pulling(self, node: Any) -> None:
+        """The reverse rule of `node` is about to be applied."""
 
     def contribution(self, child: Any, argnum: int, parent: Any, cotangent: Any) -> None:
         """`child` passed `cotangent` back to `parent` through its argument `argnum`."""
 
     def completed(self, node: Any, cotangent: Any) -> None:
         """All contributions to `node` have been summed to `cotangent`."""
+
+    def walked(self) -> None:
+        """The reverse walk that began last has reached all its leaves."""
+
+    def freed(self, nodes: Sequence[Any]) -> None:
+        """The residuals of `nodes` are no longer kept."""
+
+    def updated(self, cell: Any, before: Any, gradient: Any) -> None:
+        """An optimizer wrote a new value into `cell`, which held the value `before` and has this `gradient`."""
 
 
 def current() -> tuple[Listener, ...]:
@@ -44,3 +71,40 @@ def listening(listener: Listener) -> Iterator[None]:
         with _lock:
             active -= 1
         _listeners.reset(token)
+
+
+def timed(op: Any, values: Sequence[Any], params: dict[str, Any]) -> Any:
+    """The forward of `op`, of which listeners learn how long it took."""
+    listeners = _listeners.get()
+    if not listeners:
+        return op.forward(*values, **params)
+    begin = perf_counter_ns()
+    out = op.forward(*values, **params)
+    ns = perf_counter_ns() - begin
+    for listener in listeners:
+        listener.computed(op, ns)
+    return out
+
+
+def inside(owner: Any, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """`function(*args, **kwargs)`, a call of `owner` that listeners see begin and end."""
+    listeners = _listeners.get()
+    for listener in listeners:
+        listener.entered(owner, function, args, kwargs)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        for listener in listeners:
+            listener.left()
+
+
+def scope(function: _F) -> _F:
+    """Decorator: what `function` does belongs together in a recording, under its name."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if active:
+            return inside(function, function, args, kwargs)
+        return function(*args, **kwargs)
+
+    return cast(_F, call)

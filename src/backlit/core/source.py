@@ -44,12 +44,18 @@ def user_source(depth: int = 2) -> tuple[CodeType, int] | None:
         code = frame.f_code
         name = code.co_filename
         inside = _inside.get(name)
-        if inside is None:
-            inside = _inside[name] = name.startswith(_PACKAGE)
-        if not inside:
+        if not (is_inside(name) if inside is None else inside):
             return code, frame.f_lasti
         frame = frame.f_back
     return None
+
+
+def is_inside(file: str) -> bool:
+    """Whether a file belongs to this package."""
+    inside = _inside.get(file)
+    if inside is None:
+        inside = _inside[file] = file.startswith(_PACKAGE)
+    return inside
 
 
 def here() -> str:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from backlit.core.errors import ArgumentError
+from backlit.core.record import scope
 from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops import elementwise as ew
 from backlit.ops import reduce, special
@@ -26,11 +27,13 @@ def tanh(x: Any) -> Tensor:
     return ew.tanh(x)
 
 
+@scope
 def silu(x: Any) -> Tensor:
     """x * sigmoid(x) (also named swish)."""
     return ew.mul(x, sigmoid(x))
 
 
+@scope
 def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta * x)) / beta; `x` itself where beta * x is above `threshold`."""
     x = as_tensor(x)
@@ -39,6 +42,7 @@ def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     return ew.where(scaled > threshold, x, smooth if beta == 1.0 else smooth / beta)
 
 
+@scope
 def gelu(x: Any, approximate: str = "none") -> Tensor:
     """x * Phi(x) with the normal distribution function Phi (Hendrycks and Gimpel, 2016).
 
@@ -56,12 +60,14 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
     raise ArgumentError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
 
 
+@scope
 def log_softmax(x: Any, axis: int | None = None, *, dim: int | None = None) -> Tensor:
     """log(softmax(x)) along `axis` (the last unless given), without overflow."""
     x, at = as_tensor(x), _axis(axis, dim)
     return x - reduce.logsumexp(x, axis=at, keepdims=True)  # type: ignore[no-any-return]
 
 
+@scope
 def softmax(x: Any, axis: int | None = None, *, dim: int | None = None) -> Tensor:
     """exp(x) / sum(exp(x)) along `axis` (the last unless given), without overflow."""
     return ew.exp(log_softmax(x, axis, dim=dim))

@@ -7,11 +7,13 @@ from typing import Any
 from backlit.core.dtypes import is_float
 from backlit.core.errors import DTypeError, ShapeError
 from backlit.core.op import shown
+from backlit.core.record import scope
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops.array import matmul, matrix_transpose
 
 
+@scope
 def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
     """Affine map of the last axis: `input @ weight.T + bias`.
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from backlit.core.errors import ArgumentError, DTypeError, ShapeError
 from backlit.core.op import shown
+from backlit.core.record import scope
 from backlit.core.source import here
 from backlit.core.tensor import Box, Tensor, as_tensor
 from backlit.ops import elementwise as ew
@@ -25,6 +26,7 @@ def _reduced(losses: Tensor, reduction: str, who: str) -> Tensor:
     raise ArgumentError(f"{who}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
 
 
+@scope
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
     """Squared error `(input - target)^2`, elementwise, then reduced.
 
@@ -51,6 +53,7 @@ def _weights(who: str, labels: Tensor, n: int, weight: Any, ignore_index: int, d
     return safe, shares if weight is None else shares * take(as_tensor(weight).astype(dtype), safe, axis=0)
 
 
+@scope
 def cross_entropy(
     input: Any,
     target: Any,
@@ -119,6 +122,7 @@ def _smoothed(
     return sum(losses) / sum(shares) if reduction == "mean" else _reduced(losses, reduction, "cross_entropy")
 
 
+@scope
 def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
     """Negative log likelihood of class numbers under log-probabilities `input: [batch, classes]`.
 

@@ -98,7 +98,7 @@ class Call(ABC):
             pick = Node(plan, node, (), None, {}, x.shape, x.dtype, node.where)
             made.append(wrap(x, pick))
             for listener in record.current():
-                listener.recorded(pick, made[-1])
+                listener.recorded(pick, made[-1], operands)
         n = self.n_outs
         joint.saved = [lower(x) for x in made[n:]]
         return made[:n]

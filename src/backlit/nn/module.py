@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from backlit.core import changes, tree
+from backlit.core import changes, record, tree
 from backlit.core.errors import DataError
 from backlit.core.tensor import Tensor, tensor
 
@@ -67,6 +67,8 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if record.active:
+            return record.inside(self, self.forward, args, kwargs)
         return self.forward(*args, **kwargs)
 
     # Registration

@@ -11,6 +11,7 @@ import numpy as np
 
 from backlit.core.errors import DTypeError, ShapeError
 from backlit.core.op import shown
+from backlit.core.record import scope
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops import contract, elementwise, linear, reduce
@@ -24,6 +25,7 @@ def sum(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = Fal
     return linear.sum(x, axis=axis, keepdims=keepdims)
 
 
+@scope
 def mean(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Arithmetic mean over `axis`; integers give floats, no elements give NaN."""
     x = as_tensor(x)
@@ -32,6 +34,7 @@ def mean(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return total / n if n else total * float("nan")
 
 
+@scope
 def var(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """Variance over `axis`, dividing by `n - correction`."""
     x = as_tensor(x)
@@ -41,6 +44,7 @@ def var(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool
     return total * (1.0 / (n - correction)) if n != correction else total * float("nan")
 
 
+@scope
 def std(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """Standard deviation over `axis`; its derivative where it is 0 is NaN."""
     return elementwise.sqrt(var(x, axis=axis, correction=correction, keepdims=keepdims))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from backlit.core import changes
+from backlit.core import changes, record
 from backlit.core.errors import DataError, ShapeError
 from backlit.core.tensor import Tensor, as_tensor, assign, no_grad
 from backlit.ops.elementwise import where
@@ -199,6 +199,8 @@ class Optimizer(ABC):
                         changes.changed()
                     state = self.state[index]
                     assign(cell, self._update(value, -grad if group["maximize"] else grad, state, group))
+                    for listener in record.current():
+                        listener.updated(cell, value, grad)
         return result
 
     def state_dict(self) -> dict[str, Any]:

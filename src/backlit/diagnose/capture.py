@@ -1,0 +1,372 @@
+"""record: listens to what runs inside a block, and keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+
+from backlit.autodiff.walk import Joint, Pick
+from backlit.core import graph
+from backlit.core.op import NUMBERS
+from backlit.core.record import Listener, listening
+from backlit.core.tensor import Box, Tensor
+from backlit.diagnose.calls import Calls
+from backlit.diagnose.recording import (
+    COMPLETED,
+    CONTRIBUTION,
+    FORWARD,
+    FREE,
+    SAVE,
+    SEED,
+    UPDATE,
+    VJP,
+    Contribution,
+    Event,
+    Kind,
+    Node,
+    Recording,
+    Saved,
+    Step,
+    Update,
+)
+
+
+@contextmanager
+def record() -> Iterator[Recording]:
+    """Records what runs inside, to be looked at when the block has ended.
+
+    Every op that takes part in a gradient becomes a node, with its value, its place in modules and functions, the
+    user's line, what is kept of it, and in the backward pass every contribution to its gradient. Steps of an optimizer
+    are recorded too; a forward pass after a backward pass begins another step. Compiled functions run as the plain functions
+    they were made of. Nothing is copied, but every value stays alive as long as the recording.
+    """
+    recording = Recording()
+    capture = Capture(recording)
+    try:
+        with listening(capture):
+            yield recording
+    finally:
+        capture.finish()
+
+
+class Capture(Listener):
+    """Writes what it hears into a recording."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.nodes, self.events = recording.nodes, recording.events
+        self.calls = Calls(recording.modules)
+        self.of_graph: dict[int, Node] = {}  # by id of the graph's node, which is never given twice
+        self.of_array: dict[int, Node] = {}  # by address of an array that a node keeps alive
+        self.keeping = _Keeping(self)
+        self.step: Step | None = None
+        self.closed = False  # a backward pass or an update has ended: a new forward pass is another step
+        self.walks = 0
+        self.ns = 0
+        self.pulled: Event | None = None
+        self.began_ns = 0
+
+    # Forward
+
+    def entered(self, owner: Any, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.closed and not self.walks:
+            self._continued((*args, *kwargs.values()))
+        self.calls.enter(owner, function, args, kwargs)
+
+    def left(self) -> None:
+        self.calls.leave()
+
+    def computed(self, op: Any, ns: int) -> None:
+        self.ns = ns
+
+    def recorded(self, node: Any, out: Any, args: Sequence[Any]) -> None:
+        ns, self.ns = self.ns, 0
+        if self.walks and isinstance(out._value, Box):
+            return  # inside a rule that differentiates a function of its own
+        value = _array(out)
+        if value is None:
+            return  # stands for many values at once, or is differentiated at a lower level where it is heard as well
+        if self.closed and not self.walks:
+            self._continued(args)
+        plan, params = node.plan, node.params
+        if plan.op.__class__ is Pick:
+            joint = node.up
+            if joint.op.n_outs == 1:
+                plan, params = joint.plan, joint.params
+            else:
+                args = (self._joint(joint, args),)
+        made = self._node("op", plan.op, params, self._args(args), plan.wanted, value, node)
+        if plan is not node.plan:
+            self.of_graph[node.up.id] = made
+        made.forward_event = len(self.events)
+        self.events.append(Event(FORWARD, made, bytes=value.nbytes, ns=ns))
+        self.keeping.recorded(node, plan, made)
+
+    def _joint(self, joint: graph.Node, args: Sequence[Any]) -> Node:
+        """The node of an op with several results."""
+        found = self.of_graph.get(joint.id)
+        if found is None:
+            found = self._node("op", joint.op, joint.params, self._args(args), joint.plan.wanted, None, joint)
+            found.forward_event = len(self.events)
+            self.events.append(Event(FORWARD, found))
+            self.keeping.recorded(joint, joint.plan, found)
+        return found
+
+    def _args(self, args: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple([a if a.__class__ in NUMBERS or a.__class__ is Node else self._arg(a) for a in args])
+
+    def _arg(self, x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return x
+        source, value, step = _source(x), _array(x), self._open()
+        found = self.of_array.get(id(value)) if source is None else self.of_graph.get(source.id)
+        if found is not None and (found.kind == "op" and source is not None or self._is_current(found, value, step)):
+            found.uses += 1
+            return found
+        name, is_given = self.calls.name_of(x, value)
+        leaf = source is not None and source.plan is None
+        kind: Kind = "parameter" if leaf else "input" if is_given or source is not None else "constant"
+        made = self._node(kind, None, {}, (), (), value, source)
+        made.name = name
+        made.uses = 1
+        return made
+
+    def _is_current(self, node: Node, value: Any, step: Step) -> bool:
+        """Whether a node stands for this value in this step: each step has its own of what was made before it."""
+        return node.value is value and node.step == step.index
+
+    def _node(
+        self, kind: Kind, op: Any, params: dict[str, Any], args: tuple[Any, ...], wanted: tuple[bool, ...], value: Any,
+        source: graph.Node | None,
+    ) -> Node:  # fmt: skip
+        step = self._open()
+        where = source.where if source is not None else None
+        made = Node(len(self.nodes), kind, op, params, args, wanted, value, self.calls.current, step.index, where)
+        if value is not None:
+            made.shape, made.dtype = value.shape, value.dtype
+            self.of_array[id(value)] = made
+        if source is not None:
+            self.of_graph[source.id] = made
+        self.nodes.append(made)
+        return made
+
+    # Steps
+
+    def _open(self) -> Step:
+        if self.step is None:
+            index = len(self.recording.steps)
+            self.step = Step(index, index, len(self.nodes), len(self.events))
+            self.recording.steps.append(self.step)
+            self.calls.begin_step(index)
+        return self.step
+
+    def _continued(self, args: Sequence[Any]) -> None:
+        """After a backward pass: another step, unless the arguments were made in this one."""
+        self.closed = False
+        assert self.step is not None
+        for x in args:
+            if isinstance(x, Tensor) and (source := _source(x)) is not None and source.plan is not None:
+                found = self.of_graph.get(source.id)
+                if found is not None and found.step == self.step.index:
+                    return
+        self._close()
+        self._open()
+
+    def _close(self) -> None:
+        if self.step is not None:
+            self.step.stop_node, self.step.stop_event = len(self.nodes), len(self.events)
+            self.step = None
+
+    # Backward
+
+    def began(self, seeds: dict[Any, Any]) -> None:
+        self.walks += 1
+        for source, (cotangent, _) in seeds.items():
+            node, value = self.of_graph.get(source.id), _array(cotangent)
+            if node is None or value is None:
+                continue
+            self._again(node)
+            node.seed = value
+            self.events.append(Event(SEED, node, bytes=value.nbytes))
+            step = self.recording.steps[node.step]
+            step.root = node
+            if node.value is not None and node.value.size == 1:
+                step.loss = float(node.value.reshape(-1)[0])
+
+    def _again(self, node: Node) -> None:
+        """A second backward pass through a node replaces what the first one left."""
+        if node.completed_event is not None:
+            node.contributions, node.cotangent, node.seed = [], None, None
+            node.completed_event = node.vjp_event = None
+
+    def pulling(self, node: Any) -> None:
+        made = self.of_graph.get(node.id)
+        if made is not None:
+            made.vjp_event = len(self.events)
+            self.pulled = Event(VJP, made)
+            self.events.append(self.pulled)
+            self.began_ns = perf_counter_ns()
+
+    def contribution(self, child: Any, argnum: int, parent: Any, cotangent: Any) -> None:
+        if self.pulled is not None:
+            self.pulled.ns = perf_counter_ns() - self.began_ns
+            self.pulled = None
+        giver, taker = self.of_graph.get(child.id), self.of_graph.get(parent.id)
+        value = _array(cotangent)
+        if giver is None or taker is None or value is None:
+            return
+        self._again(taker)
+        found = Contribution(giver, argnum, value, len(self.events))
+        taker.contributions.append(found)
+        self.events.append(Event(CONTRIBUTION, taker, found, value.nbytes))
+
+    def completed(self, node: Any, cotangent: Any) -> None:
+        made, value = self.of_graph.get(node.id), _array(cotangent)
+        if made is None or value is None:
+            return
+        made.cotangent = value
+        made.completed_event = len(self.events)
+        self.events.append(Event(COMPLETED, made, bytes=value.nbytes))
+
+    def walked(self) -> None:
+        self.walks -= 1
+        self.pulled = None
+        if not self.walks and self.step is not None:
+            self.closed = True
+
+    def freed(self, nodes: Sequence[Any]) -> None:
+        for node in nodes:
+            self.keeping.freed(node)
+
+    def updated(self, cell: Any, before: Any, gradient: Any) -> None:
+        node = self.of_graph.get(cell.node.id) if isinstance(cell.node, graph.Node) else None
+        step = self.step
+        old, new, used = _array(before), _array(cell), _array(gradient)
+        if node is None or step is None or old is None or new is None or used is None:
+            return
+        step.updates.append(Update(node, old, new, used, len(self.events)))
+        self.events.append(Event(UPDATE, node, bytes=new.nbytes))
+        self.closed = True
+
+    def finish(self) -> None:
+        """Names everything; after it the recording is complete."""
+        self._close()
+        self.calls.finish()
+        by_name = self.recording._by_name
+        taken: dict[tuple[int, str], int] = {}
+        for node in self.nodes:
+            base = self.calls.named(node)
+            key = (node.step, base)
+            k = taken.get(key, 0)
+            taken[key] = k + 1
+            node.name = f"{base}#{k}" if node.kind == "op" or k or not node.name else base
+            by_name[node.step, node.name] = node
+
+
+class _Keeping:
+    """Which values the graph keeps for reverse rules, and what memory that costs."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.events, self.of_array = capture.events, capture.of_array
+        self.of_owner: dict[
+            int, list[Any]
+        ] = {}  # by address of the memory: [how often held, the node that pays, array]
+        self.held: dict[int, list[Node]] = {}  # by id of the graph's node
+        self.count: dict[Node, int] = {}
+        self.plans: dict[Any, list[tuple[int, list[int]]]] = {}
+
+    def recorded(self, source: graph.Node, plan: Any, made: Node) -> None:
+        """The values that the rules of `source` read are kept from now on."""
+        readers = self.plans.get(plan)
+        if readers is None:
+            readers = self.plans[plan] = _readers(plan)
+        held = []
+        for position, argnums in readers:
+            value = made if position < 0 else made.args[position]
+            if value.__class__ is Node and value.value is not None:
+                self._keep(value, made, argnums)
+                held.append(value)
+        if held:
+            self.held[source.id] = held
+
+    def _keep(self, node: Node, reader: Node, argnums: list[int]) -> None:
+        owner = _owner(node.value)
+        entry = self.of_owner.get(id(owner))
+        if entry is None or entry[2] is not owner:
+            entry = self.of_owner[id(owner)] = [0, node, owner]
+        count = self.count.get(node, 0)
+        if not count:
+            pays = not entry[0] and not self._is_parameter(owner, node)
+            if not entry[0]:
+                entry[1] = node
+            node.saved = Saved(len(self.events), owner.nbytes if pays else 0)
+            self.events.append(Event(SAVE, node, bytes=node.saved.bytes))
+        self.count[node] = count + 1
+        entry[0] += 1
+        assert node.saved is not None
+        node.saved.readers.extend((reader, argnum) for argnum in argnums)
+
+    def _is_parameter(self, owner: Any, node: Node) -> bool:
+        found = self.of_array.get(id(owner))
+        return node.kind == "parameter" or (found is not None and found.kind == "parameter" and found.value is owner)
+
+    def freed(self, source: graph.Node) -> None:
+        """What `source` kept is no longer needed by it."""
+        for node in self.held.pop(source.id, ()):
+            entry = self.of_owner[id(_owner(node.value))]
+            entry[0] -= 1
+            self.count[node] -= 1
+            payer = entry[1]
+            if not self.count[node] and node is not payer:
+                self._end(node)
+            if not entry[0]:
+                self._end(payer)
+
+    def _end(self, node: Node) -> None:
+        assert node.saved is not None
+        node.saved.to_event = len(self.events)
+        self.events.append(Event(FREE, node, bytes=node.saved.bytes))
+
+
+def _readers(plan: Any) -> list[tuple[int, list[int]]]:
+    """For each position of a kept input, and -1 for the output, the arguments whose rules read it."""
+    op = plan.op
+    everything = isinstance(op, Joint)
+    found = []
+    for position in range(-1, len(plan.wanted)):
+        if position < 0:
+            kept, name = plan.unread_out is None and not everything, "out"
+        else:
+            kept, name = everything or position in plan.kept, op.input_name(position)
+        if kept:
+            read = {argnum: None if everything else op.reads(argnum) for argnum in plan.argnums}
+            found.append((position, [a for a, names in read.items() if names is None or name in names]))
+    return found
+
+
+def _owner(array: Any) -> Any:
+    """The array that owns the memory."""
+    while isinstance(base := array.base, np.ndarray):
+        array = base
+    return array
+
+
+def _source(x: Tensor) -> graph.Node | None:
+    """Where a tensor came from in the graph of its level."""
+    value = x._value
+    found = value.extra if isinstance(value, Box) else x.node
+    return found if isinstance(found, graph.Node) else None
+
+
+def _array(x: Any) -> Any:
+    """The contents of a tensor, of the value below where it is traced; None where that has no contents."""
+    value = x._value
+    if isinstance(value, Box):
+        value = value.primal._value
+        if isinstance(value, Box):
+            return None
+    return value

@@ -1,0 +1,244 @@
+"""What was captured of forward and backward passes: nodes, contributions, events, steps, the tree of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Literal
+
+import numpy as np
+
+from backlit.core.errors import ArgumentError
+from backlit.core.op import Op
+from backlit.core.source import Source
+from backlit.diagnose.source import near
+
+Array = np.ndarray[Any, Any]
+Kind = Literal["parameter", "input", "constant", "op"]
+
+
+class EventKind(IntEnum):
+    """What happened."""
+
+    FORWARD = 0
+    SAVE = 1
+    SEED = 2
+    VJP = 3
+    CONTRIBUTION = 4
+    COMPLETED = 5
+    FREE = 6
+    RECOMPUTE = 7
+    UPDATE = 8
+
+
+FORWARD, SAVE, SEED, VJP, CONTRIBUTION, COMPLETED, FREE, RECOMPUTE, UPDATE = EventKind
+
+
+@dataclass(eq=False, slots=True)
+class Event:
+    """One moment of a recording: what happened at `node`, to how many bytes, in how many nanoseconds (0 where not taken).
+
+    For `SAVE` and `FREE` the bytes are those that the graph holds more or less than before; a value that shares the
+    memory of another, or of a parameter, has 0.
+    """
+
+    kind: EventKind
+    node: Node
+    contribution: Contribution | None = None
+    bytes: int = 0
+    ns: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class Contribution:
+    """What the rule of `child` passed to one of its arguments: a term of that node's cotangent."""
+
+    child: Node
+    argnum: int
+    value: Array
+    event: int
+
+
+@dataclass(eq=False, slots=True)
+class Saved:
+    """That a value is kept for the reverse rules of `readers`, pairs of a node and the argument its rule is for.
+
+    `bytes` are those that keeping it costs: 0 where the memory is a parameter's or already kept. `to_event` is None
+    while it is kept.
+    """
+
+    from_event: int
+    bytes: int
+    to_event: int | None = None
+    readers: list[tuple[Node, int]] = field(default_factory=list)
+
+
+@dataclass(eq=False, slots=True)
+class Scope:
+    """One call of a module or function: a part of the recording that belongs together.
+
+    `path` is the dotted path of the module, as in `named_modules`, and names the function scopes below it after slashes;
+    a second call has "#1" at its end.
+    """
+
+    kind: Literal["root", "step", "module", "function"]
+    name: str
+    class_name: str
+    parent: Scope | None
+    step: int
+    path: str = ""
+    index: int = 0
+
+    def ancestors(self) -> Iterator[Scope]:
+        """This scope, the one it was called in, and so on to the root."""
+        scope: Scope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope.parent
+
+
+@dataclass(eq=False, slots=True, repr=False)
+class Node:
+    """One value of a recorded run: made by an op, or a parameter, input or constant.
+
+    `name` is the path of calls that led to it, the same in every run: `layers.0/linear/matmul#0`, `layers.0/weight`,
+    `x`. `args` are nodes and Python numbers; `wanted` tells which of them get a gradient. `value` and `cotangent` (the
+    complete upstream gradient, None where none arrived) are the arrays of the run itself, not copies. `contributions`
+    stand in the order in which they were summed, after `seed` where a backward pass began here. The node of an op with
+    several results has no value of its own; a node for each result follows.
+    """
+
+    index: int
+    kind: Kind
+    op: Op | None
+    params: dict[str, Any]
+    args: tuple[Any, ...]
+    wanted: tuple[bool, ...]
+    value: Any
+    call: Scope
+    step: int
+    where: Any = None
+    name: str = ""
+    shape: tuple[int, ...] = ()
+    dtype: Any = None
+    cotangent: Array | None = None
+    seed: Array | None = None
+    contributions: list[Contribution] = field(default_factory=list)
+    forward_event: int | None = None
+    vjp_event: int | None = None
+    completed_event: int | None = None
+    saved: Saved | None = None
+    uses: int = 0
+
+    @property
+    def module(self) -> str:
+        """Dotted path of the innermost module call it was made in; empty for none."""
+        return next((s.path for s in self.call.ancestors() if s.kind == "module"), "")
+
+    @property
+    def scope(self) -> tuple[str, ...]:
+        """Names of the functions that were called below that module, the outermost first."""
+        names: list[str] = []
+        for scope in self.call.ancestors():
+            if scope.kind != "function":
+                break
+            names.append(scope.name)
+        return tuple(reversed(names))
+
+    @property
+    def source(self) -> Source | None:
+        """The line of the user's program that made it."""
+        return Source(*self.where) if self.where else None
+
+    def resummed(self) -> Array | None:
+        """The contributions added in recorded order: the same bits as `cotangent`, unless a hook replaced that."""
+        total = self.seed
+        with np.errstate(all="ignore"):
+            for contribution in self.contributions:
+                total = contribution.value if total is None else np.asarray(total + contribution.value)
+        return total
+
+    def __repr__(self) -> str:
+        made = f" = {self.op.name}" if self.op else ""
+        return f"<{self.kind} {self.name}{made} {self.dtype}{list(self.shape)}>"
+
+
+@dataclass(eq=False, slots=True)
+class Update:
+    """What an optimizer did to a parameter: its value before and after, and the gradient it used."""
+
+    node: Node
+    before: Array
+    after: Array
+    gradient: Array
+    event: int
+
+
+@dataclass(eq=False, slots=True)
+class Step:
+    """One forward pass with the backward passes and updates that followed; ranges of nodes and events end before `stop`.
+
+    `number` is the number of the step in training, where somebody gave it; `loss` the value at which the last backward
+    pass began, when it is one number.
+    """
+
+    index: int
+    number: int
+    start_node: int
+    start_event: int
+    stop_node: int = 0
+    stop_event: int = 0
+    loss: float | None = None
+    root: Node | None = None
+    updates: list[Update] = field(default_factory=list)
+
+
+class Recording:
+    """A recorded run: its nodes in the order of the forward pass, and what happened to them.
+
+    `recording["layers.0/linear/matmul#0"]` is the node of that name, in the last step that has one;
+    `recording[2, "x"]` that of step 2. `modules` are the calls, each after the one it was made in; the first is the
+    root. `note` says what the reader has to know, such as that a compiled step was replayed.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.events: list[Event] = []
+        self.steps: list[Step] = []
+        self.modules: list[Scope] = []
+        self.note = ""
+        self._by_name: dict[tuple[int, str], Node] = {}
+
+    def __getitem__(self, key: str | tuple[int, str]) -> Node:
+        if isinstance(key, tuple):
+            found = self._by_name.get(key)
+        else:
+            found = next((n for s in reversed(self.steps) if (n := self._by_name.get((s.index, key)))), None)
+        if found is None:
+            name = key[1] if isinstance(key, tuple) else key
+            hint = near(name, {known for _, known in self._by_name})
+            raise ArgumentError(f"recording: there is no node {name!r}{hint or '; see recording.nodes'}")
+        return found
+
+    @property
+    def updates(self) -> list[Update]:
+        """What optimizers did, in all steps."""
+        return [update for step in self.steps for update in step.updates]
+
+    def kept_bytes(self) -> list[int]:
+        """The bytes that the graph keeps for its reverse rules, after each event."""
+        kept, found = 0, []
+        for event in self.events:
+            kept += event.bytes if event.kind is SAVE else -event.bytes if event.kind is FREE else 0
+            found.append(kept)
+        return found
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most bytes that were kept for reverse rules at any moment, beyond the parameters."""
+        return max(self.kept_bytes(), default=0)
+
+    def __repr__(self) -> str:
+        steps = f"{len(self.steps)} step" + ("s" if len(self.steps) != 1 else "")
+        return f"<recording of {steps}: {len(self.nodes)} nodes, {len(self.events)} events>"
