@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -343,7 +344,7 @@ def perceptron(widths: tuple[int, ...] = (784, 256, 256, 10), batch: int = 64) -
     """M: an MLP with cross-entropy."""
     graph = Graph("MLP", 1)
     x, labels = graph.input("x", batch, widths[0]), graph.input("labels", batch)
-    for i, (inner, outer) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (inner, outer) in enumerate(pairwise(widths)):
         x = graph.linear(x, inner, outer, f"layers.{i}")
         if i < len(widths) - 2:
             x = graph.op("relu", x)
