@@ -139,11 +139,14 @@ def test_array_functions_against_numpy():
     assert t in {t: 1}
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", bl.bfloat16])
 @pytest.mark.parametrize("n", [AT_ONCE, AT_ONCE + 1, 2 * AT_ONCE + 3])
-def test_many_uniform_numbers_are_the_same_as_a_few_at_a_time(n):
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 2.0), (1.0, 1.0 + 2.0**-20), (0.5, 0.5)])
+def test_many_uniform_numbers_are_the_same_as_a_few_at_a_time(n, dtype, low, high):
     together, pieces = Generator(5), Generator(5)
-    found = together.uniform((n,), -1.0, 2.0, np.float64).numpy()
-    first = AT_ONCE // 2
-    want = [pieces.uniform((k,), -1.0, 2.0, np.float64).numpy() for k in (first, n - first)]
-    np.testing.assert_array_equal(found, np.concatenate(want))
+    found = together.uniform((n,), low, high, dtype).numpy()
+    sizes = [AT_ONCE // 2] * (n // (AT_ONCE // 2)) + [n % (AT_ONCE // 2)]
+    want = np.concatenate([pieces.uniform((k,), low, high, dtype).numpy() for k in sizes])
+    assert found.dtype == want.dtype and (found == want).all()
     assert together.counter == pieces.counter
+    assert low == high or (found < np.asarray(high, found.dtype)).all() or dtype in ("float16", bl.bfloat16)
