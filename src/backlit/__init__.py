@@ -39,6 +39,7 @@ from backlit.core.tensor import Tensor, enable_grad, is_grad_enabled, no_grad, t
 from backlit.core.version import __version__ as __version__
 from backlit.diagnose.capture import record
 from backlit.functional.control import associative_scan, cond, fori_loop, scan, switch, while_loop
+from backlit.inspector.file import load_recording
 from backlit.io.state import load, save
 from backlit.ops.array import (
     argmax,
@@ -160,6 +161,7 @@ __all__ = [
     "less_equal",
     "linspace",
     "load",
+    "load_recording",
     "log",
     "log1p",
     "logical_and",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from backlit.core.errors import ArgumentError
 from backlit.core.op import Op
 from backlit.core.source import Source
 from backlit.diagnose.source import near
+from backlit.diagnose.statistics import Statistics
 
 Array = np.ndarray[Any, Any]
 Kind = Literal["parameter", "input", "constant", "op"]
@@ -35,6 +36,16 @@ class EventKind(IntEnum):
 FORWARD, SAVE, SEED, VJP, CONTRIBUTION, COMPLETED, FREE, RECOMPUTE, UPDATE = EventKind
 
 
+class Place(NamedTuple):
+    """A line of a program, in a recording that was read from a file."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
 @dataclass(eq=False, slots=True)
 class Event:
     """One moment of a recording: what happened at `node`, to how many bytes, in how many nanoseconds (0 where not taken).
@@ -52,12 +63,16 @@ class Event:
 
 @dataclass(eq=False, slots=True)
 class Contribution:
-    """What the rule of `child` passed to one of its arguments: a term of that node's cotangent."""
+    """What the rule of `child` passed to one of its arguments: a term of that node's cotangent.
+
+    `value` is None where only its statistics were kept.
+    """
 
     child: Node
     argnum: int
-    value: Array
+    value: Any
     event: int
+    statistics: Statistics | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -106,7 +121,8 @@ class Node:
     `x`. `args` are nodes and Python numbers; `wanted` tells which of them get a gradient. `value` and `cotangent` (the
     complete upstream gradient, None where none arrived) are the arrays of the run itself, not copies. `contributions`
     stand in the order in which they were summed, after `seed` where a backward pass began here. The node of an op with
-    several results has no value of its own; a node for each result follows.
+    several results has no value of its own; a node for each result follows. Where only statistics were kept, `value` and
+    `cotangent` are None and `statistics` has those of both by these names.
     """
 
     index: int
@@ -130,6 +146,12 @@ class Node:
     completed_event: int | None = None
     saved: Saved | None = None
     uses: int = 0
+    statistics: dict[str, Statistics] | None = None
+
+    @property
+    def label(self) -> str:
+        """A short name: the op, or what the value is called where it stands."""
+        return self.name.rsplit("/", 1)[-1] if self.op is None else self.op.name
 
     @property
     def module(self) -> str:
@@ -147,9 +169,9 @@ class Node:
         return tuple(reversed(names))
 
     @property
-    def source(self) -> Source | None:
-        """The line of the user's program that made it."""
-        return Source(*self.where) if self.where else None
+    def source(self) -> Source | Place | None:
+        """The file and line of the user's program that made it."""
+        return Source(*self.where) if self.where.__class__ is tuple else self.where
 
     def resummed(self) -> Array | None:
         """The contributions added in recorded order: the same bits as `cotangent`, unless a hook replaced that."""
@@ -199,8 +221,14 @@ class Recording:
 
     `recording["layers.0/linear/matmul#0"]` is the node of that name, in the last step that has one;
     `recording[2, "x"]` that of step 2. `modules` are the calls, each after the one it was made in; the first is the
-    root. `note` says what the reader has to know, such as that a compiled step was replayed.
+    root. `note` says what the reader has to know, such as that a compiled step was replayed; `series` are curves by name,
+    lists of (step of training, value).
     """
+
+    if TYPE_CHECKING:  # attached by the inspector, where files and pages are known
+
+        def save(self, path: Any, *, max_mb: float | None = None, sources: bool = True) -> None: ...
+        def show(self, *, max_mb: float | None = None, sources: bool = True) -> str: ...
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -208,6 +236,8 @@ class Recording:
         self.steps: list[Step] = []
         self.modules: list[Scope] = []
         self.note = ""
+        self.series: dict[str, list[tuple[int, float]]] = {}
+        self.packed: Any = None  # the tables it was read from, where it comes from a file
         self._by_name: dict[tuple[int, str], Node] = {}
 
     def __getitem__(self, key: str | tuple[int, str]) -> Node:

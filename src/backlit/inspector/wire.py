@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -23,6 +25,7 @@ from backlit.core.errors import FileFormatError
 MAGIC = b"BLT1"
 FORMAT = "backlit recording"
 VERSION = 1
+MAX_BYTES = 1 << 30  # more is refused before it fills the memory
 
 Column: TypeAlias = "np.ndarray[Any, Any] | Sequence[str | None]"
 Tables: TypeAlias = "Mapping[str, Mapping[str, Column]]"
@@ -76,29 +79,71 @@ def pack(tables: Tables, info: Mapping[str, Any]) -> bytes:
 def unpack(data: bytes) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Tables and info of a container made by `pack`; text columns become lists of `str` and `None`.
 
-    Raises FileFormatError where the bytes are something else, cut short, or of a later version.
+    Raises:
+      FileFormatError: the bytes are something else, damaged, cut short, too large, or of a later version.
     """
     try:
-        whole = gzip.decompress(data)
-        if whole[:4] != MAGIC:
-            raise FileFormatError("not a recording: the first bytes are not BLT1")
-        length = int.from_bytes(whole[4:8], "little")
-        header = json.loads(whole[8 : 8 + length])
-        if header["version"] > VERSION:
-            raise FileFormatError(f"a recording of version {header['version']}; this backlit reads up to {VERSION}")
-        strings, start = header["strings"], 8 + length
-        tables: dict[str, dict[str, Any]] = {}
-        for name, table in header["tables"].items():
-            columns = tables[name] = {}
-            for column, about in table["columns"].items():
-                text = about["dtype"] == "str"
-                kind = np.dtype("<i4" if text else about["dtype"]).newbyteorder("<")
-                shape = (table["rows"], *about["shape"])
-                count = int(np.prod(shape))
-                values = np.frombuffer(whole, kind, count, start + about["at"]).reshape(shape)
-                columns[column] = [None if i < 0 else strings[i] for i in values.tolist()] if text else values
-        return tables, header["info"]
-    except (OSError, EOFError, KeyError, IndexError, TypeError, ValueError) as error:
-        if isinstance(error, FileFormatError):
-            raise
-        raise FileFormatError(f"not a recording, or a damaged one: {error}") from error
+        return _checked(_inflated(data))
+    except FileFormatError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise FileFormatError(f"a damaged recording: {error!r}") from error
+
+
+def _inflated(data: bytes) -> bytes:
+    if data[:2] != b"\x1f\x8b":
+        raise FileFormatError("not a recording: it is not gzipped")
+    inflater = zlib.decompressobj(31)
+    try:
+        whole = inflater.decompress(data, MAX_BYTES)
+    except zlib.error as error:
+        raise FileFormatError(f"a damaged recording: {error}") from error
+    if len(whole) == MAX_BYTES and not inflater.eof:
+        raise FileFormatError(f"a recording of more than {MAX_BYTES >> 20} MiB")
+    if not inflater.eof:
+        raise FileFormatError("a recording that is cut short")
+    if whole[:4] != MAGIC:
+        raise FileFormatError("not a recording: the first bytes are not BLT1")
+    return whole
+
+
+def _checked(whole: bytes) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    length = int.from_bytes(whole[4:8], "little")
+    start = 8 + length
+    if start > len(whole):
+        raise FileFormatError("a recording whose header is cut short")
+    header = json.loads(whole[8:start])
+    if not isinstance(header, dict) or header.get("format") != FORMAT or type(header.get("version")) is not int:
+        raise FileFormatError("not a recording: its header names another format")
+    if header["version"] > VERSION:
+        raise FileFormatError(f"a recording of version {header['version']}; this backlit reads up to {VERSION}")
+    strings, info = header["strings"], header["info"]
+    if not isinstance(strings, list) or not all(type(s) is str for s in strings) or not isinstance(info, dict):
+        raise FileFormatError("a damaged recording: its strings or its info are something else")
+    room = len(whole) - start
+    tables: dict[str, dict[str, Any]] = {}
+    for name, table in header["tables"].items():
+        columns = tables[name] = {}
+        rows = _count(table["rows"])
+        for column, about in table["columns"].items():
+            dtype, at = about["dtype"], _count(about["at"])
+            if dtype != "str" and dtype not in _KINDS.values():
+                raise FileFormatError(f"a damaged recording: column {column!r} has type {dtype!r}")
+            kind = np.dtype("<i4" if dtype == "str" else "<" + dtype)
+            shape = (rows, *(_count(n) for n in about["shape"]))
+            if at % 8 or at + math.prod(shape) * kind.itemsize > room:
+                raise FileFormatError(f"a damaged recording: column {column!r} of table {name!r} lies beyond the data")
+            values = np.frombuffer(whole, kind, math.prod(shape), start + at).reshape(shape)
+            if dtype != "str":
+                columns[column] = values
+            elif len(shape) == 1 and values.max(initial=-1) < len(strings):
+                columns[column] = [None if i < 0 else strings[i] for i in values.tolist()]
+            else:
+                raise FileFormatError(f"a damaged recording: column {column!r} names a string that is not there")
+    return tables, info
+
+
+def _count(n: Any) -> int:
+    if type(n) is not int or not 0 <= n <= MAX_BYTES:
+        raise FileFormatError(f"a damaged recording: {n!r} where a count or a place belongs")
+    return n

@@ -1,0 +1,94 @@
+"""Recordings in files: `.blt` to be read again, `.html` to be opened in a browser, from disk, without a network."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from backlit.core.errors import ArgumentError, DataError, FileFormatError
+from backlit.diagnose.recording import Recording
+from backlit.inspector.loading import recording_of
+from backlit.inspector.page import page
+from backlit.inspector.pictures import Limits
+from backlit.inspector.tables import tables_of
+from backlit.inspector.wire import MAX_BYTES, pack, unpack
+from backlit.io.replace import replaced
+
+Path = str | os.PathLike[str]
+_MEGABYTE = 1_000_000
+
+
+def save(recording: Recording, path: Path, *, max_mb: float | None = None, sources: bool = True) -> None:
+    """Writes the recording to `path`: a page for a name in `.html`, data for one in `.blt`.
+
+    The page holds everything it needs. Small arrays are kept exactly, of large ones thumbnails; both shrink until the
+    file has at most `max_mb` megabytes (of 10^6 bytes). Lines of the user's program around every op are in the file unless
+    `sources` is false. The file is replaced as a whole, or, on an error, not at all.
+
+    Raises:
+      ArgumentError: the name ends in neither.
+      DataError: the file cannot be written, or not be made so small.
+    """
+    name = os.fspath(path)
+    if not name.endswith((".html", ".blt")):
+        raise ArgumentError(f"save: {name} must end in .html (a page) or .blt (data)")
+    data = _fitting(recording, name.endswith(".html"), max_mb, sources, os.path.basename(name).rsplit(".", 1)[0])
+    with replaced(path, "save") as temporary, open(temporary, "wb") as file:
+        file.write(data)
+
+
+def _fitting(recording: Recording, as_page: bool, max_mb: float | None, sources: bool, title: str) -> bytes:
+    limits = Limits()
+    while True:
+        packed = packed_of(recording, limits, sources)
+        data = page(packed, title=title).encode() if as_page else packed
+        if max_mb is None or len(data) <= max_mb * _MEGABYTE:
+            return data
+        if limits.side <= 1:
+            raise DataError(
+                f"save: the recording takes {len(data) / _MEGABYTE:.2f} MB without the contents of arrays, more than "
+                f"max_mb={max_mb}; record fewer steps"
+            )
+        limits = limits.tighter()
+
+
+def packed_of(recording: Recording, limits: Limits, sources: bool = True) -> bytes:
+    """The bytes of a `.blt` file."""
+    if recording.packed is not None:
+        tables, info = recording.packed
+        if limits.side <= 1:
+            tables = _without_pictures(tables)
+        if not sources:
+            tables = {**tables, "source": {**tables["source"], "snippet": [None] * len(tables["source"]["snippet"])}}
+    else:
+        tables, info = tables_of(recording, limits, sources)
+    return pack(tables, info)
+
+
+def _without_pictures(tables: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    none = {name: np.full(len(tables[name]["array"]), -1, np.int32) for name in ("stat", "edge")}
+    found = {k: {**v, "array": none[k]} if k in none else v for k, v in tables.items()}
+    return found | {k: {n: c[:0] for n, c in tables[k].items()} for k in ("array", "raw")}
+
+
+def load_recording(path: Path) -> Recording:
+    """The recording of a `.blt` file.
+
+    Its nodes have their names, places, statistics, contributions and, where the file has the exact contents, arrays; it can
+    be shown and saved, not be run again.
+
+    Raises:
+      FileFormatError: the file is no recording, damaged, cut short, or of a later version.
+      DataError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise DataError(f"load_recording: cannot read {os.fspath(path)}: {error.strerror or error}") from error
+    try:
+        return recording_of(*unpack(data))
+    except FileFormatError as error:
+        raise FileFormatError(f"{os.fspath(path)}: {error}") from error

@@ -1,0 +1,296 @@
+"""A recording as tables of numbers and text: what goes into a file, and what the page draws."""
+
+from __future__ import annotations
+
+import linecache
+import math
+import os
+from typing import Any
+
+import numpy as np
+
+from backlit.core.source import Source
+from backlit.core.version import __version__
+from backlit.diagnose.recording import CONTRIBUTION, Contribution, Node, Recording, Scope
+from backlit.diagnose.statistics import HISTOGRAM_EDGES, Statistics, measure
+from backlit.inspector.pictures import Limits, Pictures
+
+VALUE, DELTA, CONTRIBUTED = range(3)
+KINDS = {"parameter": 0, "input": 1, "constant": 2, "op": 3}
+SCOPES = {"root": 0, "module": 1, "function": 2, "step": 3}
+_AROUND = 3  # lines of the source that are shown before and after the one
+STATISTICS = ("n", "min", "max", "mean", "rms", "absmax", "zeros", "nans", "infs", "subnormals")
+
+
+class Columns:
+    """A table under construction, row by row; each column has a type, "" for text."""
+
+    def __init__(self, **kinds: str) -> None:
+        self.kinds = kinds
+        self.rows: list[tuple[Any, ...]] = []
+
+    def add(self, *row: Any) -> int:
+        """Appends a row, in the order of the columns; gives its number."""
+        self.rows.append(row)
+        return len(self.rows) - 1
+
+    def columns(self) -> dict[str, Any]:
+        """The columns, as arrays and lists of text."""
+        by_column = list(zip(*self.rows, strict=True)) or [()] * len(self.kinds)
+        return {
+            name: np.array(values, kind) if kind else list(values)
+            for (name, kind), values in zip(self.kinds.items(), by_column, strict=True)
+        }
+
+
+def tables_of(recording: Recording, limits: Limits, sources: bool) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """The tables of a recording, and `info`. Without `sources` no line of the user's program is in them."""
+    writer = _Writer(recording, Pictures(limits), sources)
+    tables = writer.tables()
+    info = {
+        "backlit": __version__,
+        "note": recording.note,
+        "steps": len(recording.steps),
+        "peak_bytes": recording.peak_bytes,
+        "hist_edges": list(HISTOGRAM_EDGES),
+        "thumbnail_side": limits.side,
+    }
+    return tables, info
+
+
+class _Writer:
+    def __init__(self, recording: Recording, pictures: Pictures, sources: bool) -> None:
+        self.recording, self.pictures, self.with_sources = recording, pictures, sources
+        self.stat = Columns(
+            node="i4", which="u1", edge="i4", **dict.fromkeys(STATISTICS, "f8"), hist_start="i4", array="i4"
+        )
+        self.hist: list[Any] = []
+        self.measured: dict[int, tuple[Statistics, int]] = {}  # by address of an array that the recording keeps alive
+        self.ops: dict[Any, int] = {}
+        self.source_rows: dict[Any, int] = {}
+        self.source = Columns(file="", line="i4", function="", snippet_start="i4", snippet="")
+        self.dims: list[int] = []
+        self.edge_of: dict[tuple[int, int], int] = {}
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        module, place = self.modules()
+        node, number = self.nodes(place)
+        edge = self.edges()
+        tables = {
+            "op": {"name": [op.name for op in self.ops], "notation": [op.notation for op in self.ops]},
+            "module": module,
+            "node": node,
+            "dims": {"n": np.array(self.dims, "f8")},
+            "edge": edge,
+            "number": number,
+            "event": self.events(),
+            "stat": self.stat.columns(),
+            "hist": {"count": np.concatenate(self.hist) if self.hist else np.zeros(0, "u4")},
+            **self.saved(),
+            "source": self.source.columns(),
+            "step": self.steps(),
+            "update": self.updates(),
+            "series": self.series(),
+        }
+        return {**tables, **self.pictures.tables()}
+
+    def modules(self) -> tuple[dict[str, Any], dict[Scope, int]]:
+        """The calls in which something was recorded, and the row of each."""
+        used: set[Scope] = set()
+        for node in self.recording.nodes:
+            for scope in node.call.ancestors():
+                if scope in used:
+                    break
+                used.add(scope)
+        table = Columns(path="", name="", **{"class": ""}, parent="i4", kind="u1", step="i4")
+        place: dict[Scope, int] = {}
+        for scope in self.recording.modules:
+            if scope in used or scope.parent is None:
+                parent = -1 if scope.parent is None else place[scope.parent]
+                place[scope] = table.add(
+                    scope.path, scope.name, scope.class_name, parent, SCOPES[scope.kind], scope.step
+                )
+        return table.columns(), place
+
+    def nodes(self, place: dict[Scope, int]) -> tuple[dict[str, Any], dict[str, Any]]:
+        table = Columns(
+            name="", label="", kind="u1", op="i4", module="i4", step="i4", dtype="", dims_start="i4", ndim="u1",
+            size="f8", bytes="f8", source="i4", forward_event="i4", vjp_event="i4", completed_event="i4",
+            forward_ns="f8", backward_ns="f8", uses="i4", params="", args="",
+        )  # fmt: skip
+        number = Columns(node="i4", argnum="i4", text="")
+        events = self.recording.events
+        for node in self.recording.nodes:
+            size = math.prod(node.shape)
+            start = len(self.dims)
+            self.dims.extend(node.shape)
+            op = -1 if node.op is None else self.ops.setdefault(node.op, len(self.ops))
+            forward = 0 if node.forward_event is None else events[node.forward_event].ns
+            backward = 0 if node.vjp_event is None else events[node.vjp_event].ns
+            args = ", ".join(a.name if isinstance(a, Node) else repr(a) for a in node.args)
+            table.add(
+                node.name, node.label, KINDS[node.kind], op, place[node.call], node.step, str(node.dtype or ""), start,
+                len(node.shape), size, size * (node.dtype.itemsize if node.dtype is not None else 0), self.sourced(node),
+                _or_none(node.forward_event), _or_none(node.vjp_event), _or_none(node.completed_event), forward,
+                backward, node.uses, ", ".join(f"{k}={_short(v)}" for k, v in node.params.items()), args,
+            )  # fmt: skip
+            for argnum, a in enumerate(node.args):
+                if not isinstance(a, Node):
+                    number.add(node.index, argnum, repr(a))
+            known = node.statistics or {}
+            self.measure(node.index, VALUE, -1, node.value, known.get("value"))
+            self.measure(node.index, DELTA, -1, node.cotangent, known.get("cotangent"))
+        return table.columns(), number.columns()
+
+    def edges(self) -> dict[str, Any]:
+        table = Columns(
+            **{"from": "i4"}, to="i4", argnum="i4", wanted="u1", event="i4", order="i4", norm="f8", share="f8",
+            cosine="f8", array="i4",
+        )  # fmt: skip
+        given: dict[tuple[int, int], tuple[int, Contribution, Node]] = {
+            (c.child.index, c.argnum): (order, c, node)
+            for node in self.recording.nodes
+            for order, c in enumerate(node.contributions)
+        }
+        for node in self.recording.nodes:
+            for argnum, a in enumerate(node.args):
+                if not isinstance(a, Node):
+                    continue
+                edge = self.edge_of[node.index, argnum] = len(table.rows)
+                wanted = argnum < len(node.wanted) and node.wanted[argnum]
+                found = given.get((node.index, argnum))
+                event, order, norm, cosine, array = -1, -1, math.nan, math.nan, -1
+                if found is not None:
+                    order, contribution, taker = found
+                    event = contribution.event
+                    norm, array = self.measure(
+                        taker.index, CONTRIBUTED, edge, contribution.value, contribution.statistics
+                    )
+                    cosine = _cosine(contribution.value, taker.cotangent)
+                table.add(a.index, node.index, argnum, wanted, event, order, norm, math.nan, cosine, array)
+        return table.columns()
+
+    def measure(self, node: int, which: int, edge: int, array: Any, known: Statistics | None) -> tuple[float, int]:
+        """Adds the statistics of an array; gives its norm and the row of its contents."""
+        if array is None and known is None:
+            return math.nan, -1
+        found = self.measured.get(id(array)) if array is not None else None
+        if found is None:
+            statistics = known or measure(array)
+            start = -1
+            if statistics.histogram is not None:
+                start = len(self.hist) * len(statistics.histogram)
+                self.hist.append(statistics.histogram)
+            found = statistics, start
+            if array is not None:
+                self.measured[id(array)] = found
+        statistics, start = found
+        row = self.pictures.add(array)
+        self.stat.add(node, which, edge, *(getattr(statistics, name) for name in STATISTICS), start, row)
+        return statistics.norm, row
+
+    def events(self) -> dict[str, Any]:
+        table = Columns(kind="u1", node="i4", edge="i4", bytes="f8", ns="f8")
+        for position, event in enumerate(self.recording.events):
+            edge = -1
+            if event.kind is CONTRIBUTION and event.contribution is not None:
+                contribution = event.contribution
+                if contribution.event == position:
+                    edge = self.edge_of.get((contribution.child.index, contribution.argnum), -1)
+            table.add(int(event.kind), event.node.index, edge, event.bytes, event.ns)
+        return table.columns()
+
+    def saved(self) -> dict[str, dict[str, Any]]:
+        saved = Columns(node="i4", from_event="i4", to_event="i4", bytes="f8", readers_start="i4", readers_count="i4")
+        reader = Columns(node="i4", argnum="i4")
+        for node in self.recording.nodes:
+            kept = node.saved
+            if kept is not None:
+                start = len(reader.rows)
+                for by, argnum in kept.readers:
+                    reader.add(by.index, argnum)
+                saved.add(node.index, kept.from_event, _or_none(kept.to_event), kept.bytes, start, len(kept.readers))
+        return {"saved": saved.columns(), "reader": reader.columns()}
+
+    def sourced(self, node: Node) -> int:
+        """The row of the user's line that made a node."""
+        if node.where is None:
+            return -1
+        row = self.source_rows.get(node.where)
+        if row is None:
+            source = Source(*node.where)
+            first, text = -1, None
+            if self.with_sources:
+                first = max(1, source.line - _AROUND)
+                lines = [linecache.getline(source.file, k) for k in range(first, source.line + _AROUND + 1)]
+                text = "".join(lines).rstrip() or None
+            name = _file_name(source.file)
+            row = self.source_rows[node.where] = self.source.add(
+                name, source.line, source.code.co_qualname, first, text
+            )
+        return row
+
+    def steps(self) -> dict[str, Any]:
+        table = Columns(
+            index="i4", number="i4", loss="f8", root="i4", event_from="i4", event_to="i4", node_from="i4", node_to="i4"
+        )
+        for step in self.recording.steps:
+            table.add(
+                step.index, step.number, math.nan if step.loss is None else step.loss,
+                -1 if step.root is None else step.root.index, step.start_event, step.stop_event, step.start_node,
+                step.stop_node,
+            )  # fmt: skip
+        return table.columns()
+
+    def updates(self) -> dict[str, Any]:
+        """What optimizers did: norms of the parameter, its gradient and the change, and the change of the loss that the
+        gradient predicts."""
+        table = Columns(
+            node="i4", event="i4", step="i4", value_norm="f8", grad_norm="f8", change_norm="f8", ratio="f8",
+            predicted="f8",
+        )  # fmt: skip
+        for step in self.recording.steps:
+            for u in step.updates:
+                change = np.asarray(u.after, "f8") - np.asarray(u.before, "f8")
+                gradient = np.asarray(u.gradient, "f8")
+                value = float(np.linalg.norm(np.asarray(u.before, "f8")))
+                moved = float(np.linalg.norm(change))
+                table.add(
+                    u.node.index, u.event, step.index, value, float(np.linalg.norm(gradient)), moved,
+                    moved / value if value else math.nan, float(np.vdot(gradient, change)),
+                )  # fmt: skip
+        return table.columns()
+
+    def series(self) -> dict[str, Any]:
+        table = Columns(name="", step="i4", value="f8")
+        for name, points in self.recording.series.items():
+            for step, value in points:
+                table.add(name, step, value)
+        return table.columns()
+
+
+def _or_none(event: int | None) -> int:
+    return -1 if event is None else event
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _cosine(part: Any, whole: Any) -> float:
+    """Cosine of the angle between a contribution and the total; NaN where one of them is zero or not finite."""
+    if part is None or whole is None:
+        return math.nan
+    if part is whole:
+        return 1.0
+    x, y = np.asarray(part, "f8").reshape(-1), np.asarray(whole, "f8").reshape(-1)
+    with np.errstate(all="ignore"):
+        length = math.sqrt(float(np.dot(x, x))) * math.sqrt(float(np.dot(y, y)))
+        return float(np.dot(x, y)) / length if 0.0 < length < math.inf else math.nan
+
+
+def _file_name(path: str) -> str:
+    """The path from the folder of the process where the file is below it, else the file's own name."""
+    here = os.getcwd() + os.sep
+    return path[len(here) :] if path.startswith(here) else os.path.basename(path)
