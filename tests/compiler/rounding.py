@@ -20,7 +20,11 @@ from backlit.compiler.ir import Literal
 from backlit.core.quiet import silence, variable
 
 MOVES = {"broadcast_to", "permute_dims", "reshape", "index", "pad", "concat", "put"}
-EXACT = {"add", "sub", "mul", "div", "neg", "abs", "sqrt", "maximum", "minimum", "sign", "floor"}
+STEPS = {"sign", "floor", "ceil", "trunc", "round"}
+EXACT = {
+    "add", "sub", "mul", "div", "neg", "abs", "sqrt", "maximum", "minimum", "copysign", "nextafter", "rsqrt", *STEPS,
+}  # fmt: skip
+TESTS = {"isnan", "isinf", "isfinite", "signbit"}
 COMPARISONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
 LOGIC = {
     "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor",
@@ -28,8 +32,12 @@ LOGIC = {
 }  # fmt: skip
 # Units in the last place of both sides together: 4 of the native function and up to 4 of NumPy's.
 FUNCTIONS = dict.fromkeys(
-    ("exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "normal_cdf", "sigmoid", "softplus", "pow"), 8
-)
+    (
+        "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "normal_cdf", "sigmoid", "softplus", "pow", "exp2", "log2",
+        "log10", "cbrt", "logaddexp", "xlogy", "logit", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "asinh",
+        "acosh", "atanh", "hypot", "sinc",
+    ), 8,
+)  # fmt: skip
 
 
 def _eps(dtype):
@@ -82,7 +90,7 @@ def _bound(e, operands, d, out):
         return _logsumexp(operands[0], d[0], e.params["axis"], e.params["keepdims"], out)
     if name == "softmax_cross_entropy":
         return _cross_entropy(operands, d, out)
-    if name in LOGIC:
+    if name in LOGIC or name in TESTS:
         return _joined(d)
     if name in COMPARISONS:
         return _compared(operands, d)
@@ -97,9 +105,8 @@ def _bound(e, operands, d, out):
         return 0.0  # equal bits, or the op's own forward on equal operands
     if name in EXACT:
         shift = _shift(e, operands, d, out)
-        rounded = (
-            0.0 if name in ("neg", "abs", "maximum", "minimum", "sign", "floor") else _unit(np.abs(out) + shift, dtype)
-        )
+        kept = name in ("neg", "abs", "maximum", "minimum", "copysign", *STEPS)
+        rounded = 0.0 if kept else _unit(np.abs(out) + shift, dtype)
         return np.where(sum(d) > 0, shift + rounded, 0.0)
     return np.where(np.full(out.shape, True), np.inf, 0.0)
 
@@ -247,8 +254,13 @@ def _shift(e, operands, d, out):
         )
     if name in ("neg", "abs"):
         return d[0]
-    if name == "floor":
-        return np.maximum(np.floor(x[0] + d[0]) - np.floor(x[0]), np.floor(x[0]) - np.floor(x[0] - d[0]))
+    if name in STEPS - {"sign"}:
+        step = e.op.forward
+        return np.maximum(step(x[0] + d[0]) - step(x[0]), step(x[0]) - step(x[0] - d[0]))
+    if name == "nextafter":
+        return d[0]
+    if name == "copysign":
+        return d[0] + np.where(np.abs(x[1]) <= d[1], np.where(d[1] > 0, 2 * np.abs(x[0]), 0.0), 0.0)
     if name == "sign":
         return np.where(np.abs(x[0]) <= d[0], np.where(d[0] > 0, 2.0, 0.0), 0.0)
     if name == "sqrt":

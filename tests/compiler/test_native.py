@@ -22,7 +22,10 @@ from backlit.core.op import REGISTRY
 from backlit.nn import functional as F
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 5e-324, -1e-310, 1e-40, 1.5, 3e38, 1e308, 0.1]
-FLOATS = ("add", "sub", "mul", "div", "neg", "sqrt", "abs", "maximum", "minimum", "sign", "floor")
+ONE = (
+    "neg", "sqrt", "abs", "sign", "floor", "ceil", "trunc", "round", "rsqrt", "isnan", "isinf", "isfinite", "signbit",
+)  # fmt: skip
+FLOATS = ("add", "sub", "mul", "div", "maximum", "minimum", "copysign", "nextafter", *ONE)
 COMPARISONS = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
 ROUNDED = {"exp", "expm1", "log", "log1p", "pow", "sin", "cos", "tanh", "erf", "sigmoid", "softplus"}
 
@@ -71,7 +74,7 @@ def test_every_exact_op_at_special_values(name, dtype):
         pairs = np.array(list(itertools.product(SPECIAL, SPECIAL))).astype(dtype)
     x, y = pairs[:, 0].copy(), pairs[:, 1].copy()
     op = REGISTRY[name]
-    if name in ("neg", "sqrt", "abs", "sign", "floor"):
+    if name in ONE:
         program = compiled(op, x)
     else:
         program = compiled(op, x, y)

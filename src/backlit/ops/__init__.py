@@ -6,12 +6,15 @@ from backlit.ops import (
     dispatch,
     elementwise,
     entropy,
+    exponential,
     indexing,
     linear,
     operators,
     random,
     reduce,
+    rounding,
     special,
+    trigonometry,
 )
 
 __all__ = [
@@ -20,10 +23,13 @@ __all__ = [
     "dispatch",
     "elementwise",
     "entropy",
+    "exponential",
     "indexing",
     "linear",
     "operators",
     "random",
     "reduce",
+    "rounding",
     "special",
+    "trigonometry",
 ]

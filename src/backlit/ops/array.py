@@ -14,7 +14,7 @@ from backlit.core.op import shown
 from backlit.core.record import scope
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
-from backlit.ops import contract, elementwise, linear, reduce
+from backlit.ops import contract, elementwise, exponential, linear, reduce, rounding, special, trigonometry
 
 Axis = int | tuple[int, ...] | None
 
@@ -249,6 +249,23 @@ def _spread_args(args: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(args[0]) if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
 
 
+_METHODS: dict[Any, tuple[str, ...]] = {
+    elementwise: (
+        "exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "tanh", "abs", "sign", "floor", "maximum", "minimum", "pow",
+        "logical_and", "logical_or", "logical_xor", "logical_not",
+    ),
+    rounding: (
+        "ceil", "trunc", "round", "copysign", "nextafter", "isnan", "isinf", "isfinite", "signbit", "nan_to_num", "deg2rad",
+        "rad2deg",
+    ),
+    exponential: ("exp2", "log2", "log10", "rsqrt", "cbrt", "logaddexp", "xlogy", "logit", "reciprocal", "square"),
+    trigonometry: (
+        "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "asinh", "acosh", "atanh", "hypot", "sinc",
+    ),
+    special: ("erf", "sigmoid"),
+}  # fmt: skip
+
+
 def attach() -> None:
     """Gives Tensor its shape and reduction methods."""
     for function in (sum, mean, var, std, max, min, logsumexp, argmax, argmin, squeeze, expand_dims):
@@ -271,14 +288,14 @@ def attach() -> None:
         "clone": lambda x: reshape(x, x.shape),
         "copy": lambda x: Tensor(np.array(x.detach()._concrete())),
     }
-    for name in ("exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "tanh", "abs", "sign", "floor"):
-        methods[name] = _unary(getattr(elementwise, name))
+    for module, names in _METHODS.items():
+        methods |= {name: _applied(getattr(module, name)) for name in names}
     for name, value in methods.items():
         setattr(Tensor, name, value)
 
 
-def _unary(op: Any) -> Callable[[Tensor], Tensor]:
-    return lambda x: op(x)
+def _applied(op: Any) -> Callable[..., Tensor]:
+    return lambda x, *args, **kwargs: op(x, *args, **kwargs)
 
 
 attach()

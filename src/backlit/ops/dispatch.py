@@ -10,7 +10,7 @@ import numpy as np
 from backlit.core.errors import DTypeError
 from backlit.core.source import here
 from backlit.core.tensor import Box, Tensor
-from backlit.ops import array, elementwise
+from backlit.ops import array, elementwise, exponential, rounding, trigonometry
 
 _UFUNCS: dict[Any, Any] = {
     getattr(np, theirs): getattr(elementwise, ours)
@@ -23,7 +23,26 @@ _UFUNCS: dict[Any, Any] = {
         "logical_xor": "logical_xor", "logical_not": "logical_not", "bitwise_and": "bitwise_and",
         "bitwise_or": "bitwise_or", "bitwise_xor": "bitwise_xor", "invert": "bitwise_invert", "floor": "floor",
         "floor_divide": "floor_divide", "remainder": "remainder",
+        "left_shift": "left_shift", "right_shift": "right_shift",
     }.items()
+} | {
+    getattr(np, theirs): getattr(module, ours)
+    for module, names in {
+        rounding: {
+            "ceil": "ceil", "trunc": "trunc", "rint": "round", "copysign": "copysign", "nextafter": "nextafter",
+            "isnan": "isnan", "isinf": "isinf", "isfinite": "isfinite", "signbit": "signbit", "positive": "positive",
+            "deg2rad": "deg2rad", "radians": "deg2rad", "rad2deg": "rad2deg", "degrees": "rad2deg",
+        },
+        exponential: {
+            "exp2": "exp2", "log2": "log2", "log10": "log10", "cbrt": "cbrt", "logaddexp": "logaddexp",
+            "reciprocal": "reciprocal", "square": "square",
+        },
+        trigonometry: {
+            "tan": "tan", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2", "sinh": "sinh",
+            "cosh": "cosh", "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "hypot": "hypot",
+        },
+    }.items()
+    for theirs, ours in names.items()
 } | {np.matmul: array.matmul}  # fmt: skip
 
 
@@ -56,6 +75,9 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.stack: _positional(array.stack, "axis"),
     np.where: elementwise.where,
     np.clip: array.clip,
+    np.round: lambda x, decimals=0: _round(x, decimals),
+    np.sinc: trigonometry.sinc,
+    np.nan_to_num: lambda x, copy=True, nan=0.0, **kwargs: rounding.nan_to_num(x, nan, **kwargs),
     np.take: lambda x, indices, axis=None: array.take(x, indices, axis=axis),
     np.take_along_axis: lambda x, indices, axis=-1: array.take_along_axis(x, indices, axis=axis),
     np.pad: lambda x, width, mode="constant", **kwargs: _pad(x, width, mode, **kwargs),
@@ -72,6 +94,12 @@ def _pad(x: Any, width: Any, mode: str, **kwargs: Any) -> Tensor:
     if mode != "constant":
         raise _unsupported("np.pad", {"mode": mode})
     return array.pad(x, width, **kwargs)
+
+
+def _round(x: Any, decimals: int) -> Tensor:
+    if decimals:
+        raise _unsupported("np.round", {"decimals": decimals})
+    return rounding.round(x)
 
 
 def _unsupported(name: str, kwargs: dict[str, Any]) -> DTypeError:

@@ -206,6 +206,14 @@ class Floats:
         """An instruction on integers as wide as the format: `add`, `and`, `shl`, ..."""
         return self.b.new(f"{name} {self.whole} {self._whole(k)}, {self._whole(n)}")
 
+    def whole_constant(self, k: int) -> str:
+        """An integer as wide as the format, in every lane."""
+        return self._whole(k)
+
+    def whole_compare(self, how: str, k: str | int, n: str | int) -> str:
+        """Truth values of a comparison of integers as wide as the format."""
+        return self.b.new(f"icmp {how} {self.whole} {self._whole(k)}, {self._whole(n)}")
+
     def fast_two_sum(self, x: str | float, y: str | float) -> tuple[str, str]:
         """x + y as a rounded sum and its error; |x| >= |y|."""
         total = self.add(x, y)

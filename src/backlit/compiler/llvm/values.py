@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from backlit.compiler.llvm.functions import FUNCTIONS, OF_ONE, SAMPLING
+from backlit.compiler.llvm.numbers import EXACT, TESTS
 from backlit.compiler.llvm.writer import Writer
 from backlit.core.errors import CompilerError
 
@@ -30,9 +31,12 @@ _LOGIC = {
     "bitwise_xor": "xor",
 }  # fmt: skip
 _SHIFTS = ("left_shift", "right_shift")
-_INTRINSICS = {"sqrt": "llvm.sqrt", "abs": "llvm.fabs", "floor": "llvm.floor"}
-CHEAP = frozenset({*_ARITHMETIC, *_COMPARE, *_LOGIC, "neg", "abs", "where", "astype", "logical_not", "bitwise_invert",
-                   "maximum", "minimum"})  # fmt: skip
+_INTRINSICS = {
+    "sqrt": "llvm.sqrt", "abs": "llvm.fabs", "floor": "llvm.floor", "ceil": "llvm.ceil", "trunc": "llvm.trunc",
+    "round": "llvm.roundeven", "copysign": "llvm.copysign",
+}  # fmt: skip
+CHEAP = frozenset({*_ARITHMETIC, *_COMPARE, *_LOGIC, *TESTS, "neg", "abs", "where", "astype", "logical_not",
+                   "bitwise_invert", "maximum", "minimum", "copysign"})  # fmt: skip
 
 
 _contracted: ContextVar[bool] = ContextVar("contracted", default=False)
@@ -60,7 +64,7 @@ def can_emit(name: str, dtypes: list[np.dtype[Any]], out: np.dtype[Any], literal
         return False
     if name in _ARITHMETIC or name == "neg":
         return floats or (integers and (name != "neg" or "u" not in kinds))
-    if name in ("div", *_INTRINSICS, *FUNCTIONS):
+    if name in ("div", *_INTRINSICS, *EXACT, *FUNCTIONS):
         return floats and (name != "pow" or out == dtypes[0])
     if name in SAMPLING:
         return dtypes[0] == np.float64
@@ -120,6 +124,8 @@ def emit(w: Writer, name: str, operands: list[str], dtype: np.dtype[Any], out: n
         return SAMPLING[name](w, scalar, *operands)
     if name in FUNCTIONS:
         return FUNCTIONS[name](w, scalar, *operands)
+    if name in EXACT:
+        return EXACT[name](w, scalar, *operands)
     if name in _INTRINSICS:
         return w.call(_INTRINSICS[name], scalar, *operands)
     if name in ("maximum", "minimum"):
