@@ -1,0 +1,118 @@
+/** Formulas of the rules that ran, with the names of one node in them; each name leads to what it stands for. */
+
+import katex from "katex";
+import { useMemo } from "preact/hooks";
+import { recording } from "../model/view";
+
+const drawn = new Map<string, string>();
+
+/** A formula as HTML with MathML beside it; drawn once. */
+export function render(latex: string, display = false): string {
+  const key = (display ? "d" : "i") + latex;
+  let html = drawn.get(key);
+  if (html === undefined) {
+    html = katex.renderToString(latex, {
+      displayMode: display,
+      output: "htmlAndMathml",
+      strict: "ignore",
+      throwOnError: false,
+      trust: (context) => context.command === "\\htmlData",
+    });
+    if (drawn.size > 4000) drawn.clear();
+    drawn.set(key, html);
+  }
+  return html;
+}
+
+const SPECIAL: Record<string, string> = {
+  "\\": "\\backslash{}", "^": "\\hat{}", "~": "\\sim{}", "'": "{\\prime}", " ": "\\ ",
+};
+
+/** A name as it is written in formulas: one letter slanted, digits behind it as an index, longer names upright. */
+export function latexName(name: string): string {
+  const indexed = /^([A-Za-z])_?(\d+)$/.exec(name);
+  if (indexed) return `${indexed[1]}_{${indexed[2]}}`;
+  if (/^[A-Za-z]$/.test(name)) return name;
+  const escaped = [...name].map((c) => SPECIAL[c] ?? ("#$%&_{}".includes(c) ? `\\${c}` : c)).join("");
+  return `\\mathrm{${escaped}}`;
+}
+
+/** The last part of a call path, or the label where there is one. */
+export function shortName(node: number): string {
+  const label = recording.label(node);
+  return label.slice(label.lastIndexOf("/") + 1);
+}
+
+/** What a factor of a formula stands for: the value of an argument or of the node itself, or its gradient. */
+export type Factor = { readonly kind: "argument"; readonly argnum: number } | { readonly kind: "out" | "delta" };
+
+function factorOf(data: string): Factor | null {
+  if (data === "out" || data === "delta") return { kind: data };
+  const argnum = Number(data);
+  return Number.isInteger(argnum) ? { kind: "argument", argnum } : null;
+}
+
+const marked = (what: string, body: string) => `\\htmlData{factor=${what}}{${body}}`;
+
+/** The placeholders of a formula filled with the names that this node and its arguments have. */
+export function fill(latex: string, node: number, argument: (argnum: number) => string): string {
+  const own = latexName(shortName(node));
+  return latex
+    .replace(/\\arg\{(\d+)\}/g, (_, k: string) => marked(k, argument(Number(k))))
+    .replace(/\\out(?![A-Za-z])/g, () => marked("out", own))
+    .replace(/\\up(?![A-Za-z])/g, () => marked("delta", `\\delta_{${own}}`));
+}
+
+interface MathsProps {
+  latex: string;
+  display?: boolean;
+  onFactor?: (factor: Factor) => void;
+  class?: string;
+}
+
+/** A formula; its factors are buttons where `onFactor` says what they do. */
+export function Maths({ latex, display = false, onFactor, class: className }: MathsProps) {
+  const html = useMemo(() => {
+    const drawnHtml = render(latex, display);
+    if (!onFactor) return drawnHtml;
+    return drawnHtml.replace(/<span class="([^"]*)" data-factor="(\w+)"/g, '<span class="$1 factor" role="button" tabindex="0" data-factor="$2"')
+      .replace(/<span data-factor="(\w+)"/g, '<span class="factor" role="button" tabindex="0" data-factor="$1"');
+  }, [latex, display, !!onFactor]);
+  const choose = (event: MouseEvent | KeyboardEvent) => {
+    const target = (event.target as Element).closest<HTMLElement>("[data-factor]");
+    const factor = target && factorOf(target.dataset.factor!);
+    if (!factor || !onFactor) return;
+    if (event instanceof KeyboardEvent) {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      event.stopPropagation();
+    }
+    onFactor(factor);
+  };
+  return (
+    <span
+      class={`maths ${className ?? ""}`}
+      dangerouslySetInnerHTML={{ __html: html }}
+      onClick={choose}
+      onKeyDown={choose}
+    />
+  );
+}
+
+/** Plain text with `code` and $formulas$ in it. */
+export function Prose({ text }: { text: string }) {
+  const parts = text.split(/(`[^`]+`|\$[^$]+\$)/);
+  return (
+    <>
+      {parts.map((part, i) =>
+        part.startsWith("`") ? (
+          <code key={i}>{part.slice(1, -1)}</code>
+        ) : part.startsWith("$") && part.length > 1 ? (
+          <Maths key={i} latex={part.slice(1, -1)} />
+        ) : (
+          part
+        ),
+      )}
+    </>
+  );
+}

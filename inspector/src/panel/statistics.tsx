@@ -1,0 +1,128 @@
+/** Statistics, histogram and state of health of a value and its gradient. */
+
+import { Histogram } from "../charts/histogram";
+import { recording, time } from "../model/view";
+import { deltaState, forwardDone } from "../model/state";
+import { Cell } from "../number";
+import { number, where } from "./data";
+import { Section } from "./section";
+
+const COLUMNS: [string, string][] = [
+  ["n", "numbers"],
+  ["min", "min"],
+  ["max", "max"],
+  ["mean", "mean"],
+  ["rms", "rms"],
+  ["absmax", "largest size"],
+  ["zeros", "zeros"],
+  ["subnormals", "subnormal"],
+  ["nans", "NaN"],
+  ["infs", "infinite"],
+];
+const ALWAYS = 6; // rows that are shown whatever they hold
+
+export interface Pill {
+  readonly kind: "bad" | "warn";
+  readonly text: string;
+  readonly cell: string;
+  readonly column: string;
+}
+
+/** What is unhealthy about a row of statistics. */
+export function pills(row: number, op: string, which: "value" | "delta"): Pill[] {
+  if (row < 0) return [];
+  const get = (column: string) => number("stat", row, column);
+  const found: Pill[] = [];
+  const n = get("n");
+  if (get("nans") > 0) found.push({ kind: "bad", text: "NaN", cell: "nans", column: "nans" });
+  if (get("infs") > 0) found.push({ kind: "bad", text: "infinite", cell: "infs", column: "infs" });
+  if (n > 1 && get("zeros") === n) found.push({ kind: "warn", text: which === "delta" ? "all zero" : "dead", cell: "zeros", column: "zeros" });
+  else if (which === "value" && /relu|maximum/.test(op) && n >= 8 && get("zeros") >= 0.9 * n) {
+    found.push({ kind: "warn", text: "mostly dead", cell: "zeros", column: "zeros" });
+  }
+  const saturated = get("saturated");
+  if (which === "value" && saturated >= 0.5 * n) found.push({ kind: "warn", text: "saturated", cell: "saturated", column: "saturated" });
+  if (get("subnormals") > 0) found.push({ kind: "warn", text: "subnormal", cell: "subnormals", column: "subnormals" });
+  return found;
+}
+
+export function Health({ node }: { node: number }) {
+  const op = recording.opName(node);
+  const now = time.value;
+  const rows: ["value" | "delta", number][] = [];
+  if (forwardDone(node, now)) rows.push(["value", recording.statRow(node, "value")]);
+  if (deltaState(node, now).state === "done") rows.push(["delta", recording.statRow(node, "delta")]);
+  const found = rows.flatMap(([which, row]) => pills(row, op, which).map((pill) => ({ ...pill, which, row })));
+  const lamp = where("lamp", "node", node)[0];
+  const guilty = lamp !== undefined && number("lamp", lamp, "guilty") === 1;
+  const known = rows.some(([, row]) => row >= 0);
+  return (
+    <span class="pills">
+      {guilty ? (
+        <span class="pill bad" title="The rule of this node does not balance: its derivative is wrong.">
+          ✖ rule out of balance <Cell table="lamp" row={lamp} column="residual" digits={2} />
+        </span>
+      ) : null}
+      {found.map(({ kind, text, which, row, column }) => (
+        <span key={which + text} class={`pill ${kind}`}>
+          {kind === "bad" ? "✖" : "▲"} {which === "delta" ? "δ " : ""}
+          {text} <Cell table="stat" row={row} column={column} />
+        </span>
+      ))}
+      {known && found.length === 0 && !guilty ? <span class="pill good">✓ healthy</span> : null}
+    </span>
+  );
+}
+
+export function Statistics({ node }: { node: number }) {
+  const now = time.value;
+  const value = forwardDone(node, now) ? recording.statRow(node, "value") : -1;
+  const delta = deltaState(node, now).state === "done" ? recording.statRow(node, "delta") : -1;
+  if (value < 0 && delta < 0) return null;
+  if (recording.node.number(node, "size") === 1) return null;
+  const rows = [value, delta];
+  const edges = recording.info<number[]>("hist_edges");
+  const shown = COLUMNS.filter(([column], i) => i < ALWAYS || rows.some((row) => row >= 0 && number("stat", row, column) > 0));
+  return (
+    <Section title="Statistics">
+      <table class="stats">
+        <thead>
+          <tr>
+            <td />
+            <th scope="col">value</th>
+            <th scope="col">δ</th>
+          </tr>
+        </thead>
+        <tbody>
+          {shown.map(([column, label]) => (
+            <tr key={column}>
+              <th scope="row">{label}</th>
+              {rows.map((row, i) => (
+                <td key={i}>{row >= 0 ? <Cell table="stat" row={row} column={column} /> : <span class="quiet">–</span>}</td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      {edges ? (
+        <div class="faces">
+          {rows.map((row, i) => {
+            const start = row >= 0 ? number("stat", row, "hist_start") : -1;
+            if (!(start >= 0)) return <div class="face" key={i} />;
+            const counts = recording.table("hist").numbers("count").subarray(start, start + edges.length - 1);
+            return (
+              <div class="face" key={i}>
+                <Histogram
+                  counts={counts}
+                  edges={edges}
+                  cell={(bin) => `hist:${start + bin}:count`}
+                  label={`histogram of the ${i === 0 ? "value" : "gradient"}`}
+                />
+              </div>
+            );
+          })}
+        </div>
+      ) : null}
+    </Section>
+  );
+}

@@ -1,0 +1,277 @@
+/** A training run: its curves, the recorded steps, what each update did, and what is still wrong. */
+
+import { useEffect, useMemo, useRef } from "preact/hooks";
+import { Lines } from "../charts/lines";
+import type { Curve } from "../charts/lines";
+import { goTo, recording, reveal, span, step, theme } from "../model/view";
+import { Cell } from "../number";
+import { Thumbnail } from "./contributions";
+import { contents, number, reach, text, where } from "./data";
+import { Behind, Section } from "./section";
+
+interface Series extends Curve {
+  readonly rows: number[];
+}
+
+function allSeries(): Series[] {
+  const table = recording.table("series");
+  const found = new Map<string, number[]>();
+  for (let row = 0; row < table.rows; row++) {
+    const name = table.text(row, "name");
+    const list = found.get(name);
+    if (list) list.push(row);
+    else found.set(name, [row]);
+  }
+  return [...found].map(([name, rows]) => ({
+    name,
+    rows,
+    x: rows.map((r) => table.number(r, "step")),
+    y: rows.map((r) => table.number(r, "value")),
+  }));
+}
+
+/** Which number a recorded step has in training. */
+function stepNumber(row: number): number {
+  const given = number("step", row, "number");
+  return Number.isFinite(given) && given >= 0 ? given : number("step", row, "index");
+}
+
+export function chooseStep(to: number): void {
+  step.value = to;
+  const [, end] = span.value;
+  goTo(end);
+}
+
+function Curves() {
+  const series = useMemo(allSeries, []);
+  const steps = recording.table("step");
+  if (series.length === 0) return steps.rows > 1 ? null : <p class="quiet">No curve was recorded.</p>;
+  const losses = series.filter((s) => /loss/.test(s.name));
+  const others = series.filter((s) => !/loss/.test(s.name));
+  const groups = [losses, ...others.map((s) => [s])].filter((g) => g.length);
+  const here = steps.rows > 0 ? stepNumber(step.value) : null;
+  const pick = (x: number) => {
+    let best = 0;
+    for (let row = 0; row < steps.rows; row++) if (Math.abs(stepNumber(row) - x) < Math.abs(stepNumber(best) - x)) best = row;
+    if (steps.rows) chooseStep(best);
+  };
+  return (
+    <>
+      {groups.map((group) => (
+        <div key={group[0]!.name}>
+          {group.length === 1 ? <h4>{group[0]!.name}</h4> : null}
+          <Lines
+            curves={group}
+            label={group.map((s) => s.name).join(" and ")}
+            xLabel="step"
+            logY={/loss/.test(group[0]!.name) && group.every((s) => Array.from(s.y).every((y) => !(y <= 0)))}
+            height={/loss/.test(group[0]!.name) ? 180 : 110}
+            at={here}
+            {...(steps.rows > 1 ? { onPick: pick } : {})}
+            tell={(i) => (
+              <>
+                step <Cell table="series" row={group[0]!.rows[i]!} column="step" />:{" "}
+                {group.map((s) =>
+                  s.rows[i] !== undefined ? (
+                    <span key={s.name}>
+                      {s.name} <Cell table="series" row={s.rows[i]!} column="value" />{" "}
+                    </span>
+                  ) : null,
+                )}
+              </>
+            )}
+          />
+        </div>
+      ))}
+      <Behind>
+        {series.map((s) => (
+          <table class="stats" key={s.name}>
+            <thead>
+              <tr>
+                <th scope="col">step</th>
+                <th scope="col">{s.name}</th>
+              </tr>
+            </thead>
+            <tbody>
+              {s.rows.filter((_, i) => i % Math.ceil(s.rows.length / 50) === 0 || i === s.rows.length - 1).map((row) => (
+                <tr key={row}>
+                  <th scope="row">
+                    <Cell table="series" row={row} column="step" />
+                  </th>
+                  <td>
+                    <Cell table="series" row={row} column="value" />
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        ))}
+      </Behind>
+    </>
+  );
+}
+
+function Steps() {
+  const { rows } = recording.table("step");
+  if (rows < 2) return null;
+  const at = step.value;
+  return (
+    <label class="scrub">
+      <span>
+        recorded step{" "}
+        <b>
+          {number("step", at, "number") >= 0 ? <Cell table="step" row={at} column="number" /> : <Cell table="step" row={at} column="index" />}
+        </b>
+        , loss <Cell table="step" row={at} column="loss" />
+      </span>
+      <input
+        type="range"
+        min={0}
+        max={rows - 1}
+        value={at}
+        aria-valuetext={`recorded step ${stepNumber(at)}`}
+        onInput={(e) => chooseStep(Number(e.currentTarget.value))}
+        onKeyDown={(e) => e.stopPropagation()}
+      />
+    </label>
+  );
+}
+
+/** Update over weight outside of this is too timid or too bold. */
+const RATIO: [number, number] = [1e-4, 1e-2];
+
+function Updates() {
+  const rows = where("update", "step", step.value);
+  if (rows.length === 0) return null;
+  const first = rows[0]!;
+  return (
+    <Section title="What the update did">
+      <table class="stats">
+        <thead>
+          <tr>
+            <th scope="col">parameter</th>
+            <th scope="col">‖W‖</th>
+            <th scope="col">‖g‖</th>
+            <th scope="col">‖ΔW‖</th>
+            <th scope="col" title="‖ΔW‖ over ‖W‖">
+              ratio
+            </th>
+            <th scope="col" title="the change of the loss that g·ΔW foretells">
+              g·ΔW
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((r) => {
+            const ratio = number("update", r, "ratio");
+            const out = ratio < RATIO[0] ? "small" : ratio > RATIO[1] ? "large" : "";
+            const node = number("update", r, "node");
+            return (
+              <tr key={r}>
+                <th scope="row">
+                  <button type="button" class="link" onClick={() => reveal(node)} title={recording.name(node)}>
+                    {recording.name(node)}
+                  </button>
+                </th>
+                {["weight_norm", "grad_norm", "change_norm"].map((c) => (
+                  <td key={c}>
+                    <Cell table="update" row={r} column={c} digits={3} />
+                  </td>
+                ))}
+                <td class={out ? "warn" : ""} title={out ? `${out}: expected between 1e-4 and 1e-2` : undefined}>
+                  {out ? "▲ " : ""}
+                  <Cell table="update" row={r} column="ratio" digits={2} />
+                </td>
+                <td>
+                  <Cell table="update" row={r} column="predicted" digits={3} />
+                </td>
+              </tr>
+            );
+          })}
+        </tbody>
+      </table>
+      {Number.isFinite(number("update", first, "actual")) ? (
+        <p>
+          The loss changed by <Cell table="update" row={first} column="actual" />
+          {Number.isFinite(number("update", first, "foretold")) ? (
+            <>
+              ; the gradient foretold <Cell table="update" row={first} column="foretold" />
+            </>
+          ) : null}
+          .
+        </p>
+      ) : null}
+      <div class="update-pictures">
+        {rows
+          .filter((r) => number("update", r, "change") >= 0)
+          .slice(0, 4)
+          .map((r) => (
+            <figure key={r}>
+              <figcaption class="quiet">{recording.label(number("update", r, "node"))}: W, g, ΔW</figcaption>
+              {["weight", "grad", "change"].map((c) => (
+                <Thumbnail key={c} array={number("update", r, c)} label={c} />
+              ))}
+            </figure>
+          ))}
+      </div>
+    </Section>
+  );
+}
+
+/** A picture in grey, as the data set has it. */
+function Grey({ array }: { array: number }) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const dark = theme.value === "dark";
+  useEffect(() => {
+    const matrix = contents(array);
+    const element = canvas.current;
+    if (!matrix || !element) return;
+    element.width = matrix.cols;
+    element.height = matrix.rows;
+    const context = element.getContext("2d")!;
+    const image = context.createImageData(matrix.cols, matrix.rows);
+    const most = reach(matrix) || 1;
+    for (let i = 0; i < matrix.rows * matrix.cols; i++) {
+      const ink = Math.max(0, Math.min(1, matrix.at(i) / most));
+      const tone = Math.round(255 * (dark ? ink : 1 - ink));
+      image.data.set([tone, tone, tone, 255], 4 * i);
+    }
+    context.putImageData(image, 0, 0);
+  }, [array, dark]);
+  return <canvas ref={canvas} class="grey" aria-hidden="true" />;
+}
+
+function Examples() {
+  const { rows } = recording.table("example");
+  if (!rows) return null;
+  return (
+    <Section title="What it gets wrong" note={`${rows} examples`}>
+      <ul class="examples">
+        {Array.from({ length: Math.min(rows, 48) }, (_, r) => (
+          <li key={r}>
+            {number("example", r, "array") >= 0 ? <Grey array={number("example", r, "array")} /> : null}
+            <span>
+              <b>{text("example", r, "truth")}</b> <span class="quiet">taken for</span> <b class="wrong">{text("example", r, "predicted")}</b>
+            </span>
+            <span class="quiet">
+              <Cell table="example" row={r} column="probability" unit="percent" />
+            </span>
+          </li>
+        ))}
+      </ul>
+    </Section>
+  );
+}
+
+export function TrainingPanel() {
+  return (
+    <>
+      <Section title="Training">
+        <Steps />
+        <Curves />
+      </Section>
+      <Updates />
+      <Examples />
+    </>
+  );
+}
