@@ -173,7 +173,7 @@ function Updates() {
                     {recording.name(node)}
                   </button>
                 </th>
-                {["weight_norm", "grad_norm", "change_norm"].map((c) => (
+                {["value_norm", "grad_norm", "change_norm"].map((c) => (
                   <td key={c}>
                     <Cell table="update" row={r} column={c} digits={3} />
                   </td>
