@@ -81,9 +81,7 @@ def test_softmax_with_cross_entropy_gives_p_minus_y():
     found = explain("cross_entropy(z, [0, 0, 1])", {"z": z})
     near(found.gradients["z"], p - [0, 0, 1])
     step = next(s for s in found.steps if s.op == "softmax_cross_entropy")
-    assert step.rules[0].formula == (
-        "broadcast_to(g, shape=(3,)) * (exp(z - broadcast_to(logsumexp(z, keepdims=True), shape=(3,))) - [0, 0, 1])"
-    )
+    assert step.rules[0].formula == ("broadcast_to(g, shape=(3,)) * (softmax(z) - [0, 0, 1])")
     classes = explain("cross_entropy(z, y)", {"z": [z, z], "y": [2, 0]})
     near(classes.gradients["z"], np.stack([p - [0, 0, 1], p - [1, 0, 0]]) / 2)
     assert classes["y"].gradient is None

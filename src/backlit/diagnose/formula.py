@@ -11,15 +11,15 @@ import numpy as np
 
 from backlit.core.op import NUMBERS
 
-_SUM, _PRODUCT, _UNARY, _POWER, _ATOM = 5, 6, 7, 8, 9
-_INFIX = {
+SUM, PRODUCT, UNARY, POWER, ATOM = 5, 6, 7, 8, 9
+INFIX = {
     "equal": ("==", 1), "not_equal": ("!=", 1), "less": ("<", 1), "less_equal": ("<=", 1), "greater": (">", 1),
     "greater_equal": (">=", 1), "logical_or": ("|", 2), "bitwise_or": ("|", 2), "logical_xor": ("^", 3),
-    "bitwise_xor": ("^", 3), "logical_and": ("&", 4), "bitwise_and": ("&", 4), "add": ("+", _SUM), "sub": ("-", _SUM),
-    "mul": ("*", _PRODUCT), "div": ("/", _PRODUCT), "floor_divide": ("//", _PRODUCT), "remainder": ("%", _PRODUCT),
-    "matmul": ("@", _PRODUCT), "pow": ("**", _POWER),
+    "bitwise_xor": ("^", 3), "logical_and": ("&", 4), "bitwise_and": ("&", 4), "add": ("+", SUM), "sub": ("-", SUM),
+    "mul": ("*", PRODUCT), "div": ("/", PRODUCT), "floor_divide": ("//", PRODUCT), "remainder": ("%", PRODUCT),
+    "matmul": ("@", PRODUCT), "pow": ("**", POWER),
 }  # fmt: skip
-_PREFIX = {"neg": "-", "logical_not": "~", "bitwise_invert": "~"}
+PREFIX = {"neg": "-", "logical_not": "~", "bitwise_invert": "~"}
 _SHORT = 16  # a subformula that occurs twice is given a name from this many characters on
 
 
@@ -66,12 +66,14 @@ def applied(op: str, args: tuple[Formula, ...], params: dict[str, Any], shape: t
     x = args[0]
     if op == "mul":
         for factor, other in (args, args[::-1]):
-            if other.shape == shape and _is(factor, 1):
+            if other.shape == shape and is_number(factor, 1):
                 return other
-            if other.shape == shape and _is(factor, -1):
+            if other.shape == shape and is_number(factor, -1):
                 return Term("neg", (other,), {}, shape)
-    if op == "pow" and x.shape == shape and _is(args[1], 1):
+    if op == "pow" and x.shape == shape and is_number(args[1], 1):
         return x
+    if op == "exp" and (softmax := _softmax(x)):
+        return softmax
     if op in ("reshape", "broadcast_to") and x.shape == shape:
         return x
     if op == "broadcast_to" and isinstance(x, Term) and x.op == "reshape" and x.args[0].shape == ():
@@ -79,18 +81,37 @@ def applied(op: str, args: tuple[Formula, ...], params: dict[str, Any], shape: t
     return Term(op, args, params, shape)
 
 
-def _is(formula: Formula, number: int) -> bool:
+def is_number(formula: Formula, number: int) -> bool:
+    """Whether the formula is this number, once or repeated to a shape."""
     return isinstance(formula, Constant) and bool(np.all(formula.value == number))
+
+
+def _softmax(x: Formula) -> Formula | None:
+    """softmax(z) where `x` is z - logsumexp(z) along one axis: how the function of that name computes it."""
+    if not isinstance(x, Term) or x.op != "sub":
+        return None
+    z, lse = x.args
+    if isinstance(lse, Term) and lse.op == "broadcast_to":
+        lse = lse.args[0]
+    if not isinstance(lse, Term) or lse.op != "logsumexp" or lse.args[0] is not z or not lse.params["keepdims"]:
+        return None
+    axis = lse.params["axis"]
+    return Term("softmax", (z,), {"axis": axis}, z.shape) if len(axis) == 1 else None
 
 
 def text(formula: Formula) -> str:
     """The formula in the syntax of Python; a long part that occurs more than once is given a name and told after."""
+    shared = shared_parts(formula)
+    writer = Writer(_name, {id(t): name for t, name in shared})
+    told = [f"{name} = {writer.write(t, told=True)[0]}" for t, name in shared]
+    return writer.write(formula)[0] + (f" with {', '.join(told)}" if told else "")
+
+
+def shared_parts(formula: Formula) -> list[tuple[Term, str]]:
+    """The long parts that occur more than once, inner ones first, and the names s1, s2 and so on that they are given."""
     terms, uses = _terms(formula)
     names = fresh("s", {s.name for t in terms for s in t.args if isinstance(s, Symbol)})
-    shared = [t for t in terms if uses[id(t)] > 1 and len(_Writer(_name).write(t)[0]) >= _SHORT]
-    writer = _Writer(_name, {id(t): next(names) for t in shared})
-    told = [f"{writer.names[id(t)]} = {writer.write(t, told=True)[0]}" for t in shared]
-    return writer.write(formula)[0] + (f" with {', '.join(told)}" if told else "")
+    return [(t, next(names)) for t in terms if uses[id(t)] > 1 and len(Writer(_name).write(t)[0]) >= _SHORT]
 
 
 def numbers(formula: Formula) -> str | None:
@@ -98,7 +119,7 @@ def numbers(formula: Formula) -> str | None:
     terms, _ = _terms(formula)
     if not terms or any(part.shape for t in terms for part in (t, *t.args)):
         return None
-    return _Writer(lambda symbol: number_text(symbol.value)).write(formula)[0]
+    return Writer(lambda symbol: number_text(symbol.value)).write(formula)[0]
 
 
 def number_text(x: Any) -> str:
@@ -132,7 +153,9 @@ def array_text(value: Any, width: int = 0) -> str:
 
 def _constant_text(value: Any) -> str:
     array = np.asarray(value)
-    repeated = array.size and not any(array.strides)  # one number repeated to a shape
+    if not array.size:
+        return f"zeros({array.shape})"
+    repeated = not any(array.strides)  # one number repeated to a shape
     return number_text(array.flat[0]) if repeated else array_text(array)
 
 
@@ -162,7 +185,7 @@ def _terms(formula: Formula) -> tuple[list[Term], dict[int, int]]:
     return found, uses
 
 
-class _Writer:
+class Writer:
     """Writes formulas; every part comes with its precedence, so that brackets stand only where they are needed."""
 
     def __init__(self, of_symbol: Callable[[Symbol], str], names: dict[int, str] | None = None) -> None:
@@ -170,38 +193,42 @@ class _Writer:
         self.names = names or {}
 
     def write(self, formula: Formula, told: bool = False) -> tuple[str, int]:
+        """The formula and its precedence; a part that has a name is called by it, unless it is just being `told`."""
         if not isinstance(formula, Term):
             body = self.of_symbol(formula) if isinstance(formula, Symbol) else _constant_text(formula.value)
-            return body, _UNARY if body.startswith("-") else _ATOM
+            return body, UNARY if body.startswith("-") else ATOM
         if not told and id(formula) in self.names:
-            return self.names[id(formula)], _ATOM
+            return self.names[id(formula)], ATOM
         op, args = formula.op, formula.args
-        if op in _INFIX and len(args) == 2:
-            return self._infix(*_INFIX[op], *args)
-        if op in _PREFIX:
-            body = self._within(args[0], _UNARY)
-            return _PREFIX[op] + (f"({body})" if body.startswith("-") else body), _UNARY
-        if op == "permute_dims" and (suffix := _transposed(formula.params["axes"])):
-            return self._within(args[0], _ATOM) + suffix, _ATOM
+        if op in INFIX and len(args) == 2:
+            return self._infix(*INFIX[op], *args)
+        if op in PREFIX:
+            body = self.within(args[0], UNARY)
+            return PREFIX[op] + (f"({body})" if body.startswith("-") else body), UNARY
+        if op == "permute_dims" and (suffix := transposed(formula.params["axes"])):
+            return self.within(args[0], ATOM) + suffix, ATOM
         if op == "index":
-            return self._within(args[0], _ATOM) + self._index(formula), _ATOM
-        parts = [self.write(a)[0] for a in (args[:1] if "index" in formula.params else args)]
-        return f"{op}({', '.join([*parts, *self._params(formula)])})", _ATOM
+            body = self.within(args[0], ATOM)
+            return (f"array({body})" if body.startswith("[") else body) + self.index_text(formula), ATOM
+        parts = [self.write(a)[0] for a in (args[: _arrays_from(formula)] if "index" in formula.params else args)]
+        return f"{op}({', '.join([*parts, *self._params(formula)])})", ATOM
 
-    def _within(self, formula: Formula, least: int) -> str:
+    def within(self, formula: Formula, least: int) -> str:
+        """The formula, in brackets when it binds less than `least`."""
         body, precedence = self.write(formula)
         return body if precedence >= least else f"({body})"
 
     def _infix(self, sign: str, precedence: int, left: Formula, right: Formula) -> tuple[str, int]:
-        power, comparison = precedence == _POWER, precedence == 1
-        before = self._within(left, precedence + (power or comparison))
-        after = self._within(right, _UNARY if power else precedence + 1)
-        if after.startswith("-") and precedence in (_SUM, _PRODUCT):
+        power, comparison = precedence == POWER, precedence == 1
+        before = self.within(left, precedence + (power or comparison))
+        after = self.within(right, UNARY if power else precedence + 1)
+        if after.startswith("-") and precedence in (SUM, PRODUCT):
             after = f"({after})"
         return f"{before} {sign} {after}", precedence
 
-    def _index(self, formula: Term) -> str:
-        arrays = iter(formula.args[1:])
+    def index_text(self, formula: Term) -> str:
+        """The index of a term that picks or writes elements."""
+        arrays = iter(formula.args[_arrays_from(formula) :])
         parts = []
         for part in formula.params["index"]:
             if isinstance(part, tuple):
@@ -221,10 +248,16 @@ class _Writer:
                 if len(value) == len(formula.args[0].shape):
                     continue
                 value = value[0] if len(value) == 1 else value
-            yield f"{key}={self._index(formula) if key == 'index' else value}"
+            yield f"{key}={self.index_text(formula) if key == 'index' else value}"
 
 
-def _transposed(axes: tuple[int, ...]) -> str:
+def _arrays_from(formula: Term) -> int:
+    """The argument from which on a term's arguments are the arrays of its index."""
+    return 2 if formula.op == "put" else 1
+
+
+def transposed(axes: tuple[int, ...]) -> str:
+    """The suffix of an exchange of axes that is a transpose."""
     n = len(axes)
     if n > 1 and axes == tuple(range(n))[::-1]:
         return ".T"

@@ -1,0 +1,162 @@
+"""The rules of recorded nodes applied again, to other cotangents and tangents: nothing of the user's program is run.
+
+The one exception is a function with a rule of its own, whose tangent is pushed through its forward.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from backlit.autodiff.custom import custom_jvp
+from backlit.autodiff.forward import JvpTrace
+from backlit.autodiff.trace import zeros
+from backlit.autodiff.walk import Joint, Pick
+from backlit.core import graph, tree
+from backlit.core.dtypes import is_float
+from backlit.core.errors import BacklitError
+from backlit.core.op import NUMBERS, Masked, record_node
+from backlit.core.tensor import Box, Tensor, no_grad
+from backlit.diagnose.recording import Node, Recording
+
+Array = np.ndarray[Any, Any]
+Change = Callable[[Array], Array]
+
+
+def is_joint(node: Node) -> bool:
+    """Whether the node is a function with a rule of its own, or a loop: one rule for several results."""
+    return isinstance(node.op, Joint)
+
+
+def results_of(recording: Recording) -> dict[Node, list[Node]]:
+    """For each node with several results the nodes that stand for them."""
+    found: dict[Node, list[Node]] = {}
+    for node in recording.nodes:
+        if isinstance(node.op, Pick):
+            found.setdefault(node.args[0], []).append(node)
+    return found
+
+
+class Replay:
+    """Applies the reverse and the forward-mode rules of recorded nodes. A call costs one rule."""
+
+    def __init__(self) -> None:
+        self._made: dict[Node, graph.Node] = {}
+
+    def graph_node(self, node: Node) -> graph.Node:
+        """A node of a graph that is like the recorded one was."""
+        found = self._made.get(node)
+        if found is None:
+            # parents stand alone: of them a rule sees shape, dtype and whether they are leaves
+            ups = [_blank(a) for a, w in zip(node.args, node.wanted, strict=True) if w]
+            raw = [a.value if isinstance(a, Node) else a for a in node.args]
+            wanted = sum(1 << i for i, w in enumerate(node.wanted) if w)
+            found = record_node(node.op, wanted, ups, raw, node.value, node.params)  # type: ignore[arg-type]
+            self._made[node] = found
+        return found
+
+    def pull(
+        self, node: Node, cotangents: Sequence[Masked | None], change: Change | None = None, keep_out: bool = False
+    ) -> dict[int, Masked]:
+        """What the reverse rule makes of the cotangent of each result: a masked contribution by argument.
+
+        With `change` the rule reads changed inputs and, unless `keep_out`, a changed output.
+        """
+        inner = self.graph_node(node)
+        with no_grad():
+            if is_joint(node):
+                joint = _changed(inner.op, change) if change else inner.op
+                pulled = joint.pull(list(cotangents), None, (), inner)
+                found = [pulled[i] for i in inner.plan.argnums]
+            else:
+                assert cotangents[0] is not None
+                altered = _same if change is None else _on_floats(change)
+                kept = set(inner.plan.kept)
+                inputs = [
+                    Tensor(altered(x)) if i in kept and x.__class__ not in NUMBERS else x
+                    for i, x in enumerate(inner.inputs)
+                ]
+                out = inner.out
+                if inner.plan.unread_out is None:
+                    out = Tensor(out if keep_out else altered(out))
+                found = list(node.op.contributions(cotangents[0], out, inputs, inner))  # type: ignore[union-attr]
+        return {i: pair for i, pair in zip(inner.plan.argnums, found, strict=True) if pair is not None}
+
+    def push(
+        self, node: Node, tangents: Sequence[Masked | None], wide: bool = False, traced: bool = False
+    ) -> list[Masked | None]:
+        """The tangent of each result, of tangents of the arguments (None where zero).
+
+        With `wide` it is computed in double precision. `traced` takes the tangent of a function with its own forward-mode
+        rule through its forward as well.
+
+        Raises:
+          BacklitError: a function with a reverse rule alone does what forward mode does not go through.
+        """
+        with no_grad():
+            if is_joint(node):
+                return _pushed_joint(node.op, tangents, traced)
+            if all(t is None for t in tangents):
+                return [None]
+            raised = _raised if wide else _same
+            inputs = [Tensor(raised(a.value)) if isinstance(a, Node) else a for a in node.args]
+            out = Tensor(raised(node.value))
+            return [node.op.push(tuple(tangents), out, inputs, node.params)]  # type: ignore[union-attr]
+
+
+class _Leafless:
+    """The plan of a node that is no leaf."""
+
+    op = None
+
+
+def _blank(argument: Node) -> graph.Node:
+    plan: Any = _Leafless if argument.op is not None else None
+    return graph.Node(plan, (), (), None, {}, argument.shape, argument.dtype, None)
+
+
+def _same(x: Any) -> Any:
+    return x
+
+
+def _raised(x: Array) -> Array:
+    return x.astype(np.float64) if is_float(x.dtype) and x.dtype != np.longdouble else x
+
+
+def _on_floats(change: Change) -> Change:
+    return lambda x: change(x) if is_float(x.dtype) else x
+
+
+def _changed(joint: Any, change: Change) -> Any:
+    """The joint with changed residuals; one that keeps none that are known stays as it is."""
+    if not hasattr(joint, "residuals"):
+        return joint
+    made = copy.copy(joint)
+    made.residuals = tree.map(
+        lambda x: Tensor(change(np.asarray(x._value))) if isinstance(x, Tensor) and is_float(x.dtype) else x,
+        joint.residuals,
+    )
+    return made
+
+
+def _pushed_joint(joint: Any, tangents: Sequence[Masked | None], traced: bool) -> list[Masked | None]:
+    if not hasattr(joint, "owner"):
+        outs, pushed = joint.call.push([Tensor(x._value) for x in joint.operands], list(tangents))
+        return list(pushed[: len(outs)])
+    lowered = [Tensor(x._value) if isinstance(x, Tensor) else x for x in joint.lowered]
+    if isinstance(joint.owner, custom_jvp) and not traced:
+        filled = [
+            zeros(x.shape, x.dtype) if t is None and isinstance(x, Tensor) else None if t is None else t[0]
+            for x, t in zip(lowered, tangents, strict=True)
+        ]
+        _, out = joint.owner.rule(tree.unflatten(joint.args, lowered), tree.unflatten(joint.args, filled))
+        return [(t, None) for t in tree.leaves(out)]
+    with JvpTrace("replay") as trace:
+        given = [x if t is None else Tensor(Box(trace, x, t)) for x, t in zip(lowered, tangents, strict=True)]
+        leaves = tree.leaves(joint.owner.f(*tree.unflatten(joint.args, given)))
+        if len(leaves) != joint.n_outs:
+            raise BacklitError(f"{joint.name}: its forward gave {len(leaves)} results, and {joint.n_outs} when recorded")
+        return [None if (b := trace.box(x)) is None else b.extra for x in leaves]
