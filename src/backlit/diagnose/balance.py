@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from backlit.autodiff.walk import Pick
 from backlit.core.dtypes import is_float
 from backlit.core.errors import BacklitError
 from backlit.core.op import REGISTRY, Elementwise, LinearOp, Masked
@@ -80,7 +81,7 @@ def balance(recording: Recording, seed: int = 0) -> Balance:
     replay, results, passed = Replay(), results_of(recording), _passed(recording)
     found = []
     for node in recording.nodes:
-        if node.op is None or (node.value is None and node not in results) or _is_result(node):
+        if node.op is None or isinstance(node.op, Pick):
             continue
         outs = results.get(node, [node])
         try:
@@ -89,10 +90,6 @@ def balance(recording: Recording, seed: int = 0) -> Balance:
             found.append(NodeBalance(node, math.nan, math.nan, str(error)))
     merges = tuple(n for n in recording.nodes if n.cotangent is not None and not _is_sum(n))
     return Balance(tuple(found), merges)
-
-
-def _is_result(node: Node) -> bool:
-    return len(node.args) == 1 and isinstance(node.args[0], Node) and node.args[0].value is None and node.args[0].op is not None
 
 
 def _is_sum(node: Node) -> bool:
@@ -122,23 +119,22 @@ def _balance(
     if not all(np.all(np.isfinite(a)) for a in arrays if a.dtype.kind in "fV"):
         return NodeBalance(node, math.nan, math.nan, "a value or gradient is not finite")
     wanted = {i: a for i, a in enumerate(node.args) if node.wanted[i]}
-    directions = [
-        _direction(a.value, passed.get(i), rng) if i in wanted else None for i, a in enumerate(node.args)
-    ]
+    dx = {i: _direction(a.value, passed.get(i), rng) for i, a in wanted.items()}
     eps = max(float(np.finfo(a.dtype).eps) for a in arrays if a.dtype.kind == "f") if arrays else EPS
     eps = max([eps, *(2.0**-7 for a in arrays if a.dtype.kind == "V")])
     noise = _noise(node, cotangents, passed, replay, rng, eps)
     if isinstance(node.op, Elementwise) and node.value.size > SAMPLE:
         at = rng.choice(node.value.size, SAMPLE, replace=False)
-        pick = lambda x: None if x is None else np.asarray(x).reshape(-1)[at]
+
+        def pick(x: Array) -> Array:
+            return np.asarray(x).reshape(-1)[at]
+
         values = [pick(a.value) if isinstance(a, Node) else a for a in node.args]
-        cotangents = [pick(c) for c in cotangents]
-        directions = [pick(d) for d in directions]
-        passed = {i: pick(c) for i, c in passed.items()}  # type: ignore[misc]
-        noise = {i: pick(c) for i, c in noise.items()}  # type: ignore[misc]
-        pushed = _pushed_elementwise(node.op, values, directions, pick(node.value))
+        cotangents = [None if c is None else pick(c) for c in cotangents]
+        dx, passed, noise = ({i: pick(x) for i, x in each.items()} for each in (dx, passed, noise))
+        pushed = _pushed_elementwise(node.op, values, [dx.get(i) for i in range(len(values))], pick(node.value))
     else:
-        pushed = _pushed(node, directions, replay)
+        pushed = _pushed(node, [dx.get(i) for i in range(len(node.args))], replay)
     left = right = size = allowed = 0.0
     for cotangent, pair in zip(cotangents, pushed, strict=True):
         if cotangent is None or pair is None:
@@ -149,10 +145,10 @@ def _balance(
         allowed += 2 * float(np.sum(np.abs(cotangent) * np.where(np.asarray(cotangent) == 0, 0, pair[1])))
     for i in wanted:
         if i in passed:
-            terms = np.asarray(passed[i], np.float64) * directions[i]
+            terms = np.asarray(passed[i], np.float64) * dx[i]
             right += float(np.sum(terms))
             size += float(np.sum(np.abs(terms)))
-            allowed += _MARGIN * float(np.sum(noise[i] * np.abs(directions[i])))
+            allowed += _MARGIN * float(np.sum(noise[i] * np.abs(dx[i])))
     allowed += 64 * EPS * size
     difference = abs(left - right)
     if not size:
@@ -161,9 +157,9 @@ def _balance(
 
 
 def _direction(value: Array, passed: Array | None, rng: np.random.Generator) -> Array:
-    """A tangent of the size of the value, mostly along what was passed on: so the terms of the balance hardly cancel."""
+    """A tangent of the size of each element, mostly along what was passed on: so the terms of the balance hardly cancel."""
     size = np.abs(np.asarray(value, np.float64))
-    floor = 1e-2 * math.sqrt(float(np.mean(size * size))) if size.size else 0.0
+    floor = 1e-3 * float(np.median(size)) if size.size else 0.0
     signs = np.where(rng.random(size.shape) < 0.5, -1.0, 1.0)
     if passed is not None:
         along = np.sign(np.asarray(passed, np.float64))
@@ -176,13 +172,15 @@ def _noise(
     rng: np.random.Generator, eps: float,
 ) -> dict[int, Array]:  # fmt: skip
     """How far rounding may have moved each contribution: the rule once more, on numbers that differ by their rounding."""
+
     def shaken(x: Array) -> Array:
         return np.asarray(x * (1 + np.where(rng.random(x.shape) < 0.5, -eps, eps)), x.dtype)
 
     # the rules of max and min look for the output among the inputs
     exact = node.op in (REGISTRY["max"], REGISTRY["min"])
-    moved = [None if c is None else (Tensor(shaken(c)), None) for c in cotangents]
-    pulled = replay.pull(node, moved, (lambda x: x) if exact else shaken)
+    moved: list[Masked | None] = [None if c is None else (Tensor(shaken(c)), None) for c in cotangents]
+    still: list[Masked | None] = [None if c is None else (Tensor(c), None) for c in cotangents]
+    pulled, before = replay.pull(node, moved, None if exact else shaken), replay.pull(node, still)
     terms = 1.0
     if not isinstance(node.op, Elementwise):
         arrays = [c for c in cotangents if c is not None] + list(passed.values())
@@ -193,7 +191,9 @@ def _noise(
     found = {}
     for i, value in passed.items():
         kept = np.asarray(value, np.float64)
-        off = np.abs(np.asarray(pulled[i][0]._value, np.float64) - kept) if i in pulled else 0.0
+        off = np.zeros(kept.shape)
+        if i in pulled and i in before:
+            off = np.abs(np.asarray(pulled[i][0]._value, np.float64) - before[i][0]._value)
         found[i] = terms * (np.where(np.isfinite(off), off, 0.0) + eps * np.abs(kept))
     return found
 
@@ -221,7 +221,10 @@ def _pushed(node: Node, directions: Sequence[Array | None], replay: Replay) -> l
         return [(exact, eps * np.abs(exact))]
     values = [_wide(a.value) if isinstance(a, Node) else a for a in node.args]
     assert op is not None
-    found, error = tangent(lambda *x: op.forward(*x, **node.params), values, directions)
+    inside = sum(
+        float(np.max(np.abs(v), initial=0.0)) for v, d in zip(values, directions, strict=True) if d is not None
+    )
+    found, error = tangent(lambda *x: op.forward(*x, **node.params), values, directions, np.abs(exact) + inside)
     return [_or_rule(found, error, exact)]
 
 
@@ -236,7 +239,7 @@ def _wide(x: Any) -> Any:
 
 def _or_rule(found: Array, error: Array, exact: Array) -> tuple[Array, Array]:
     """Differences, where they tell something; else what the forward-mode rule says."""
-    useless = ~(error <= 1e-3 * np.abs(found) + 1e-9 * np.max(np.abs(found[np.isfinite(error)]), initial=0.0))
+    useless = ~(error <= 1e-3 * np.maximum(np.abs(found), np.abs(exact)))
     return np.where(useless, exact, found), np.where(useless, 0.0, error)
 
 
@@ -244,9 +247,15 @@ def _pushed_elementwise(
     op: Elementwise, values: Sequence[Any], directions: Sequence[Array | None], out: Any
 ) -> list[tuple[Array, Array] | None]:
     wide = [_wide(v) for v in values]
-    found, error = tangent(op.forward, wide, directions)
     inputs = [Tensor(np.asarray(v)) if isinstance(v, (np.ndarray, np.generic)) else v for v in wide]
-    given: tuple[Masked | None, ...] = tuple([None if d is None else (Tensor(d), None) for d in directions])
-    pair = op.push(given, Tensor(np.asarray(_wide(out))), inputs, {})
-    assert pair is not None
-    return [_or_rule(found, error, np.broadcast_to(np.asarray(pair[0]._value, np.float64), found.shape))]
+    exact, size = np.zeros(np.shape(out)), np.zeros(np.shape(out))
+    for i, direction in enumerate(directions):
+        if direction is not None:
+            given: list[Masked | None] = [None] * len(inputs)
+            given[i] = (Tensor(direction), None)
+            pair = op.push(tuple(given), Tensor(np.asarray(_wide(out))), inputs, {})
+            assert pair is not None
+            exact = exact + pair[0]._value
+            size = size + np.abs(pair[0]._value)
+    found, error = tangent(op.forward, wide, directions, size)
+    return [_or_rule(found, error, exact)]

@@ -15,9 +15,12 @@ STEPS = (3e-4, 1e-5, 1e-2)  # relative to the direction; a smooth function of mo
 _ENOUGH = 1e-6  # relative error with which no further step is tried
 
 
-def tangent(forward: Callable[..., Any], values: Sequence[Any], directions: Sequence[Array | None]) -> tuple[Array, Array]:
+def tangent(
+    forward: Callable[..., Any], values: Sequence[Any], directions: Sequence[Array | None], inside: Any = 0.0
+) -> tuple[Array, Array]:
     """The derivative of `forward(*values)` in the given directions, and a bound on the error of each element.
 
+    `inside` is the size of what is rounded on the way to a result, where that is larger than the result.
     Central differences in double precision with one step of Richardson's extrapolation (1911), at the best of three
     steps for each element. At a kink or a jump, and where the function is not finite, the error is infinite. Costs five
     evaluations, thirteen where one step is not enough.
@@ -27,7 +30,7 @@ def tangent(forward: Callable[..., Any], values: Sequence[Any], directions: Sequ
         at = np.asarray(forward(*values), np.float64)
         best, error = np.zeros(at.shape), np.full(at.shape, np.inf)
         for step in STEPS:
-            found, its_error = _at_step(forward, values, directions, at, step)
+            found, its_error = _at_step(forward, values, directions, at, step, inside)
             better = its_error < error
             best, error = np.where(better, found, best), np.where(better, its_error, error)
             if np.all(error <= _ENOUGH * np.abs(best)):
@@ -38,10 +41,17 @@ def tangent(forward: Callable[..., Any], values: Sequence[Any], directions: Sequ
 
 
 def _at_step(
-    forward: Callable[..., Any], values: Sequence[Any], directions: Sequence[Array | None], at: Array, step: float
+    forward: Callable[..., Any],
+    values: Sequence[Any],
+    directions: Sequence[Array | None],
+    at: Array,
+    step: float,
+    inside: Any,
 ) -> tuple[Array, Array]:
     def moved(t: float) -> Array:
-        return np.asarray(forward(*(v if d is None else v + t * d for v, d in zip(values, directions, strict=True))), np.float64)
+        return np.asarray(
+            forward(*(v if d is None else v + t * d for v, d in zip(values, directions, strict=True))), np.float64
+        )
 
     with np.errstate(all="ignore"):
         above, below = moved(step), moved(-step)
@@ -49,7 +59,7 @@ def _at_step(
         near_above, near_below = moved(half), moved(-half)
         wide, narrow = (above - below) / (2 * step), (near_above - near_below) / step
         found = (4 * narrow - wide) / 3
-        rounding = 4 * EPS * np.maximum(np.abs(above), np.abs(below)) / step
+        rounding = 4 * EPS * (np.maximum(np.abs(above), np.abs(below)) + inside) / step
         error = np.abs(found - narrow) + rounding
         # the second difference shrinks with the step where the function is smooth, and stays at a kink
         bend, near_bend = np.abs(above + below - 2 * at) / step, np.abs(near_above + near_below - 2 * at) / half

@@ -54,7 +54,11 @@ class Replay:
             ups = [_blank(a) for a, w in zip(node.args, node.wanted, strict=True) if w]
             raw = [a.value if isinstance(a, Node) else a for a in node.args]
             wanted = sum(1 << i for i, w in enumerate(node.wanted) if w)
-            found = record_node(node.op, wanted, ups, raw, node.value, node.params)  # type: ignore[arg-type]
+            if node.value is None:  # of several results, each with a node of its own
+                plan = node.op.make_plan(wanted, len(raw))  # type: ignore[union-attr]
+                found = graph.Node(plan, ups[0] if len(ups) == 1 else tuple(ups), (), None, {}, (), None, None)
+            else:
+                found = record_node(node.op, wanted, ups, raw, node.value, node.params)  # type: ignore[arg-type]
             self._made[node] = found
         return found
 
@@ -158,5 +162,7 @@ def _pushed_joint(joint: Any, tangents: Sequence[Masked | None], traced: bool) -
         given = [x if t is None else Tensor(Box(trace, x, t)) for x, t in zip(lowered, tangents, strict=True)]
         leaves = tree.leaves(joint.owner.f(*tree.unflatten(joint.args, given)))
         if len(leaves) != joint.n_outs:
-            raise BacklitError(f"{joint.name}: its forward gave {len(leaves)} results, and {joint.n_outs} when recorded")
+            raise BacklitError(
+                f"{joint.name}: its forward gave {len(leaves)} results, and {joint.n_outs} when recorded"
+            )
         return [None if (b := trace.box(x)) is None else b.extra for x in leaves]
