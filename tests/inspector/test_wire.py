@@ -54,7 +54,11 @@ def test_columns_of_one_table_have_one_length():
         pack({"node": {"a": np.zeros(2, np.int32), "b": ["x"]}}, {})
 
 
-@pytest.mark.parametrize("data", [b"", b"no", gzip.compress(b"BLT2"), gzip.compress(b"BLT1\x05\0\0\0{}")])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"no", gzip.compress(b"BLT2"), gzip.compress(b"BLT1\x05\0\0\0{}")],
+    ids=["nothing", "not gzipped", "other magic", "not JSON"],
+)
 def test_what_is_no_recording_is_refused(data):
     with pytest.raises(FileFormatError, match="recording"):
         unpack(data)
