@@ -1,0 +1,65 @@
+// The view as the address: event, node, panel, colours, what is opened. Read at the start, written as it changes.
+
+import { effect } from "@preact/signals";
+import {
+  colourBy, expanded, goTo, panel, type PanelName, query, recording, select, selected, selectedModule, span, step, target,
+  time, unfolded, widthBy,
+} from "../model/view";
+
+const PANEL_NAMES: readonly PanelName[] = ["node", "provenance", "flow", "memory", "training", "cost", "tour"];
+
+/** Names rather than numbers where there are any: a link outlives a new recording of the same model. */
+export function written(): string {
+  const parts = new URLSearchParams();
+  if (step.value) parts.set("step", String(step.value));
+  parts.set("t", String(time.value - span.value[0]));
+  if (selected.value >= 0) parts.set("n", recording.name(selected.value));
+  if (selectedModule.value > 0) parts.set("m", recording.modulePath(selectedModule.value));
+  if (panel.value !== "node") parts.set("p", panel.value);
+  if (target.value >= 0) parts.set("g", recording.name(target.value));
+  if (colourBy.value !== "time") parts.set("c", colourBy.value);
+  if (widthBy.value !== "norm") parts.set("w", widthBy.value);
+  if (query.value) parts.set("q", query.value);
+  return parts.toString();
+}
+
+export function read(hash: string): void {
+  const parts = new URLSearchParams(hash.replace(/^#/, ""));
+  const at = Number(parts.get("step") ?? 0);
+  if (at > 0 && at < recording.table("step").rows) step.value = at;
+  const t = parts.get("t");
+  if (t !== null && Number.isFinite(Number(t))) goTo(span.value[0] + Number(t));
+  const node = parts.get("n");
+  if (node) select(recording.find(node));
+  const module = parts.get("m");
+  if (module) {
+    for (let m = 1; m < recording.modules; m++) if (recording.modulePath(m) === module) selectedModule.value = m;
+  }
+  const name = parts.get("p") as PanelName | null;
+  if (name && PANEL_NAMES.includes(name)) panel.value = name;
+  const goal = parts.get("g");
+  if (goal) target.value = recording.find(goal);
+  colourBy.value = parts.get("c") ?? "time";
+  const width = parts.get("w");
+  if (width === "none" || width === "share") widthBy.value = width;
+  query.value = parts.get("q") ?? "";
+}
+
+export function startPermalink(): void {
+  let due = 0;
+  effect(() => {
+    void [expanded.value, unfolded.value];
+    const text = written();
+    clearTimeout(due);
+    due = setTimeout(() => {
+      try {
+        if (location.hash.slice(1) !== text) history.replaceState(null, "", `#${text}`);
+      } catch {
+        // a frame in a notebook has no address of its own
+      }
+    }, 250) as unknown as number;
+  });
+  addEventListener("hashchange", () => {
+    if (location.hash.slice(1) !== written()) read(location.hash);
+  });
+}

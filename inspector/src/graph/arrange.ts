@@ -1,0 +1,125 @@
+// Where the children of one module go: dagre for modules of a readable size, the layered layout beyond; ribbons are folded.
+
+import { Graph, layout } from "@dagrejs/dagre";
+import { ENTRY, EXIT, layered, type Placed, type Sized } from "./layered";
+
+/** Modules with more children than this are laid out in linear time. */
+const MANY = 300;
+/** Taller than this, and so many times taller than wide, and a module is wrapped into columns. */
+const TALL = 1500;
+const SLIM = 2.4;
+const GUTTER = 46;
+
+export function arrange(boxes: readonly Sized[], pairs: readonly [number, number][]): Placed {
+  if (boxes.length === 1 && pairs.every(([a, b]) => a < 0 || b < 0)) return single(boxes[0]!, pairs);
+  const placed = boxes.length > MANY ? layered(boxes, pairs) : byDagre(boxes, pairs);
+  return placed.height > TALL && placed.height > SLIM * placed.width ? wrap(boxes, pairs, placed) : placed;
+}
+
+function single(box: Sized, pairs: readonly [number, number][]): Placed {
+  const paths = pairs.map(([a]) => (a < 0 ? [box.w / 2, 0, box.w / 2, 0] : [box.w / 2, box.h, box.w / 2, box.h]));
+  return { x: new Float64Array(1), y: new Float64Array(1), width: box.w, height: box.h, paths };
+}
+
+function byDagre(boxes: readonly Sized[], pairs: readonly [number, number][]): Placed {
+  const graph = new Graph({ multigraph: false });
+  graph.setGraph({
+    rankdir: "TB",
+    nodesep: 20,
+    ranksep: 30,
+    edgesep: 12,
+    ranker: boxes.length > 60 ? "tight-tree" : "network-simplex",
+  });
+  graph.setDefaultEdgeLabel(() => ({}));
+  boxes.forEach(({ w, h }, i) => graph.setNode(String(i), { width: w, height: h }));
+  const uses = (end: number) => pairs.some(([a, b]) => a === end || b === end);
+  if (uses(ENTRY)) graph.setNode(String(ENTRY), { width: 1, height: 1 });
+  if (uses(EXIT)) graph.setNode(String(EXIT), { width: 1, height: 1 });
+  for (const [a, b] of pairs) if (a !== b) graph.setEdge(String(a), String(b), {});
+  layout(graph);
+  const x = new Float64Array(boxes.length);
+  const y = new Float64Array(boxes.length);
+  let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
+  boxes.forEach(({ w, h }, i) => {
+    const at = graph.node(String(i)) as { x: number; y: number };
+    x[i] = at.x - w / 2;
+    y[i] = at.y - h / 2;
+    left = Math.min(left, x[i]!);
+    right = Math.max(right, x[i]! + w);
+    top = Math.min(top, y[i]!);
+    bottom = Math.max(bottom, y[i]! + h);
+  });
+  const paths = pairs.map(([a, b]) => {
+    const edge = a === b ? undefined : (graph.edge(String(a), String(b)) as { points: { x: number; y: number }[] } | undefined);
+    if (!edge) return [];
+    const points = edge.points.map((p) => [p.x, p.y] as [number, number]);
+    // lines leave from the middle of the lower side and arrive at the middle of the upper one
+    if (a >= 0) points[0] = [x[a]! + boxes[a]!.w / 2, y[a]! + boxes[a]!.h];
+    if (b >= 0) points[points.length - 1] = [x[b]! + boxes[b]!.w / 2, y[b]!];
+    for (const [px] of points) {
+      left = Math.min(left, px);
+      right = Math.max(right, px);
+    }
+    return points.flat();
+  });
+  // the entrance is on the upper edge, the exit on the lower, wherever their ranks are
+  pairs.forEach(([a, b], k) => {
+    const path = paths[k]!;
+    if (a === ENTRY && path.length) path[1] = top;
+    if (b === EXIT && path.length) path[path.length - 1] = bottom;
+  });
+  for (let i = 0; i < boxes.length; i++) {
+    x[i]! -= left;
+    y[i]! -= top;
+  }
+  for (const path of paths) for (let k = 0; k < path.length; k++) path[k]! -= k % 2 ? top : left;
+  return { x, y, width: right - left, height: bottom - top, paths };
+}
+
+/** Cuts a tall layout at free heights into columns read from left to right. */
+function wrap(boxes: readonly Sized[], pairs: readonly [number, number][], placed: Placed): Placed {
+  const { x, y, width, height } = placed;
+  const n = boxes.length;
+  const columns = Math.max(2, Math.round(Math.sqrt((1.5 * height) / (width + GUTTER))));
+  const byTop = Array.from({ length: n }, (_, i) => i).sort((a, b) => y[a]! - y[b]!);
+  const cuts = [0];
+  let covered = 0;
+  for (const i of byTop) {
+    const bottom = y[i]! + boxes[i]!.h;
+    const wanted = (cuts.length * height) / columns;
+    if (y[i]! > covered && y[i]! >= wanted - (bottom - y[i]!) / 2 && cuts.length < columns) cuts.push(y[i]!);
+    covered = Math.max(covered, bottom);
+  }
+  if (cuts.length < 2) return placed;
+  const columnAt = (py: number): number => {
+    let c = 0;
+    while (c + 1 < cuts.length && cuts[c + 1]! <= py + 0.5) c++;
+    return c;
+  };
+  const shiftX = (c: number): number => c * (width + GUTTER);
+  const tall = Math.max(...cuts.map((cut, c) => (cuts[c + 1] ?? height + LEVEL_BELOW) - LEVEL_BELOW - cut));
+  const column = Int32Array.from({ length: n }, (_, i) => columnAt(y[i]!));
+  const newX = x.map((v, i) => v + shiftX(column[i]!));
+  const newY = y.map((v, i) => v - cuts[column[i]!]! + 14);
+  const whole = { width: shiftX(cuts.length - 1) + width, height: tall + 28 };
+  const paths = pairs.map(([a, b], k) => {
+    const from = a < 0 ? 0 : column[a]!;
+    const to = b < 0 ? cuts.length - 1 : column[b]!;
+    const path = placed.paths[k]!;
+    if (!path.length) return path;
+    if (from === to) return path.map((v, j) => (j % 2 ? v - cuts[from]! + 14 : v + shiftX(from)));
+    // down to the end of its column, up through the gutter before the other, in at the top
+    const [sx, sy] = a < 0 ? [path[0]! + shiftX(0), 0] : [newX[a]! + boxes[a]!.w / 2, newY[a]! + boxes[a]!.h];
+    const [tx, ty] =
+      b < 0 ? [path[path.length - 2]! + shiftX(to), whole.height] : [newX[b]! + boxes[b]!.w / 2, newY[b]!];
+    const gutter = shiftX(to) - GUTTER / 2;
+    const below = to === from + 1 ? whole.height - 4 : sy + 12;
+    const above = to === from + 1 ? 4 : Math.min(ty - 10, 8);
+    if (to === from + 1) return [sx, sy, sx, below, gutter, below, gutter, above, tx, above, tx, ty];
+    const side = shiftX(from) + width + GUTTER / 2;
+    return [sx, sy, sx, below, side, below, side, 2, gutter, 2, gutter, above, tx, above, tx, ty];
+  });
+  return { x: newX, y: newY, ...whole, paths };
+}
+
+const LEVEL_BELOW = 30;

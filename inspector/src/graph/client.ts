@@ -1,0 +1,190 @@
+// The page's side of the layout worker: sends what is opened, receives scenes.
+
+import { signal } from "@preact/signals";
+import source from "worker:graph/worker.ts";
+import { expanded, recording, span, step, unfolded } from "../model/view";
+import { type Hierarchy, hierarchy, type Structure } from "./hierarchy";
+import type { Scene } from "./scene";
+import type { Answer, Wish } from "./worker";
+
+export const scene = signal<Scene | null>(null);
+/** Is the layout of the newest wish still being made? */
+export const laying = signal(false);
+/** The modules with their nodes, of the step on show. */
+export const tree = signal<Hierarchy | null>(null);
+
+let worker: Worker | null = null;
+let turn = 0;
+
+function integers(numbers: ArrayLike<number>): Int32Array {
+  return Int32Array.from(numbers);
+}
+
+/** Nodes of the step on show. */
+export function nodeSpan(): [number, number] {
+  const steps = recording.table("step");
+  if (steps.rows <= 1 || !steps.has("node_from")) return [0, recording.nodes];
+  return [steps.number(step.value, "node_from"), steps.number(step.value, "node_to")];
+}
+
+function structure(): Structure {
+  const { node, edge, module } = recording;
+  const forms = new Map<string, number>();
+  const form = new Int32Array(recording.nodes);
+  const label = new Uint16Array(recording.nodes);
+  const kinds = Uint8Array.from(recording.nodeKind);
+  const op = node.numbers("op");
+  for (let i = 0; i < recording.nodes; i++) {
+    const key = `${op[i]} ${recording.dims(i)} ${node.text(i, "dtype")} ${node.text(i, "params")}`;
+    let known = forms.get(key);
+    if (known === undefined) forms.set(key, (known = forms.size));
+    form[i] = known;
+    label[i] = recording.label(i).length + (kinds[i] === 0 ? 2 : 0);
+  }
+  const classes = new Map<string, number>();
+  const moduleClass = new Int32Array(recording.modules);
+  const moduleLabel = new Uint16Array(recording.modules);
+  for (let m = 0; m < recording.modules; m++) {
+    const name = module.text(m, "class");
+    if (!classes.has(name)) classes.set(name, classes.size);
+    moduleClass[m] = classes.get(name)!;
+    moduleLabel[m] = Math.max(module.text(m, "name").length, name.length < 16 ? name.length + 9 : 9);
+  }
+  return {
+    nodeKind: kinds,
+    nodeModule: integers(recording.nodeModule),
+    nodeForm: form,
+    nodeLabel: label,
+    moduleLabel,
+    moduleParent: integers(module.numbers("parent")),
+    moduleClass,
+    edgeFrom: integers(recording.edgeFrom),
+    edgeTo: integers(recording.edgeTo),
+    edgeArgnum: integers(edge.numbers("argnum")),
+    forwardEvent: integers(recording.forwardEvent),
+    completedEvent: integers(recording.completedEvent),
+    nodes: nodeSpan(),
+  };
+}
+
+function post(wish: Wish): void {
+  worker!.postMessage(wish);
+}
+
+/** Asks for the first scene: the worker chooses how deep to open. */
+export function startLayout(): void {
+  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  worker = new Worker(address);
+  worker.onmessage = ({ data }: MessageEvent<Answer>) => {
+    if (data.scene.turn !== turn) return;
+    if (!expanded.peek().size) expanded.value = new Set(data.opened);
+    laying.value = false;
+    scene.value = data.scene;
+  };
+  worker.onerror = (event) => {
+    throw new Error(`layout: ${event.message}`);
+  };
+  restructure();
+}
+
+/** For another step of the recording. */
+export function restructure(): void {
+  void span.value;
+  const made = structure();
+  post({ kind: "structure", structure: made });
+  laying.value = true;
+  const opened = expanded.peek();
+  post({ kind: "scene", turn: ++turn, opened: opened.size ? [...opened] : null, unfolded: [...unfolded.peek()] });
+  tree.value = hierarchy(made);
+}
+
+export function relayout(): void {
+  laying.value = true;
+  post({ kind: "scene", turn: ++turn, opened: [...expanded.peek()], unfolded: [...unfolded.peek()] });
+}
+
+function change(opened: Set<number>, shown: Set<number> = new Set(unfolded.peek())): void {
+  expanded.value = opened;
+  unfolded.value = shown;
+  relayout();
+}
+
+export function open(module: number): void {
+  change(new Set(expanded.peek()).add(module));
+}
+
+/** Closes a module and what is opened in it. */
+export function close(module: number): void {
+  const opened = new Set(expanded.peek());
+  for (const m of expanded.peek()) {
+    for (let up = m; up > 0; up = recording.moduleParent(up)) if (up === module) opened.delete(m);
+  }
+  change(opened);
+}
+
+export function isOpen(module: number): boolean {
+  return expanded.value.has(module);
+}
+
+/** The first module of the fold that `module` belongs to, and how many; count 1 where it is in none. */
+export function foldOf(module: number): { first: number; count: number } {
+  const h = tree.peek()!;
+  const parent = recording.moduleParent(module);
+  if (parent < 0) return { first: module, count: 1 };
+  const list = h.children[parent]!;
+  let at = list.indexOf(-1 - module);
+  const form = h.form[module];
+  while (at > 0 && list[at - 1]! < 0 && h.form[-1 - list[at - 1]!] === form) at--;
+  const first = -1 - list[at]!;
+  let count = 0;
+  while (at < list.length && list[at]! < 0 && h.form[-1 - list[at]!] === form) {
+    at++;
+    count++;
+  }
+  return { first, count: count >= 3 ? count : 1 };
+}
+
+export function toggleFold(first: number): void {
+  const shown = new Set(unfolded.peek());
+  const opened = new Set(expanded.peek());
+  if (!shown.delete(first)) shown.add(first);
+  change(opened, shown);
+}
+
+export function toggle(module: number): void {
+  if (module <= 0) return;
+  const fold = foldOf(module);
+  if (fold.count > 1 && !unfolded.peek().has(fold.first)) toggleFold(fold.first);
+  else if (expanded.peek().has(module)) close(module);
+  else open(module);
+}
+
+export function openAll(): void {
+  const h = tree.peek()!;
+  const opened = new Set<number>();
+  const shown = new Set<number>();
+  for (let m = 0; m < recording.modules; m++) {
+    if (h.end[m]! === h.start[m]!) continue;
+    opened.add(m);
+    shown.add(m);
+  }
+  change(opened, shown);
+}
+
+export function closeAll(): void {
+  change(new Set([0]), new Set());
+}
+
+/** Opens what hides a node. True if something had to be opened. */
+export function uncover(node: number): boolean {
+  const opened = new Set(expanded.peek());
+  const shown = new Set(unfolded.peek());
+  let changed = false;
+  for (let m = recording.nodeModule[node]!; m > 0; m = recording.moduleParent(m)) {
+    if (!opened.has(m)) changed = !!opened.add(m);
+    const { first, count } = foldOf(m);
+    if (count > 1 && !shown.has(first)) changed = !!shown.add(first);
+  }
+  if (changed) change(opened, shown);
+  return changed;
+}
