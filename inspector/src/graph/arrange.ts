@@ -1,7 +1,7 @@
 // Where the children of one module go: dagre for modules of a readable size, the layered layout beyond; ribbons are folded.
 
 import { Graph, layout } from "@dagrejs/dagre";
-import { ENTRY, EXIT, layered, type Placed, type Sized } from "./layered";
+import { ENTRY, EXIT, intoOf, layered, outOf, type Placed, type Sized } from "./layered";
 
 /** Modules with more children than this are laid out in linear time. */
 const MANY = 300;
@@ -17,8 +17,9 @@ export function arrange(boxes: readonly Sized[], pairs: readonly [number, number
 }
 
 function single(box: Sized, pairs: readonly [number, number][]): Placed {
-  const paths = pairs.map(([a]) => (a < 0 ? [box.w / 2, 0, box.w / 2, 0] : [box.w / 2, box.h, box.w / 2, box.h]));
-  return { x: new Float64Array(1), y: new Float64Array(1), width: box.w, height: box.h, paths };
+  const [entry, exit] = [intoOf(box), outOf(box)];
+  const paths = pairs.map(([a]) => (a < 0 ? [entry, 0, entry, 0] : [exit, box.h, exit, box.h]));
+  return { x: new Float64Array(1), y: new Float64Array(1), width: box.w, height: box.h, entry, exit, paths };
 }
 
 function byDagre(boxes: readonly Sized[], pairs: readonly [number, number][]): Placed {
@@ -53,9 +54,9 @@ function byDagre(boxes: readonly Sized[], pairs: readonly [number, number][]): P
     const edge = a === b ? undefined : (graph.edge(String(a), String(b)) as { points: { x: number; y: number }[] } | undefined);
     if (!edge) return [];
     const points = edge.points.map((p) => [p.x, p.y] as [number, number]);
-    // lines leave from the middle of the lower side and arrive at the middle of the upper one
-    if (a >= 0) points[0] = [x[a]! + boxes[a]!.w / 2, y[a]! + boxes[a]!.h];
-    if (b >= 0) points[points.length - 1] = [x[b]! + boxes[b]!.w / 2, y[b]!];
+    // lines leave from the lower side and arrive at the upper one
+    if (a >= 0) points[0] = [x[a]! + outOf(boxes[a]!), y[a]! + boxes[a]!.h];
+    if (b >= 0) points[points.length - 1] = [x[b]! + intoOf(boxes[b]!), y[b]!];
     for (const [px] of points) {
       left = Math.min(left, px);
       right = Math.max(right, px);
@@ -73,7 +74,11 @@ function byDagre(boxes: readonly Sized[], pairs: readonly [number, number][]): P
     y[i]! -= top;
   }
   for (const path of paths) for (let k = 0; k < path.length; k++) path[k]! -= k % 2 ? top : left;
-  return { x, y, width: right - left, height: bottom - top, paths };
+  const port = (end: number): number => {
+    const at = graph.node(String(end)) as { x: number } | undefined;
+    return at ? at.x - left : (right - left) / 2;
+  };
+  return { x, y, width: right - left, height: bottom - top, entry: port(ENTRY), exit: port(EXIT), paths };
 }
 
 /** Cuts a tall layout at free heights into columns read from left to right. */
@@ -101,7 +106,8 @@ function wrap(boxes: readonly Sized[], pairs: readonly [number, number][], place
   const column = Int32Array.from({ length: n }, (_, i) => columnAt(y[i]!));
   const newX = x.map((v, i) => v + shiftX(column[i]!));
   const newY = y.map((v, i) => v - cuts[column[i]!]! + 14);
-  const whole = { width: shiftX(cuts.length - 1) + width, height: tall + 28 };
+  const last = cuts.length - 1;
+  const whole = { width: shiftX(last) + width, height: tall + 28, entry: placed.entry, exit: placed.exit + shiftX(last) };
   const paths = pairs.map(([a, b], k) => {
     const from = a < 0 ? 0 : column[a]!;
     const to = b < 0 ? cuts.length - 1 : column[b]!;
@@ -109,9 +115,9 @@ function wrap(boxes: readonly Sized[], pairs: readonly [number, number][], place
     if (!path.length) return path;
     if (from === to) return path.map((v, j) => (j % 2 ? v - cuts[from]! + 14 : v + shiftX(from)));
     // down to the end of its column, up through the gutter before the other, in at the top
-    const [sx, sy] = a < 0 ? [path[0]! + shiftX(0), 0] : [newX[a]! + boxes[a]!.w / 2, newY[a]! + boxes[a]!.h];
+    const [sx, sy] = a < 0 ? [path[0]! + shiftX(0), 0] : [newX[a]! + outOf(boxes[a]!), newY[a]! + boxes[a]!.h];
     const [tx, ty] =
-      b < 0 ? [path[path.length - 2]! + shiftX(to), whole.height] : [newX[b]! + boxes[b]!.w / 2, newY[b]!];
+      b < 0 ? [path[path.length - 2]! + shiftX(to), whole.height] : [newX[b]! + intoOf(boxes[b]!), newY[b]!];
     const gutter = shiftX(to) - GUTTER / 2;
     const below = to === from + 1 ? whole.height - 4 : sy + 12;
     const above = to === from + 1 ? 4 : Math.min(ty - 10, 8);

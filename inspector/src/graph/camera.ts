@@ -58,8 +58,8 @@ export class Camera {
   }
 
   /** Shows a rectangle of the scene, not larger than `most` and not smaller than `least`, from its upper edge. */
-  fit(r: Rectangle, least: number, most: number, margin = 28): void {
-    const [w, h] = [this.canvas.clientWidth, this.canvas.clientHeight];
+  fit(r: Rectangle, least: number, most: number, margin = 28, below = 30): void {
+    const [w, h] = [this.canvas.clientWidth, this.canvas.clientHeight - below];
     const whole = Math.min((w - 2 * margin) / Math.max(1, r.w), (h - 2 * margin) / Math.max(1, r.h));
     const k = Math.max(least, Math.min(most, whole));
     const x = w / 2 - (r.x + r.w / 2) * k;

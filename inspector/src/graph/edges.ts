@@ -94,15 +94,46 @@ export class EdgeStates {
       else c.lineTo(ex, ey);
       return;
     }
+    if (!this.descends(from, to)) return this.cornered(c, from, to);
     c.moveTo(x, y);
+    if (to - from <= 6 && points[to - 1]! - y < 90) {
+      // between neighbours: one curve that leaves and arrives upright
+      const [ex, ey] = [points[to - 2]!, points[to - 1]!];
+      c.bezierCurveTo(x, (y + ey) / 2, ex, (y + ey) / 2, ex, ey);
+      return;
+    }
+    // a curve through all points that never swings past them (Steffen's tangents), upright at its ends
+    let slope = 0;
     for (let i = from + 2; i < to; i += 2) {
       const nx = points[i]!;
       const ny = points[i + 1]!;
-      if (Math.abs(nx - x) < 0.5 || ny <= y + 1) c.lineTo(nx, ny);
-      else c.bezierCurveTo(x, (y + ny) / 2, nx, (y + ny) / 2, nx, ny);
+      let next = 0;
+      if (i + 2 < to) {
+        const [h0, h1] = [ny - y, points[i + 3]! - ny];
+        const [s0, s1] = [(nx - x) / h0, (points[i + 2]! - nx) / h1];
+        const p = (s0 * h1 + s1 * h0) / (h0 + h1);
+        next = (Math.sign(s0) + Math.sign(s1)) * Math.min(Math.abs(s0), Math.abs(s1), 0.5 * Math.abs(p)) || 0;
+      }
+      const d = (ny - y) / 3;
+      c.bezierCurveTo(x + d * slope, y + d, nx - d * next, ny - d, nx, ny);
+      slope = next;
       x = nx;
       y = ny;
     }
+  }
+
+  private descends(from: number, to: number): boolean {
+    const { points } = this.scene;
+    for (let i = from + 3; i < to; i += 2) if (points[i]! <= points[i - 2]!) return false;
+    return true;
+  }
+
+  /** Around other columns: straight pieces with round corners. */
+  private cornered(c: CanvasRenderingContext2D, from: number, to: number): void {
+    const { points } = this.scene;
+    c.moveTo(points[from]!, points[from + 1]!);
+    for (let i = from + 2; i + 2 < to; i += 2) c.arcTo(points[i]!, points[i + 1]!, points[i + 2]!, points[i + 3]!, 8);
+    c.lineTo(points[to - 2]!, points[to - 1]!);
   }
 
   private arrows(c: CanvasRenderingContext2D, list: number[], back: boolean, size: number): void {

@@ -67,7 +67,7 @@ export function fitNext(): void {
 
 export function fit(): void {
   const s = scene.peek();
-  if (s && view.camera) view.camera.fit({ x: 0, y: 0, w: s.width, h: s.height }, 0.01, 1.25);
+  if (s && view.camera) view.camera.fit({ x: 0, y: 0, w: s.width, h: s.height }, 0.01, 1.7);
 }
 
 export function Graph() {
@@ -124,7 +124,7 @@ export function Graph() {
         renderer.setScene(s);
         if (toFit) {
           const whole = { x: 0, y: 0, w: s.width, h: s.height };
-          camera.fit(whole, 0.6, 1.25);
+          camera.fit(whole, 0.6, 1.7);
           toFit = false;
         } else if (anchor) {
           const b = boxOf(s, anchor.module);

@@ -3,6 +3,17 @@
 export interface Sized {
   w: number;
   h: number;
+  /** Where lines arrive at the upper side and leave from the lower one, from the left; the middle where not given. */
+  into?: number;
+  out?: number;
+}
+
+export function intoOf(box: Sized): number {
+  return box.into ?? box.w / 2;
+}
+
+export function outOf(box: Sized): number {
+  return box.out ?? box.w / 2;
 }
 
 export interface Placed {
@@ -11,6 +22,9 @@ export interface Placed {
   y: Float64Array;
   width: number;
   height: number;
+  /** Where lines from outside enter at the top, and leave at the bottom. */
+  entry: number;
+  exit: number;
   /** Points of each segment, x and y in turn. */
   paths: number[][];
 }
@@ -76,9 +90,9 @@ export function layered(boxes: readonly Sized[], pairs: readonly [number, number
   });
   const height = Math.max(1, top - LEVEL);
   const paths = pairs.map(([a, b]) => {
-    const [ax, ay] = a < 0 ? [width / 2, 0] : [x[a]! + boxes[a]!.w / 2, y[a]! + boxes[a]!.h];
-    const [bx, by] = b < 0 ? [width / 2, height] : [x[b]! + boxes[b]!.w / 2, y[b]!];
+    const [ax, ay] = a < 0 ? [width / 2, 0] : [x[a]! + outOf(boxes[a]!), y[a]! + boxes[a]!.h];
+    const [bx, by] = b < 0 ? [width / 2, height] : [x[b]! + intoOf(boxes[b]!), y[b]!];
     return [ax, ay, bx, by];
   });
-  return { x, y, width, height, paths };
+  return { x, y, width, height, entry: width / 2, exit: width / 2, paths };
 }

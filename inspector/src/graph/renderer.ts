@@ -110,14 +110,15 @@ export class Renderer {
     const lines = scene.segments ? this.segments.search(x, y, x + w, y + h) : [];
 
     // opened modules lie below everything, then the lines, then what they join
-    this.opened(inView, camera.k, look);
+    this.opened(inView, look);
     this.edges.draw(c, palette, lines, look, camera.k, camera.k >= CURVES_AT);
-    if (camera.k < TEXT_AT) this.far(inView, look);
-    else this.near(inView, look);
     this.marks(look, camera.k);
+    if (camera.k < TEXT_AT) return this.far(inView, look);
+    this.titles(inView);
+    this.near(inView, look);
   }
 
-  private opened(inView: readonly number[], k: number, look: Look): void {
+  private opened(inView: readonly number[], look: Look): void {
     const { context: c, palette } = this;
     const scene = this.scene!;
     c.lineWidth = 1;
@@ -128,12 +129,34 @@ export class Renderer {
       round(c, scene.x[b]!, scene.y[b]!, scene.w[b]!, scene.h[b]!, 8);
       c.fill();
       c.stroke();
-      if (k < TEXT_AT) continue;
-      c.fillStyle = palette.muted;
+    }
+  }
+
+  /** Names of opened modules, above the lines that enter there. */
+  private titles(inView: readonly number[]): void {
+    const { context: c, palette } = this;
+    const scene = this.scene!;
+    c.textAlign = "left";
+    c.textBaseline = "middle";
+    for (const b of inView) {
+      if (scene.kind[b] !== BOX.opened) continue;
+      const [x, y] = [scene.x[b]! + 10, scene.y[b]! + TITLE / 2 + 2];
+      const name = this.label(b);
+      const cls = recording.module.text(scene.id[b]!, "class");
+      const shown = cls && cls !== name && cls.length < 16 ? cls : "";
       c.font = palette.titleFont;
-      c.textAlign = "left";
-      c.textBaseline = "middle";
-      c.fillText(this.label(b), scene.x[b]! + 10, scene.y[b]! + TITLE / 2 + 2);
+      const w = c.measureText(name).width;
+      c.font = palette.smallFont;
+      const all = shown ? w + 6 + c.measureText(shown).width : w;
+      c.fillStyle = palette.container;
+      c.globalAlpha = 0.86;
+      c.fillRect(x - 3, y - 8, all + 6, 16);
+      c.globalAlpha = 1;
+      c.fillStyle = palette.muted;
+      if (shown) c.fillText(shown, x + w + 6, y + 0.5);
+      c.fillStyle = palette.ink;
+      c.font = palette.titleFont;
+      c.fillText(name, x, y);
     }
   }
 
@@ -381,8 +404,6 @@ export class Renderer {
     } else {
       text = recording.module.text(id, "name");
       if (scene.kind[b] === BOX.fold) text = foldName(id, scene.count[b]!);
-      const cls = scene.kind[b] === BOX.opened ? recording.module.text(id, "class") : "";
-      if (cls && cls !== text) text += `  ${cls}`;
       c.font = this.palette.titleFont;
     }
     const room = scene.w[b]! - (scene.kind[b] === BOX.node && recording.nodeKind[id] === 0 ? 24 : 12);

@@ -183,9 +183,11 @@ export async function build(
       if (item.inner < 0) return;
       const inner = containers[item.inner]!.placed!;
       const title = s.moduleLabel[moduleOf(item.child)]! * LETTER + 40;
-      own.sizes[i] = { w: Math.max(inner.width + 2 * PAD, title), h: inner.height + TITLE + 2 * PAD };
+      const w = Math.max(inner.width + 2 * PAD, title);
+      const aside = (w - inner.width) / 2;
+      own.sizes[i] = { w, h: inner.height + TITLE + 2 * PAD, into: aside + inner.entry, out: aside + inner.exit };
     });
-    const key = JSON.stringify([own.sizes.map((b) => [Math.round(b.w), Math.round(b.h)]), own.pairs]);
+    const key = JSON.stringify([own.sizes.map((b) => [b.w, b.h, b.into, b.out].map((x) => Math.round(x ?? -1))), own.pairs]);
     let placed = memo.get(key);
     if (!placed) {
       placed = arrange(own.sizes, own.pairs);
