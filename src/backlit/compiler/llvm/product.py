@@ -6,9 +6,11 @@ shapes and strides only and not on how the units are divided.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 from backlit.compiler.llvm.kernel import PARAMETERS, Kernel, Operand, unravel
 from backlit.compiler.llvm.matvec import matvec
@@ -18,6 +20,7 @@ from backlit.compiler.llvm.tile import Tile, choose
 from backlit.compiler.llvm.writer import SIZES, Index, Writer
 
 FEW = 3  # rows or columns that are done as products with as many vectors, where the matrix is contiguous along k
+EDGES = 4e6  # operations of a product from which on there are smaller tiles for what is left of rows and columns
 LONG = 300  # lines of a finish repeated for every vector of a tile; they take about 10 ms to become machine code
 
 Finish = Callable[[Writer, tuple[Index, ...], Index, str, str | None], None]
@@ -54,6 +57,7 @@ class Plan:
     block: int  # tiles that are done for one panel after the other
     pack_a: bool
     pack_b: bool
+    edges: bool  # whether there are smaller tiles for the rows and columns that are left; else the last ones overlap
 
 
 def plan(kind: str, n_batch: int, m: int, n: int, k: int, a: Operand, b: Operand, allowed: Features) -> Plan:
@@ -63,7 +67,8 @@ def plan(kind: str, n_batch: int, m: int, n: int, k: int, a: Operand, b: Operand
     b_depth, b_column = b.strides[-2:]
     page = 4096 // SIZES[kind]
     apart = (a_row == 1 and a_depth >= page) or (b_column == 1 and b_depth >= page and m <= 32)
-    rows, vectors = choose(m, n, k, kind, allowed, apart)
+    edges = 2 * m * n * k >= EDGES
+    rows, vectors = choose(m, n, k, kind, allowed, apart, edges)
     width = lanes * vectors
     # rows of b far apart are packed if used often, or a few times where they fall on the same lines of caches
     often = 4 if b_depth * SIZES[kind] % 1024 == 0 else 48
@@ -81,7 +86,7 @@ def plan(kind: str, n_batch: int, m: int, n: int, k: int, a: Operand, b: Operand
     tile = Tile(
         kind, lanes, rows, vectors,
         1 if pack_a else a_row, _pitch(rows, lanes) if pack_a else a_depth, width if pack_b else b_depth,
-        lanes if n >= width or pack_b else n - lanes * (vectors - 1), allowed.fma, depth >= k,
+        lanes if n >= width or pack_b else n - lanes * (vectors - 1), allowed.fma, depth >= k, width,
     )  # fmt: skip
     n_panels, n_tiles = -(-n // width), -(-m // rows)
     panels, tiles = min(n_panels, max(1, 256 // width)), min(n_tiles, max(1, 512 // rows))
@@ -94,7 +99,7 @@ def plan(kind: str, n_batch: int, m: int, n: int, k: int, a: Operand, b: Operand
             panels = -(-panels // 2)
         else:
             tiles = -(-tiles // 2)
-    return Plan(tile, depth, panels, tiles, max(1, 448 // SIZES[kind] // rows), pack_a, pack_b)
+    return Plan(tile, depth, panels, tiles, max(1, 448 // SIZES[kind] // rows), pack_a, pack_b, edges)
 
 
 def _pitch(rows: int, lanes: int) -> int:
@@ -161,8 +166,10 @@ class _Driver:
         self.stretches = max(1, -(-k // cut.depth))
         self.helpers: dict[str, str] = {}
         # sums go from registers to the finish, unless other tiles share them or it hardly matters beside their making
-        exact = m % self.rows == 0 and (n % self.width == 0 or n < self.width)
-        self.direct = exact and k <= 256 and self._finishing_tile() is not None
+        self.odd_rows = m % self.rows if cut.edges else 0  # of the last tile, if it is smaller
+        self.odd_columns = n % self.width if cut.edges and n > self.width else 0
+        exact = cut.edges or (m % self.rows == 0 and (n % self.width == 0 or n < self.width))
+        self.direct = exact and k <= 256 and self._finishing_tile(cut.tile, False) is not None
         self.pitch = _pitch(self.rows, cut.tile.lanes)
         # scratch, in elements
         line = 64 // SIZES[kind]
@@ -173,9 +180,6 @@ class _Driver:
 
     def kernel(self) -> Kernel:
         units = math.prod(self.batch) * self.column_groups * self.row_groups
-        tile = self.cut.tile
-        if not self.direct:
-            self.helpers[tile.name] = tile.text()
         text = self._driver()
         work = 2 * self.m * self.n * self.k * math.prod(self.batch) / units
         grain = max(1, min(units, round(1e6 / max(1, work))))
@@ -242,26 +246,56 @@ class _Driver:
         depth: Index,
     ) -> None:  # fmt: skip
         """Sums up one tile and hands it on if it is complete."""
+        bottoms = [(False, "")]
+        if self.odd_rows:
+            last = w.new(f"icmp eq i64 {number[0]}, {self.n_tiles - 1}")
+            bottoms = [(True, last), (False, w.new(f"xor i1 {last}, true"))]
+        sides = [(False, "")]
+        if self.odd_columns:
+            last = w.new(f"icmp eq i64 {number[1]}, {self.n_panels - 1}")
+            sides = [(True, last), (False, w.new(f"xor i1 {last}, true"))]
+        for (bottom, lower), (side, right) in itertools.product(bottoms, sides):
+            with w.only_if(lower) if lower else nullcontext(), w.only_if(right) if right else nullcontext():
+                self._sized_tile(w, bottom, side, place, rows, columns, sums, number, k, depth)
+
+    def _tile_of(self, bottom: bool, side: bool) -> Tile:
+        """The micro-kernel of the last tiles of rows and columns, or of others."""
+        tile = self.cut.tile
+        if bottom:
+            tile = replace(tile, rows=self.odd_rows)
+        if side:
+            vectors = -(-self.odd_columns // tile.lanes)
+            last = tile.lanes if self.cut.pack_b else self.odd_columns - (vectors - 1) * tile.lanes
+            tile = replace(tile, vectors=vectors, last=last)
+        return tile
+
+    def _sized_tile(
+        self, w: Writer, bottom: bool, side: bool, place: list[Index], rows: str, columns: str, sums: str,
+        number: tuple[Index, Index], k: Index, depth: Index,
+    ) -> None:  # fmt: skip
+        tile = self._tile_of(bottom, side)
         if self.direct:
             position = (*place, self._row(w, number[0]), self._column(w, number[1]))
             indices = ", ".join(f"i64 {i}" for i in (depth, *position))
-            w.do(f"call void @{self.name}_tile(ptr %table, ptr {rows}, ptr {columns}, {indices})")
+            w.do(f"call void @{self._finishing_tile(tile, side)}(ptr %table, ptr {rows}, ptr {columns}, {indices})")
             return
-        w.do(f"call void @{self.cut.tile.name}(ptr {rows}, ptr {columns}, ptr {sums}, i64 {depth}, i64 {k})")
+        if tile.name not in self.helpers:
+            self.helpers[tile.name] = tile.text()
+        w.do(f"call void @{tile.name}(ptr {rows}, ptr {columns}, ptr {sums}, i64 {depth}, i64 {k})")
         if self.stretches == 1:
-            self._finish(w, place, sums, *number)
+            self._finish(w, tile.rows, side, place, sums, *number)
         else:
             with w.only_if(w.new(f"icmp sge i64 {k}, {self.k - self.cut.depth}")):
-                self._finish(w, place, sums, *number)
+                self._finish(w, tile.rows, side, place, sums, *number)
 
     def _row(self, w: Writer, tile: Index) -> Index:
-        """Where a tile starts; the last one overlaps its neighbour rather than being smaller."""
+        """Where a tile starts; the last one overlaps its neighbour if it is not smaller."""
         row = w.mul(tile, self.rows)
-        return w.least(row, self.m - self.rows) if self.m % self.rows else row
+        return row if self.cut.edges or self.m % self.rows == 0 else w.least(row, self.m - self.rows)
 
     def _column(self, w: Writer, panel: Index) -> Index:
         column = w.mul(panel, self.width)
-        return w.least(column, max(0, self.n - self.width)) if self.n % self.width else column
+        return column if self.cut.edges or self.n % self.width == 0 else w.least(column, max(0, self.n - self.width))
 
     def _pack(
         self, w: Writer, source: str, target: str, strides: tuple[int, int], sizes: tuple[int, int, int], k: Index,
@@ -283,6 +317,10 @@ class _Driver:
         if total % width:
             with w.only_if(w.new(f"icmp sgt i64 {end}, {whole}")):
                 begin = w.at(source, kind, max(0, total - width) * across)
+                if self.cut.edges and whole:
+                    begin = w.at(source, kind, whole * width * across)
+                    pack = replace(pack, width=total % width)
+                    self.helpers[pack.name] = pack.text()
                 place = w.at(target, kind, w.mul(w.sub(whole, first), spacing))
                 w.do(f"call void @{pack.name}(ptr {begin}, ptr {place}, i64 {depth}, i64 1)")
 
@@ -292,34 +330,41 @@ class _Driver:
         size = pitch * self.cut.depth
         return size + -size % line + line
 
-    def _finish(self, w: Writer, place: list[Index], sums: str, tile: Index, panel: Index) -> None:
+    def _finish(
+        self, w: Writer, rows: int, side: bool, place: list[Index], sums: str, number: Index, panel: Index
+    ) -> None:
         """Hands on the sums of a tile that no other tile has."""
-        row, column = self._row(w, tile), w.mul(panel, self.width)
-        skipped = w.sub(w.mul(tile, self.rows), row)
-        indices = ", ".join(f"i64 {i}" for i in (*place, row, skipped, column))
+        row, column = self._row(w, number), w.mul(panel, self.width)
+        skipped = w.sub(w.mul(number, self.rows), row)
+        indices = ", ".join(f"i64 {i}" for i in (*place, row, skipped, rows, column))
         edge = self.n % self.width
         whole = self.n // self.width
-        if whole and edge:
+        if side or not whole:
+            w.do(f"call void @{self._finisher(edge)}(ptr %table, ptr {sums}, {indices})")
+        elif edge and not self.odd_columns:
             last = w.new(f"icmp eq i64 {panel}, {whole}")
             with w.only_if(last):
                 w.do(f"call void @{self._finisher(edge)}(ptr %table, ptr {sums}, {indices})")
             with w.only_if(w.new(f"xor i1 {last}, true")):
                 w.do(f"call void @{self._finisher(self.width)}(ptr %table, ptr {sums}, {indices})")
         else:
-            w.do(f"call void @{self._finisher(edge or self.width)}(ptr %table, ptr {sums}, {indices})")
+            w.do(f"call void @{self._finisher(self.width)}(ptr %table, ptr {sums}, {indices})")
 
-    def _finishing_tile(self) -> str | None:
+    def _finishing_tile(self, tile: Tile, side: bool) -> str | None:
         """The name of a micro-kernel that hands its sums on itself, if that takes little code."""
-        tile = self.cut.tile
+        name = f"{self.name}_tile{tile.rows}x{tile.vectors}{'_side' * side}"
+        if name in self.helpers:
+            return name
         place = [f"%b{d}" for d in range(len(self.batch))]
         names = ", ".join(f"i64 {i}" for i in ("%depth", *place, "%row", "%column"))
-        w = Writer(f"{self.name}_tile", f"ptr %table, ptr %a, ptr %b, {names}", tile.lanes)
+        w = Writer(name, f"ptr %table, ptr %a, ptr %b, {names}", tile.lanes)
         sums = tile.sums(w)
         before = len(w.lines)
+        columns = self.odd_columns if side else min(self.n, tile.width)
         for i, value in enumerate(sums):
             r, v = divmod(i, tile.vectors)
-            edge = self.n - (tile.vectors - 1) * tile.lanes
-            mask = w.first_lanes(edge) if v == tile.vectors - 1 and edge < tile.lanes else None
+            rest = columns - v * tile.lanes
+            mask = w.first_lanes(rest) if rest < tile.lanes else None
             self.finish(w, (*place, w.add("%row", r)), w.add("%column", v * tile.lanes), value, mask)
         if len(w.lines) - before > LONG:
             return None
@@ -332,10 +377,10 @@ class _Driver:
         if name not in self.helpers:
             kind, lanes = self.kind, self.cut.tile.lanes
             place = [f"%b{d}" for d in range(len(self.batch))]
-            names = ", ".join(f"i64 {i}" for i in (*place, "%row", "%skipped", "%column"))
+            names = ", ".join(f"i64 {i}" for i in (*place, "%row", "%skipped", "%rows", "%column"))
             w = Writer(name, f"ptr %table, ptr %sums, {names}", lanes)
-            skipped = max(0, min(self.width - columns, self.n - columns))
-            with w.loop("%skipped", self.rows) as r:
+            skipped = 0 if self.odd_columns else max(0, min(self.width - columns, self.n - columns))
+            with w.loop("%skipped", "%rows") as r:
                 position = (*place, w.add("%row", r.i))
                 source = w.at("%sums", kind, w.mul(r.i, self.width), skipped)
                 for first in range(0, columns, lanes):

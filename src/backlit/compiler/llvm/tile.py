@@ -26,6 +26,7 @@ class Tile:
     last: int
     fma: bool
     whole: bool  # one stretch has all of k
+    pitch: int  # of the sums in memory
 
     @property
     def width(self) -> int:
@@ -36,9 +37,10 @@ class Tile:
     def name(self) -> str:
         """Tells it from every other micro-kernel."""
         edge = f"_{self.last}" if self.last < self.lanes else ""
+        pitch = f"_{self.pitch}" if self.pitch > self.width else ""
         return (
             f"tile_{self.kind}{self.lanes}_{self.rows}x{self.vectors}{edge}_{self.a_row}_{self.a_depth}_{self.b_depth}"
-            f"{'' if self.fma else '_unfused'}{'_whole' if self.whole else ''}"
+            f"{pitch}{'' if self.fma else '_unfused'}{'_whole' if self.whole else ''}"
         )
 
     def sums(self, w: Writer) -> list[str]:
@@ -65,7 +67,10 @@ class Tile:
         """The function `(a, b, sums, depth, more)`: writes the sums over `depth`, or adds them if `more` is not 0."""
         w = Writer(self.name, "ptr %a, ptr %b, ptr %sums, i64 %depth, i64 %more", self.lanes)
         kind, typed = self.kind, w.type(self.kind)
-        found = [(value, w.at("%sums", kind, i * self.lanes)) for i, value in enumerate(self.sums(w))]
+        found = []
+        for i, value in enumerate(self.sums(w)):
+            row, vector = divmod(i, self.vectors)
+            found.append((value, w.at("%sums", kind, row * self.pitch + vector * self.lanes)))
         if self.whole:
             for value, place in found:
                 w.store(kind, value, place)
@@ -87,11 +92,14 @@ def multiply_add(w: Writer, kind: str, a: str, b: str, c: str, fma: bool) -> str
     return w.new(f"fadd {w.type(kind)} {c}, {product}")
 
 
-def choose(m: int, n: int, k: int, kind: str, allowed: Features, apart: bool = False) -> tuple[int, int]:
+def choose(
+    m: int, n: int, k: int, kind: str, allowed: Features, apart: bool = False, edges: bool = False
+) -> tuple[int, int]:
     """Rows and vectors of the tile that should do an `m` by `n` product over `k` in the fewest cycles.
 
     `apart` says that the steps along `k` of an operand lie on pages of their own, where smaller tiles wait more often
-    (Zen 5, 1024 x 1024 over 256 with `a` transposed: 6 x 4 at 243 GFLOP/s, 8 x 2 at 224).
+    (Zen 5, 1024 x 1024 over 256 with `a` transposed: 6 x 4 at 243 GFLOP/s, 8 x 2 at 224). With `edges` there are smaller
+    tiles for what is left of rows and columns; else the last tiles overlap their neighbours.
     """
     lanes = allowed.vector_bytes // SIZES[kind]
     spare = 1 if allowed.fma else 2  # for the broadcast element, and the product where it is not fused
@@ -100,11 +108,19 @@ def choose(m: int, n: int, k: int, kind: str, allowed: Features, apart: bool = F
     most = {1: 12, 2: 8, 3: 8, 4: 6}
 
     def cycles(rows: int, vectors: int) -> float:
-        # two multiply-adds, two loads a cycle; the latency of four cycles hidden by eight sums
-        one = max(rows * vectors / 2, (rows + vectors) / 2, 4) + (1.25 if apart else 0.25)
         width = lanes * vectors
-        exact = m % rows == 0 and (n % width == 0 or n < width)  # so that sums need not pass through memory
-        return -(-m // rows) * -(-n // width) * (one * k + 30 + rows * vectors * (1 if exact else 3))
+        exact = edges or (m % rows == 0 and (n % width == 0 or n < width))  # so that sums need not pass through memory
+
+        def one(rows: int, vectors: int) -> float:
+            # two multiply-adds, two loads a cycle; the latency of four cycles hidden by eight sums
+            each = max(rows * vectors / 2, (rows + vectors) / 2, 4) + (1.25 if apart else 0.25)
+            return each * k + 30 + rows * vectors * (1 if exact else 3)
+
+        if not edges:
+            return -(-m // rows) * -(-n // width) * one(rows, vectors)
+        heights = [(rows, m // rows), (m % rows, 1)]
+        widths = [(vectors, n // width), (-(-(n % width) // lanes), 1)]
+        return sum(a * b * one(r, v) for r, a in heights for v, b in widths if r and v)
 
     fitting = [
         (rows, vectors)
