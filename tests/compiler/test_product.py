@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -163,6 +164,25 @@ def test_long_sums_are_made_of_stretches(without, pair):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("without", levels())
+def test_smaller_tiles_at_the_edges_change_no_bit(without, kind, monkeypatch):
+    cases = [
+        Case(kind, batch, m, n, k, pair)
+        for m, n, k, batch in [(77, 139, 83, ()), (41, 67, 300, (2,)), (67, 53, 1300, ()), (29, 4, 700, ()), (6, 131, 90, ())]
+        for pair in ("nn", "tt", "nt")
+    ]  # fmt: skip
+    found = []
+    for least in (0, math.inf):
+        monkeypatch.setattr("backlit.compiler.llvm.product.EDGES", least)
+        kernels = [case.kernel(f"p{i}", without) for i, case in enumerate(cases)]
+        natives_ = natives(kernels, without)
+        found.append([case.check(native).tobytes() for case, native in zip(cases, natives_, strict=True)])
+        tiles = [sum(name.startswith(("tile", "p0_tile")) for name in kernels[0].helpers)]
+        assert tiles[0] == (4 if least == 0 else 1)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("without", levels())
 def test_batches_and_any_strides(without, kind):
     sizes = [(9, 20, 13), (1, 40, 11), (40, 1, 11), (20, 40, 70)]
     layouts = ["nn", "ss", "rr", "sn", "ns", "bt", "nb", "tb", "bb", "rs", "nc", "tc", "cc"]
@@ -202,7 +222,8 @@ def test_bits_do_not_depend_on_how_units_are_divided(case):
 
 
 @pytest.mark.parametrize("layout", ["nn", "tt"])
-@pytest.mark.parametrize("m, n, k", [(29, 45, 20), (64, 64, 64), (30, 50, 1500), (1, 77, 40), (77, 1, 40), (4, 10, 8)])
+@pytest.mark.parametrize("m, n, k", [(29, 45, 20), (64, 64, 64), (30, 50, 1500), (1, 77, 40), (77, 1, 40), (4, 10, 8),
+                                     (131, 150, 120), (131, 70, 400)])  # fmt: skip
 @pytest.mark.parametrize("without", levels())
 def test_a_finish_sees_every_sum_once(without, m, n, k, layout):
     """Adds to what is there, a function of the position, and a row of its own."""

@@ -14,8 +14,9 @@ import pytest
 import backlit as bl
 from backlit import nn, optim
 from backlit.compiler import make_graph, threads
+from backlit.compiler.llvm.kernel import Kernel
 from backlit.compiler.llvm.runtime import PERIOD
-from backlit.compiler.native import Program
+from backlit.compiler.native import Program, chunks_of
 from backlit.core.errors import ArgumentError
 from backlit.nn import functional as F
 
@@ -67,6 +68,20 @@ def test_loops_and_reductions_have_the_same_bits():
         assert program._parallel
         for _ in range(20):
             assert [a.tobytes() for a in program(x, y)] == want
+
+
+@pytest.mark.parametrize("n_threads", [2, 3, 8])
+@pytest.mark.parametrize("together", [1, 3, 4])
+def test_chunks_cover_every_unit_and_the_last_are_small(n_threads, together):
+    for units in (1, 2, 3, 16, 17, 63, 100, 1000, 12345):
+        for grain in {1, min(7, units), units}:
+            kernel = Kernel("k", "", units, grain, together=together)
+            large, n_large, small, n_small = chunks_of(kernel, n_threads)
+            assert n_small >= 1 and 1 <= small <= large and large % together == 0
+            assert n_large * large < units <= n_large * large + n_small * small
+            assert n_large * large + (n_small - 1) * small < units
+            if units >= 200 * grain:
+                assert n_large > n_threads and 2 * small <= large
 
 
 def test_the_number_can_change_between_calls():

@@ -46,6 +46,19 @@ profiler: Profiler | None = None  # times kernels, while somebody profiles
 CHUNKS = 8  # of a kernel for each thread, so that one that is held up leaves the others enough to do
 
 
+def chunks_of(kernel: Kernel, threads: int) -> tuple[int, int, int, int]:
+    """How threads share out a kernel: units of a large chunk, their number, units of a small one, and their number.
+
+    As many large ones as keep the threads busy for most of the time, then small ones for the end.
+    """
+    grains = -(-kernel.units // kernel.grain)
+    small = kernel.grain * max(1, grains // (4 * CHUNKS * threads))
+    large = kernel.grain * max(1, grains // (CHUNKS * threads))
+    large += -large % kernel.together
+    n_large = max(0, kernel.units // large - threads)
+    return large, n_large, small, -(-(kernel.units - n_large * large) // small)
+
+
 def empty(aval: Aval) -> Array:
     """New memory for an output."""
     return np.empty(aval.shape, aval.dtype)
@@ -347,9 +360,8 @@ class Program:
         self._threads = threads
         steps = []
         for address, table, kernel in self._kernels:
-            grains = -(-kernel.units // kernel.grain)
-            chunk = kernel.grain * max(1, grains // (CHUNKS * threads))
-            steps += [address, table, kernel.units, chunk, -(-kernel.units // chunk) if threads > 1 else 1]
+            large, n_large, small, n_small = chunks_of(kernel, threads)
+            steps += [address, table, kernel.units, large, n_large + n_small if threads > 1 else 1, n_large, small]
         self._steps = np.array(steps or [0] * STEP_WORDS, np.int64)
         self._parallel = any(self._steps[4::STEP_WORDS] > 1)
         each = -(-self.scratch_bytes // 64) * 64

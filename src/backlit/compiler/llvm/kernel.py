@@ -15,7 +15,8 @@ class Kernel:
     """A native function `name(ptr table, ptr scratch, i64 low, i64 high)` that does the units `low` up to `high`.
 
     `table` holds the address of every buffer of the program, by slot. Units are independent of each other, so any
-    division of `range(units)` gives the same bits; `grain` of them make a chunk that is worth a thread's attention.
+    division of `range(units)` gives the same bits; `grain` of them make a chunk that is worth a thread's attention, and
+    `together`, from a multiple of it on, share some work if one thread does them.
     Each thread gives `scratch_bytes` of its own, aligned to 64. `helpers` are internal functions that the text calls,
     by name: equal names have equal texts, so that kernels of one module share them.
 
@@ -29,6 +30,7 @@ class Kernel:
     grain: int = 1
     scratch_bytes: int = 0
     helpers: Mapping[str, str] = field(default_factory=dict)
+    together: int = 1
     aligned: frozenset[int] = frozenset()
     step: int = 0
 

@@ -20,6 +20,7 @@ from backlit.compiler.llvm.tile import Tile, choose
 from backlit.compiler.llvm.writer import SIZES, Index, Writer
 
 FEW = 3  # rows or columns that are done as products with as many vectors, where the matrix is contiguous along k
+MANY = 64  # units of a large product
 EDGES = 4e6  # operations of a product from which on there are smaller tiles for what is left of rows and columns
 LONG = 300  # lines of a finish repeated for every vector of a tile; they take about 10 ms to become machine code
 
@@ -89,16 +90,18 @@ def plan(kind: str, n_batch: int, m: int, n: int, k: int, a: Operand, b: Operand
         lanes if n >= width or pack_b else n - lanes * (vectors - 1), allowed.fma, depth >= k, width,
     )  # fmt: skip
     n_panels, n_tiles = -(-n // width), -(-m // rows)
-    panels, tiles = min(n_panels, max(1, 256 // width)), min(n_tiles, max(1, 512 // rows))
-    # units: of 1 MFLOP at least where there are few; halves of W1's products on two threads gain nothing to 15 percent
-    # alone and take twice as long beside another busy process
-    wanted = min(16, 2e-6 * m * n * k * n_batch) / n_batch
-    while -(-n_panels // panels) * -(-n_tiles // tiles) < wanted and panels * tiles > 1:
-        # columns first: groups of columns do not share what is packed
-        if panels > 1:
-            panels = -(-panels // 2)
-        else:
-            tiles = -(-tiles // 2)
+    # what fits the second-level cache, and units of 2 MFLOP, of 1 where there are few; halves of W1's products on two
+    # threads gain nothing to 15 percent alone and take twice as long beside another busy process. Columns first: groups of
+    # columns do not share what is packed
+    work = 2 * m * n * k * n_batch
+    wanted = min(MANY, max(work / 2e6, min(16, work / 1e6))) / n_batch
+    column_groups = max(-(-n_panels * width // 256), min(n_panels, math.ceil(min(16 / n_batch, wanted))))
+    panels = -(-n_panels // column_groups)
+    row_groups = math.floor(wanted / -(-n_panels // panels))
+    if pack_b:  # units of other threads, and those of several stretches, pack for themselves
+        row_groups = min(row_groups, m // 64) if depth >= k else 1
+    row_groups = max(row_groups, -(-n_tiles * rows // 512))
+    tiles = -(-n_tiles // min(n_tiles, row_groups))
     return Plan(tile, depth, panels, tiles, max(1, 448 // SIZES[kind] // rows), pack_a, pack_b, edges)
 
 
@@ -184,7 +187,8 @@ class _Driver:
         work = 2 * self.m * self.n * self.k * math.prod(self.batch) / units
         grain = max(1, min(units, round(1e6 / max(1, work))))
         size = (self.packed_a + self.packed_b + self.sums) * SIZES[self.kind]
-        return Kernel(self.name, text, units, grain, size, self.helpers)
+        together = self.row_groups if self.cut.pack_b else 1
+        return Kernel(self.name, text, units, grain, size, self.helpers, together)
 
     def _driver(self) -> str:
         w = Writer(self.name, PARAMETERS, self.cut.tile.lanes)

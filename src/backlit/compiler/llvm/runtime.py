@@ -2,8 +2,9 @@
 
 The threads of a pool meet in one block of memory. A kernel that is worth it is cut into chunks of units; its `ticket` holds
 the number of the job and how many chunks nobody has taken yet, so that one compare-and-exchange takes a chunk of just
-this job. Whoever takes part takes the next chunk, so a thread that the system does not run holds up one chunk only. A
-worker that finds nothing spins for a while and then sleeps in the kernel.
+this job. Whoever takes part takes the next chunk, so a thread that the system does not run holds up one chunk only; the
+last ones are small, so that all are done at about the same time. A worker that finds nothing spins for a while and then
+sleeps in the kernel.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from backlit.compiler.llvm.clock import COUNTER
 TICKET, DONE, JOB, ASLEEP, WAKE, BUSY, WAITING, SPINS = 0, 16, 32, 48, 64, 80, 96, 112
 POOL_WORDS = 128
 PERIOD = 128  # runs, a power of two, of which two are done the other way
-STEP_WORDS = 5  # address, table, units, units of a chunk, chunks
+STEP_WORDS = 7  # address, table, units, units of a large chunk, chunks, large ones, units of a small one
 
 _PAUSE = {
     "x86_64": ("declare void @llvm.x86.sse2.pause()", "call void @llvm.x86.sse2.pause()"),
@@ -128,6 +129,8 @@ entry:
   %scratch.at = getelementptr i64, ptr %job, i64 5
   %stride.at = getelementptr i64, ptr %job, i64 6
   %threads.at = getelementptr i64, ptr %job, i64 7
+  %large.at = getelementptr i64, ptr %job, i64 8
+  %small.at = getelementptr i64, ptr %job, i64 9
   br label %look
 look:
   %taken = phi i64 [ 0, %entry ], [ %taken, %retry ], [ %after, %work ]
@@ -142,6 +145,8 @@ read:
   %units = load atomic i64, ptr %units.at monotonic, align 8
   %chunk = load atomic i64, ptr %chunk.at monotonic, align 8
   %chunks = load atomic i64, ptr %chunks.at monotonic, align 8
+  %large = load atomic i64, ptr %large.at monotonic, align 8
+  %small = load atomic i64, ptr %small.at monotonic, align 8
   %base = load atomic ptr, ptr %scratch.at monotonic, align 8
   %stride = load atomic i64, ptr %stride.at monotonic, align 8
   %threads = load atomic i64, ptr %threads.at monotonic, align 8
@@ -156,8 +161,14 @@ retry:
   br label %look
 work:
   %number = sub i64 %chunks, %left
-  %low = mul i64 %number, %chunk
-  %up = add i64 %low, %chunk
+  %is.large = icmp slt i64 %number, %large
+  %whole = call i64 @llvm.smin.i64(i64 %number, i64 %large)
+  %rest = sub i64 %number, %whole
+  %low.large = mul i64 %whole, %chunk
+  %low.small = mul i64 %rest, %small
+  %low = add i64 %low.large, %low.small
+  %size = select i1 %is.large, i64 %chunk, i64 %small
+  %up = add i64 %low, %size
   %high = call i64 @llvm.smin.i64(i64 %up, i64 %units)
   %shift = mul i64 %stride, %thread
   %scratch = getelementptr i8, ptr %base, i64 %shift
@@ -203,12 +214,12 @@ entry:
   %stride.from = getelementptr i64, ptr %program, i64 2
   %stride = load i64, ptr %stride.from
   {copies}
-  %to5 = getelementptr i64, ptr %job, i64 5
-  store atomic i64 %scratch, ptr %to5 monotonic, align 8
-  %to6 = getelementptr i64, ptr %job, i64 6
-  store atomic i64 %stride, ptr %to6 monotonic, align 8
-  %to7 = getelementptr i64, ptr %job, i64 7
-  store atomic i64 %threads, ptr %to7 monotonic, align 8
+  %scratch.to = getelementptr i64, ptr %job, i64 5
+  store atomic i64 %scratch, ptr %scratch.to monotonic, align 8
+  %stride.to = getelementptr i64, ptr %job, i64 6
+  store atomic i64 %stride, ptr %stride.to monotonic, align 8
+  %threads.to = getelementptr i64, ptr %job, i64 7
+  store atomic i64 %threads, ptr %threads.to monotonic, align 8
   %narrow = trunc i64 %chunks to i32
   store atomic i32 %narrow, ptr %done.at seq_cst, align 4
   %old = load atomic i64, ptr %ticket.at monotonic, align 8
@@ -437,7 +448,7 @@ def runtime(triple: str) -> str:
     sleep = _SLEEP.get(sys.platform, _NAP) if sys.platform != "linux" or machine in _FUTEX else _NAP
     copies = "\n  ".join(
         f"%from{k} = getelementptr i64, ptr %step, i64 {k}\n  %word{k} = load i64, ptr %from{k}\n"
-        f"  %to{k} = getelementptr i64, ptr %job, i64 {k}\n"
+        f"  %to{k} = getelementptr i64, ptr %job, i64 {k if k < 5 else k + 3}\n"
         f"  store atomic i64 %word{k}, ptr %to{k} monotonic, align 8"
         for k in range(STEP_WORDS)
     )

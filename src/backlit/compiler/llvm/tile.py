@@ -112,8 +112,8 @@ def choose(
         exact = edges or (m % rows == 0 and (n % width == 0 or n < width))  # so that sums need not pass through memory
 
         def one(rows: int, vectors: int) -> float:
-            # two multiply-adds, two loads a cycle; the latency of four cycles hidden by eight sums
-            each = max(rows * vectors / 2, (rows + vectors) / 2, 4) + (1.25 if apart else 0.25)
+            # two multiply-adds, two loads a cycle; the latency of four cycles hidden by more than eight sums
+            each = max(rows * vectors / 2, (rows + vectors) / 2, 4.5) + (1.25 if apart else 0.25)
             return each * k + 30 + rows * vectors * (1 if exact else 3)
 
         if not edges:
