@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import math
 
+import ml_dtypes
 import numpy as np
 
 from backlit.compiler.ir import Literal
+from backlit.core.dtypes import is_float
 from backlit.core.quiet import silence, variable
 
 MOVES = {"broadcast_to", "permute_dims", "reshape", "index", "pad", "concat", "put"}
@@ -40,17 +42,19 @@ FUNCTIONS = dict.fromkeys(
 )  # fmt: skip
 
 
+def _info(dtype):
+    return ml_dtypes.finfo(dtype)
+
+
 def _eps(dtype):
-    return np.finfo(dtype).eps if dtype.kind == "f" else 0.0
+    return float(_info(dtype).eps) if is_float(dtype) else 0.0
 
 
 def _unit(x, dtype):
     """The rounding of both sides at values `x`."""
-    if dtype.kind != "f":
+    if not is_float(dtype):
         return 0.0
-    return np.maximum(
-        np.finfo(dtype).eps * np.abs(np.asarray(x, np.float64)), float(np.finfo(dtype).smallest_subnormal)
-    )
+    return np.maximum(_info(dtype).eps * np.abs(np.asarray(x, np.float64)), float(_info(dtype).smallest_subnormal))
 
 
 def bounds(graph, arrays):
@@ -138,7 +142,7 @@ def _converted(x, d, dtype):
         wraps = np.asarray(x, float)
         info = np.iinfo(dtype)
         inside = (wraps - d > info.min) & (wraps + d < info.max)
-        return np.where(d > 0, np.where(inside, d + (x.dtype.kind == "f"), np.inf), 0.0)
+        return np.where(d > 0, np.where(inside, d + (is_float(x.dtype)), np.inf), 0.0)
     return np.where(d > 0, d + _unit(np.abs(np.asarray(x, float)) + d, dtype), 0.0)
 
 
@@ -151,13 +155,13 @@ def _whole(x):
 def _determined(found, out, all_sure):
     """0 where a result that is not finite follows from equal operands that are not."""
     return (
-        np.where(np.isfinite(out.astype(float)) | ~np.asarray(all_sure), found, 0.0) if out.dtype.kind == "f" else found
+        np.where(np.isfinite(out.astype(float)) | ~np.asarray(all_sure), found, 0.0) if is_float(out.dtype) else found
     )
 
 
 def _summed(e, operands, d, out):
     x = operands[0]
-    if x.dtype != bool and x.dtype.kind != "f":
+    if x.dtype != bool and not is_float(x.dtype):
         return e.op.forward(d[0], *operands[1:], **e.params) if d[0].any() else 0.0
     if x.dtype == bool:
         return e.op.forward((d[0] > 0).astype(float), *operands[1:], **e.params)
@@ -168,14 +172,14 @@ def _summed(e, operands, d, out):
     total = np.asarray(e.op.forward(size + np.where(np.isfinite(d[0]), d[0], 0.0), *operands[1:], **e.params))
     infinite = np.asarray(e.op.forward((~finite).astype(float), *operands[1:], **e.params)) > 0
     rounded = np.where(terms > 1, terms * _eps(out.dtype) * total, 0.0)
-    rounded = np.where(rounded + total > np.finfo(out.dtype).max / 2, np.inf, rounded)
-    rounded += np.where((terms > 1) & (total > 0), float(np.finfo(out.dtype).smallest_subnormal) * terms, 0.0)
+    rounded = np.where(rounded + total > float(_info(out.dtype).max) / 2, np.inf, rounded)
+    rounded += np.where((terms > 1) & (total > 0), float(_info(out.dtype).smallest_subnormal) * terms, 0.0)
     return np.where(infinite, np.where(spread > 0, np.inf, 0.0), spread + rounded)
 
 
 def _product(operands, d, out):
     (x, y), (dx, dy) = operands, d
-    if out.dtype.kind != "f":
+    if not is_float(out.dtype):
         return np.where(
             (np.matmul(np.abs(x).astype(float), dy) + np.matmul(dx, np.abs(y).astype(float))) > 0, np.inf, 0.0
         )
@@ -183,8 +187,8 @@ def _product(operands, d, out):
     k = x.shape[-1]
     total = np.matmul(ax + dx, ay + dy)
     spread = np.matmul(ax, dy) + np.matmul(dx, ay) + np.matmul(dx, dy)
-    tiny = float(np.finfo(out.dtype).smallest_subnormal)
-    rounded = np.where(total > np.finfo(out.dtype).max / 2, np.inf, k * (_eps(out.dtype) * total + tiny))
+    tiny = float(_info(out.dtype).smallest_subnormal)
+    rounded = np.where(total > float(_info(out.dtype).max) / 2, np.inf, k * (_eps(out.dtype) * total + tiny))
     infinite = np.matmul((~fx).astype(float), np.ones(y.shape)) + np.matmul(np.ones(x.shape), (~fy).astype(float)) > 0
     unsure = (
         np.matmul((dx > 0).astype(float), np.ones(y.shape)) + np.matmul(np.ones(x.shape), (dy > 0).astype(float)) > 0
@@ -292,7 +296,7 @@ def check(got, want, d, k=0):
     with np.errstate(all="ignore"):
         near = (d > 0) & (np.isinf(d) | (np.abs(got.astype(float) - want.astype(float)) <= d))
     same = got == want
-    if got.dtype.kind == "f":
+    if is_float(got.dtype):
         same = (np.isnan(got) & np.isnan(want)) | (same & (np.signbit(got) == np.signbit(want)))
     wrong = ~(same | near)
     if np.any(wrong):

@@ -315,8 +315,8 @@ def test_inputs_are_checked():
     "table, name, wrong",
     [
         ("_ARITHMETIC", "sub", "add"),
-        ("_COMPARE", "less", ("ole", "le")),
-        ("_COMPARE", "not_equal", ("one", "eq")),
+        ("COMPARE", "less", ("ole", "le")),
+        ("COMPARE", "not_equal", ("one", "eq")),
         ("_INTRINSICS", "abs", "llvm.sqrt"),
     ],
 )

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from backlit.compiler.ir import Eqn, Graph, Literal, Var
+from backlit.compiler.llvm.conversion import SCALARS
 from backlit.compiler.llvm.nest import REDUCTIONS, Apply, Given, Guarded, Load, Nest
-from backlit.compiler.llvm.values import SCALARS
 from backlit.compiler.views import is_move
 from backlit.compiler.work import Work
 

@@ -18,6 +18,8 @@ import numpy as np
 
 from backlit.compiler.chains import chained
 from backlit.compiler.ir import Array, Eqn, Graph, Literal, Var
+from backlit.compiler.llvm.conversion import SCALARS
+from backlit.compiler.llvm.division import division_definitions
 from backlit.compiler.llvm.kernel import Kernel, Operand
 from backlit.compiler.llvm.maps import Finish
 from backlit.compiler.llvm.nest import Nest
@@ -28,7 +30,7 @@ from backlit.compiler.llvm.runtime import STEP_WORDS
 from backlit.compiler.llvm.sequential import sequential_kernel
 from backlit.compiler.llvm.target import Code, attributes
 from backlit.compiler.llvm.trigonometry import definitions
-from backlit.compiler.llvm.values import SCALARS, contracting
+from backlit.compiler.llvm.values import contracting
 from backlit.compiler.llvm.writer import declarations
 from backlit.compiler.memory import Range, place
 from backlit.compiler.nested import nested_kernel
@@ -321,7 +323,7 @@ class Program:
             if names[-1] == w.kernel.name:
                 texts[w.kernel.name] = w.kernel.text
         body = "\n".join(texts.values())
-        body += "\n" + definitions(body)
+        body += f"\n{definitions(body)}\n{division_definitions(body)}"
         self.code = Code("\n".join([declarations(body), body, attributes()]))
         self._consts = {v: np.asarray(a, order="C") for v, a in self.lowered.consts.items()}
         outputs = self._results_of = {root: k for k, root in self.buffer_of.items()}

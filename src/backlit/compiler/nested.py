@@ -12,8 +12,8 @@ from typing import Any
 
 from backlit.compiler.control import SCAN, WHILE
 from backlit.compiler.ir import Eqn, Graph, Var
+from backlit.compiler.llvm.conversion import SCALARS
 from backlit.compiler.llvm.kernel import PARAMETERS, Kernel
-from backlit.compiler.llvm.values import SCALARS
 from backlit.compiler.llvm.writer import Index, Writer
 from backlit.compiler.memory import ALIGNMENT_BYTES, Range, place
 from backlit.compiler.schedule import Schedule, schedule, topological

@@ -12,8 +12,9 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from backlit.compiler.ir import Eqn, Graph, Literal, Var
+from backlit.compiler.llvm.conversion import SCALARS, SMALL
 from backlit.compiler.llvm.nest import REDUCTIONS
-from backlit.compiler.llvm.values import CHEAP, SCALARS, can_emit
+from backlit.compiler.llvm.values import CHEAP, can_emit
 from backlit.compiler.views import is_move
 from backlit.core.op import Elementwise
 
@@ -72,6 +73,8 @@ def is_reduction(e: Eqn) -> bool:
     if e.op.name not in REDUCTIONS or not isinstance(e.inputs[0], Var) or not e.params["axis"]:
         return False
     before, after = e.inputs[0].aval.dtype, e.out.aval.dtype
+    if SMALL.intersection((before, after)):
+        return False
     return before in SCALARS and after in SCALARS and (e.op.name == "sum" or before != bool)
 
 

@@ -36,7 +36,11 @@ class Matmul(Op):
     """
 
     name, notation = "matmul", "{x} {y}"
-    forward = staticmethod(np.matmul)
+
+    @staticmethod
+    def forward(x: Any, y: Any) -> Any:
+        out = np.matmul(x, y)
+        return out if out.dtype == x.dtype else out.astype(x.dtype)  # of bfloat16 NumPy gives float32
 
     def abstract(self, *avals: Any, **params: Any) -> Aval:
         return Aval((*avals[0].shape[:-1], avals[1].shape[-1]), avals[0].dtype)

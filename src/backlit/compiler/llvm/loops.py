@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from backlit.compiler.ir import Literal
+from backlit.compiler.llvm.conversion import SCALARS
 from backlit.compiler.llvm.functions import FUNCTIONS
 from backlit.compiler.llvm.nest import Apply, Given, Guarded, Load, Nest
 from backlit.compiler.llvm.order import Order
 from backlit.compiler.llvm.target import features, vector_bytes
-from backlit.compiler.llvm.values import SCALARS, emit
+from backlit.compiler.llvm.values import emit
 from backlit.compiler.llvm.writer import Index, Writer
 from backlit.compiler.views import Guard
 

@@ -16,11 +16,12 @@ import numpy as np
 
 from backlit.compiler.control import SCAN, WHILE
 from backlit.compiler.ir import Atom, Eqn, Graph, Literal, Var
+from backlit.compiler.llvm.conversion import SCALARS
 from backlit.compiler.llvm.functions import FUNCTIONS
 from backlit.compiler.llvm.kernel import PARAMETERS, Kernel
 from backlit.compiler.llvm.target import features
 from backlit.compiler.llvm.tile import multiply_add
-from backlit.compiler.llvm.values import SCALARS, emit
+from backlit.compiler.llvm.values import emit
 from backlit.compiler.llvm.writer import Index, Writer
 from backlit.compiler.schedule import is_elementwise, is_reduction
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from backlit.compiler.llvm.conversion import SCALARS
 from backlit.compiler.llvm.loops import Loops
 from backlit.compiler.llvm.nest import Reduction
 from backlit.compiler.llvm.target import features
 from backlit.compiler.llvm.tile import multiply_add
-from backlit.compiler.llvm.values import SCALARS, emit
+from backlit.compiler.llvm.values import emit
 
 BLOCK = 1024  # elements that one partial sum takes
 ROWS = 256  # rows that one partial sum over rows takes

@@ -9,20 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from backlit.compiler.llvm.conversion import SCALARS, SMALL, can_convert, convert
+from backlit.compiler.llvm.division import DIVISIONS, divide
 from backlit.compiler.llvm.functions import FUNCTIONS, OF_ONE, SAMPLING
 from backlit.compiler.llvm.numbers import EXACT, TESTS
 from backlit.compiler.llvm.writer import Writer
 from backlit.core.errors import CompilerError
 
-SCALARS = {
-    np.dtype(name): scalar
-    for name, scalar in (
-        ("float32", "float"), ("float64", "double"), ("bool", "i1"), ("int8", "i8"), ("uint8", "i8"),
-        ("int16", "i16"), ("uint16", "i16"), ("int32", "i32"), ("uint32", "i32"), ("int64", "i64"), ("uint64", "i64"),
-    )
-}  # fmt: skip
 _ARITHMETIC = {"add": "add", "sub": "sub", "mul": "mul"}
-_COMPARE = {
+COMPARE = {
     "equal": ("oeq", "eq"), "not_equal": ("une", "ne"), "less": ("olt", "lt"), "less_equal": ("ole", "le"),
     "greater": ("ogt", "gt"), "greater_equal": ("oge", "ge"),
 }  # fmt: skip
@@ -30,12 +25,13 @@ _LOGIC = {
     "logical_and": "and", "logical_or": "or", "logical_xor": "xor", "bitwise_and": "and", "bitwise_or": "or",
     "bitwise_xor": "xor",
 }  # fmt: skip
+WHOLE = ("floor", "ceil", "trunc", "round")  # of an integer they are itself
 _SHIFTS = ("left_shift", "right_shift")
 _INTRINSICS = {
     "sqrt": "llvm.sqrt", "abs": "llvm.fabs", "floor": "llvm.floor", "ceil": "llvm.ceil", "trunc": "llvm.trunc",
     "round": "llvm.roundeven", "copysign": "llvm.copysign",
 }  # fmt: skip
-CHEAP = frozenset({*_ARITHMETIC, *_COMPARE, *_LOGIC, *TESTS, "neg", "abs", "where", "astype", "logical_not",
+CHEAP = frozenset({*_ARITHMETIC, *COMPARE, *_LOGIC, *TESTS, "neg", "abs", "where", "astype", "logical_not",
                    "bitwise_invert", "maximum", "minimum", "copysign"})  # fmt: skip
 
 
@@ -56,31 +52,35 @@ def can_emit(name: str, dtypes: list[np.dtype[Any]], out: np.dtype[Any], literal
     """Whether there are instructions for an op on operands of these dtypes, some of them Python numbers."""
     if any(d not in SCALARS for d in (*dtypes, out)) or any(isinstance(v, complex) for v in literals):
         return False
+    if name == "astype":
+        return can_convert(dtypes[0], out)
+    if SMALL.intersection((*dtypes, out)):  # they are kept as they are, and computed with as float32
+        return name == "where" and not literals
     kinds = {d.kind for d in dtypes}
     floats, integers, booleans = kinds <= {"f"}, kinds <= {"i", "u"}, kinds <= {"b"}
     if any(isinstance(v, float) for v in literals) and not floats and name not in ("where",):
         return False
     if integers and any(not _fits(v, dtypes[0]) for v in literals):
         return False
-    if name in _ARITHMETIC or name == "neg":
-        return floats or (integers and (name != "neg" or "u" not in kinds))
+    if name in (*_ARITHMETIC, "neg", *DIVISIONS):
+        return floats or integers
+    if name in ("abs", *WHOLE) and integers:
+        return True
     if name in ("div", *_INTRINSICS, *EXACT, *FUNCTIONS):
         return floats and (name != "pow" or out == dtypes[0])
     if name in SAMPLING:
         return dtypes[0] == np.float64
     if name in ("maximum", "minimum"):
-        return floats or integers
-    if name in _COMPARE:
+        return floats or integers or (booleans and not literals)
+    if name in COMPARE:
         return floats or integers or (booleans and not literals)
     if name in _LOGIC or name in ("logical_not", "bitwise_invert"):
         return (booleans or (integers and not name.startswith("logical"))) and not literals
     if name in _SHIFTS:
-        return integers and len(literals) == 1 and 0 <= literals[0] < 8 * dtypes[0].itemsize
+        return integers
     if name == "where":
         return all(_fits(v, out) for v in literals)
-    if name == "astype":
-        return not (dtypes[0].kind == "f" and out.kind in "iu")  # what is out of range depends on the machine
-    return name == "sign" and floats
+    return name == "sign" and (floats or integers)
 
 
 def _fits(value: Any, dtype: np.dtype[Any]) -> bool:
@@ -102,8 +102,8 @@ def emit(w: Writer, name: str, operands: list[str], dtype: np.dtype[Any], out: n
         return w.new(f"fdiv {typed} {listed}")
     if name == "neg":
         return w.new(f"fneg {typed} {listed}" if floating else f"sub {typed} {w.constant(scalar, 0)}, {listed}")
-    if name in _COMPARE:
-        ordered, integer = _COMPARE[name]
+    if name in COMPARE:
+        ordered, integer = COMPARE[name]
         if floating:
             return w.new(f"fcmp {ordered} {typed} {listed}")
         sign = "" if integer in ("eq", "ne") else "s" if dtype.kind == "i" else "u"
@@ -113,8 +113,9 @@ def emit(w: Writer, name: str, operands: list[str], dtype: np.dtype[Any], out: n
     if name in ("logical_not", "bitwise_invert"):
         return w.new(f"xor {typed} {operands[0]}, {w.constant(scalar, 1 if scalar == 'i1' else -1)}")
     if name in _SHIFTS:
-        right = "ashr" if dtype.kind == "i" else "lshr"
-        return w.new(f"{'shl' if name == 'left_shift' else right} {typed} {listed}")
+        return _shifted(w, name == "left_shift", operands, dtype)
+    if name in DIVISIONS:
+        return divide(w, name, operands[0], operands[1], dtype)
     if name == "where":
         c, a, b = operands
         return w.new(f"select {w.type('i1')} {c}, {typed} {a}, {typed} {b}")
@@ -127,9 +128,13 @@ def emit(w: Writer, name: str, operands: list[str], dtype: np.dtype[Any], out: n
     if name in EXACT:
         return EXACT[name](w, scalar, *operands)
     if name in _INTRINSICS:
+        if not floating:
+            return operands[0] if name in WHOLE or dtype.kind == "u" else _size(w, operands[0], scalar)
         return w.call(_INTRINSICS[name], scalar, *operands)
     if name in ("maximum", "minimum"):
         return _extreme(w, name == "maximum", operands, dtype)
+    if name == "sign" and not floating:
+        return _sign_of_integer(w, operands[0], scalar, dtype.kind == "i")
     if name == "sign":
         zero, x = w.constant(scalar, 0.0), operands[0]
         above = w.new(f"fcmp ogt {typed} {x}, {zero}")
@@ -147,6 +152,8 @@ def _extreme(w: Writer, largest: bool, operands: list[str], dtype: np.dtype[Any]
     """The first operand where it wins or is NaN, else the second: so do NumPy's, also between zeros (x86-64)."""
     scalar = SCALARS[dtype]
     (a, b), typed, truth = operands, w.type(scalar), w.type("i1")
+    if dtype == bool:
+        return w.new(f"{'or' if largest else 'and'} {typed} {a}, {b}")
     if dtype.kind != "f":
         sign = "s" if dtype.kind == "i" else "u"
         wins = w.new(f"icmp {sign}{'gt' if largest else 'lt'} {typed} {a}, {b}")
@@ -158,23 +165,31 @@ def _extreme(w: Writer, largest: bool, operands: list[str], dtype: np.dtype[Any]
     return w.new(f"select {truth} {wins}, {typed} {a}, {typed} {b}")
 
 
-def convert(w: Writer, x: str, dtype: np.dtype[Any], out: np.dtype[Any]) -> str:
-    """`x` in another dtype."""
-    before, after = SCALARS[dtype], SCALARS[out]
-    a, b = w.type(before), w.type(after)
-    if dtype == out:
-        return x
-    if out == bool:
-        zero = w.constant(before, 0)
-        return w.new(f"fcmp une {a} {x}, {zero}" if dtype.kind == "f" else f"icmp ne {a} {x}, {zero}")
-    if dtype.kind == out.kind == "f":
-        return w.new(f"{'fpext' if out.itemsize > dtype.itemsize else 'fptrunc'} {a} {x} to {b}")
-    if out.kind == "f":
-        return w.new(f"{'sitofp' if dtype.kind == 'i' else 'uitofp'} {a} {x} to {b}")
-    if dtype == bool:
-        return w.new(f"zext {a} {x} to {b}")
-    if out.itemsize == dtype.itemsize:
-        return x
-    if out.itemsize < dtype.itemsize:
-        return w.new(f"trunc {a} {x} to {b}")
-    return w.new(f"{'sext' if dtype.kind == 'i' else 'zext'} {a} {x} to {b}")
+def _shifted(w: Writer, left: bool, operands: list[str], dtype: np.dtype[Any]) -> str:
+    """By a negative number of places or more than there are, all bits are shifted out."""
+    scalar, (x, places) = SCALARS[dtype], operands
+    typed, truth, zero = w.type(scalar), w.type("i1"), w.constant(scalar, 0)
+    beyond = w.new(f"icmp uge {typed} {places}, {w.constant(scalar, 8 * dtype.itemsize)}")
+    safe = w.new(f"select {truth} {beyond}, {typed} {zero}, {typed} {places}")
+    how = "shl" if left else "ashr" if dtype.kind == "i" else "lshr"
+    shifted = w.new(f"{how} {typed} {x}, {safe}")
+    left_over = zero
+    if how == "ashr":
+        left_over = w.new(f"ashr {typed} {x}, {w.constant(scalar, 8 * dtype.itemsize - 1)}")
+    return w.new(f"select {truth} {beyond}, {typed} {left_over}, {typed} {shifted}")
+
+
+def _size(w: Writer, x: str, scalar: str) -> str:
+    typed, zero = w.type(scalar), w.constant(scalar, 0)
+    below = w.new(f"icmp slt {typed} {x}, {zero}")
+    return w.new(f"select {w.type('i1')} {below}, {typed} {w.new(f'sub {typed} {zero}, {x}')}, {typed} {x}")
+
+
+def _sign_of_integer(w: Writer, x: str, scalar: str, signed: bool) -> str:
+    typed, truth, zero = w.type(scalar), w.type("i1"), w.constant(scalar, 0)
+    some = w.new(f"icmp ne {typed} {x}, {zero}")
+    found = w.new(f"select {truth} {some}, {typed} {w.constant(scalar, 1)}, {typed} {zero}")
+    if not signed:
+        return found
+    below = w.new(f"icmp slt {typed} {x}, {zero}")
+    return w.new(f"select {truth} {below}, {typed} {w.constant(scalar, -1)}, {typed} {found}")

@@ -8,18 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from backlit.compiler.ir import Atom, Graph, Var
-from backlit.compiler.llvm.values import SCALARS
+from backlit.compiler.ir import Atom, Eqn, Graph, Var
+from backlit.compiler.llvm.conversion import SCALARS
 from backlit.compiler.passes.rewrite import within
+from backlit.compiler.passes.widen import extreme_of_truths, position, widened
 from backlit.compiler.trace import GraphTrace, VarBox
 from backlit.core import staging
-from backlit.core.aval import Aval
+from backlit.core.aval import Aval, reduced_shape
+from backlit.core.dtypes import is_float
 from backlit.core.op import REGISTRY
 from backlit.core.tensor import Tensor
 from backlit.ops import elementwise as ew
 from backlit.ops import linear, reduce
 
+# they refuse places outside even where there is nothing to pick; or are what other parts of the compiler look for
+_KEPT = frozenset({"index", "scatter_add", "put", "random_words", "reshape", "permute_dims", "broadcast_to", "pad"})
 _MOST_JOINED = 16  # arrays: a loop has a piece for each of them
+_MOST_FACTORS = 64
 
 
 def expand(graph: Graph) -> Graph:
@@ -32,27 +37,53 @@ def expand(graph: Graph) -> Graph:
         return became.get(a, a) if isinstance(a, Var) else a
 
     for e in graph.eqns:
-        inputs = tuple(map(now, e.inputs))
-        rule = _RULES.get(e.op.name)
-        found = None if rule is None else _traced(rule, inputs, e.params, made)
-        if found is None:
-            made.eqns.append(e.on(inputs))
-        else:
+        found = _lowered(e.on(tuple(map(now, e.inputs))), made)
+        if found is not None:
             became[e.out] = found
     made.outputs = list(map(now, graph.outputs))
     return made
 
 
-def _traced(rule: Callable[..., Any], inputs: tuple[Atom, ...], params: dict[str, Any], made: Graph) -> Atom | None:
+def _lowered(e: Eqn, made: Graph) -> Atom | None:
+    """Writes an equation, or the parts of it; in this case gives what its result is."""
+    rule = None if e.regions else _rule(e)
+    parts = None if rule is None else _traced(rule, e)
+    if parts is None:
+        made.eqns.append(e)
+        return None
+    graph, result = parts
+    made.consts.update(graph.consts)
+    became: dict[Atom, Atom] = {}
+    for part in graph.eqns:
+        found = _lowered(part.on(tuple(became.get(a, a) for a in part.inputs)), made)
+        if found is not None:
+            became[part.out] = found
+    return became.get(result, result)
+
+
+def _rule(e: Eqn) -> Callable[..., Any] | None:
+    if 0 in e.out.aval.shape and e.op.name not in _KEPT:
+        blank = Tensor(np.empty(*e.out.aval))
+        return lambda *operands, **params: blank
+    found = _RULES.get(e.op.name)
+    other = widened(e, e.inputs)
+    if found is None or other is None:
+        return found or other
+    return lambda *operands, **params: _either(found, other, operands, params)
+
+
+def _either(found: Callable[..., Any], other: Callable[..., Any], operands: Any, params: Any) -> Any:
+    first = found(*operands, **params)
+    return other(*operands, **params) if first is None else first
+
+
+def _traced(rule: Callable[..., Any], e: Eqn) -> tuple[Graph, Atom] | None:
     with GraphTrace("expand") as trace, staging.staging(trace):
-        given = [Tensor(VarBox(trace, a)) if isinstance(a, Var) else a.value for a in inputs]
-        found = rule(*given, **params)
+        given = [Tensor(VarBox(trace, a)) if isinstance(a, Var) else a.value for a in e.inputs]
+        found = rule(*given, **e.params)
         if found is None:
             return None
-        result = trace.atom(found)
-    made.consts.update(trace.graph.consts)
-    made.eqns += trace.graph.eqns
-    return result
+        return trace.graph, trace.atom(found)
 
 
 def _shifted(x: Tensor, axis: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -64,17 +95,21 @@ def _shifted(x: Tensor, axis: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 
 def _logsumexp(x: Tensor, *, axis: tuple[int, ...], keepdims: bool) -> Tensor | None:
-    if 0 in x.shape or x.dtype.kind != "f":
+    if not is_float(x.dtype) or x.dtype.kind == "c":
         return None
+    shape = reduced_shape(x.shape, axis, keepdims)
+    if 0 in x.shape:
+        return Tensor(np.full(shape, -np.inf, x.dtype))
     shifted, high = _shifted(x, axis)
     total = ew.log(linear.sum(ew.exp(shifted), axis=axis, keepdims=True)) + high
-    shape = tuple(n for a, n in enumerate(x.shape) if keepdims or a not in axis)
     return total if keepdims else linear.reshape(total, shape=shape)
 
 
 def _softmax_cross_entropy(x: Tensor, y: Tensor) -> Tensor | None:
-    if 0 in x.shape or x.dtype.kind != "f":
+    if not is_float(x.dtype) or x.dtype.kind == "c":
         return None
+    if 0 in x.shape:
+        return Tensor(np.zeros(x.shape[:-1], x.dtype))
     last = (x.ndim - 1,)
     shifted, _ = _shifted(x, last)
     total = ew.log(linear.sum(ew.exp(shifted), axis=last, keepdims=True))
@@ -93,17 +128,31 @@ def _sum_to(x: Tensor, *, shape: tuple[int, ...]) -> Tensor:
 
 def _sum(x: Tensor, *, axis: tuple[int, ...], keepdims: bool) -> Tensor | None:
     """A sum over no axes; it begins with 0.0 and so is never -0.0."""
-    if axis or x.dtype.kind not in "fiu":
+    if axis or x.dtype.kind not in "fiub":
         return None
     out = linear.sum.abstract(Aval(x.shape, x.dtype), axis=axis, keepdims=keepdims).dtype
     return x + 0.0 if x.dtype.kind == "f" else linear.astype(x, dtype=out)
 
 
-def _extreme(x: Tensor, *, axis: tuple[int, ...], keepdims: bool) -> Tensor | None:
-    return None if axis else x
+def _extreme(op: Any) -> Callable[..., Tensor | None]:
+    def rule(x: Tensor, **params: Any) -> Tensor | None:
+        if not params["axis"]:
+            return x
+        return extreme_of_truths(op, x, params) if x.dtype == bool else None
+
+    return rule
+
+
+def _position(largest: bool) -> Callable[..., Tensor | None]:
+    def rule(x: Tensor, *, axis: int | None, keepdims: bool) -> Tensor | None:
+        return position(x, largest, axis, keepdims) if x.dtype in SCALARS and x.ndim else None
+
+    return rule
 
 
 def _pow(x: Any, y: Any) -> Tensor | None:
+    if isinstance(y, int) and not isinstance(y, bool) and isinstance(x, Tensor) and x.dtype.kind in "iu":
+        return _power(x, y) if 0 < y <= _MOST_FACTORS else None
     if isinstance(y, (int, float)) and not isinstance(y, bool) and isinstance(x, Tensor) and x.dtype.kind == "f":
         if y == 2:
             return x * x
@@ -116,8 +165,22 @@ def _pow(x: Any, y: Any) -> Tensor | None:
     return None
 
 
+def _power(x: Tensor, n: int) -> Tensor:
+    """A power of integers, by squares; what is beyond their range wraps round in any order."""
+    found, square = None, x
+    while n:
+        if n & 1:
+            found = square if found is None else found * square
+        n >>= 1
+        square = square * square if n else square
+    assert found is not None
+    return found
+
+
 def _matmul(x: Tensor, y: Tensor) -> Tensor | None:
     """A product with one row or one column is a sum over products; a loop does it in one pass with what is beside it."""
+    if x.dtype.kind in "iub":
+        return _integers_multiplied(x, y)
     if x.dtype.kind != "f" or x.dtype.itemsize < 4:
         return None
     *lead, m, k = x.shape
@@ -130,6 +193,18 @@ def _matmul(x: Tensor, y: Tensor) -> Tensor | None:
         column = linear.reshape(x, shape=(*lead, k, 1))
         return linear.sum(linear.broadcast_to(column, shape=y.shape) * y, axis=(at,), keepdims=True)
     return None
+
+
+def _integers_multiplied(x: Tensor, y: Tensor) -> Tensor:
+    """A product of integers is one loop: it wraps round in any order; of truth values it is whether any pair holds."""
+    *lead, m, k = x.shape
+    n = y.shape[-1]
+    at, shape = len(lead), (*lead, m, k, n)
+    left = linear.broadcast_to(linear.reshape(x, shape=(*lead, m, k, 1)), shape=shape)
+    right = linear.broadcast_to(linear.reshape(y, shape=(*lead, 1, k, n)), shape=shape)
+    both = ew.logical_and(left, right) if x.dtype == bool else left * right
+    total = linear.sum(both, axis=(at + 1,))
+    return total if total.dtype == x.dtype else linear.astype(total, dtype=x.dtype)
 
 
 def _scatter_add(x: Tensor, *arrays: Any, index: tuple[Any, ...], shape: tuple[int, ...]) -> Tensor | None:
@@ -203,7 +278,8 @@ def _block(
 
 
 _RULES: dict[str, Callable[..., Any]] = {
-    "sum": _sum, "max": _extreme, "min": _extreme,
+    "sum": _sum, "max": _extreme(reduce.max), "min": _extreme(reduce.min),
+    "argmax": _position(largest=True), "argmin": _position(largest=False),
     "logsumexp": _logsumexp, "softmax_cross_entropy": _softmax_cross_entropy, "sum_to": _sum_to, "pow": _pow,
     "matmul": _matmul, "scatter_add": _scatter_add, "put": _put, "concat": _concat,
 }  # fmt: skip
