@@ -104,12 +104,12 @@ def test_a_kernel_names_the_lines_it_comes_from():
 
 def test_what_runs_by_its_eager_forward_is_listed_with_the_reason():
     def f(x, i):
-        return bl.sum(bl.gather(x * 2.0, i)), bl.argmax(x)
+        return bl.sum(bl.gather(x * 2.0, i)), i**i
 
     report = bl.compile(f).report(bl.tensor([1.0, 3.0, 2.0]), bl.tensor(np.array([2, 0])))
     listed = {k.ops[0]: k.why for k in report.callbacks}
-    assert "argmax" in listed and all("no native code" in why for why in listed.values())
-    assert f"argmax runs by its eager forward: {listed['argmax']}" in str(report)
+    assert "pow" in listed and all("no native code" in why for why in listed.values())
+    assert f"pow runs by its eager forward: {listed['pow']}" in str(report)
     assert all(k.chunks == k.units == 0 for k in report.callbacks)
 
 
