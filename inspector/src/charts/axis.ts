@@ -24,9 +24,9 @@ const SUPERSCRIPT: Record<string, string> = {
 };
 
 /** 10 to the `exponent`, as it is written by hand. */
-export function decade(exponent: number): string {
+export function decade(exponent: number, base = "10"): string {
   if (exponent === 0) return "1";
-  return "10" + [...String(exponent)].map((c) => SUPERSCRIPT[c] ?? c).join("");
+  return base + [...String(exponent)].map((c) => SUPERSCRIPT[c] ?? c).join("");
 }
 
 /** A short text of a tick. */

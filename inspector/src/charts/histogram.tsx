@@ -22,6 +22,7 @@ function edgeText(x: number): string {
   const sign = x < 0 ? "−" : "";
   if (Math.abs(exponent - Math.round(exponent)) < 1e-9) return sign + decade(Math.round(exponent));
   const size = Math.abs(x);
+  if (Number.isInteger(Math.log2(size))) return sign + decade(Math.log2(size), "2");
   return sign + (size >= 0.01 && size < 1000 ? size.toPrecision(2) : `${(size / 10 ** Math.floor(exponent)).toFixed(1)}·${decade(Math.floor(exponent))}`);
 }
 

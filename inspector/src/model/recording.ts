@@ -243,7 +243,7 @@ export class Recording {
       scale,
       dtype,
       data,
-      at: (i) => data[i]! * scale,
+      at: (i) => (!full && data[i] === -128 ? NaN : data[i]! * scale), // -128: a NaN or infinity is in the block
     };
   }
 

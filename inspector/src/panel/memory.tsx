@@ -66,8 +66,8 @@ export function MemoryPanel() {
   if (rows.length === 0) {
     return <Section title="Memory" empty={saved.rows ? "Nothing is kept but parameters and inputs." : "What was kept is not recorded."} />;
   }
-  const peak = recording.info<number>("memory_peak") ?? NaN;
-  const peakEvent = recording.info<number>("memory_peak_event") ?? -1;
+  const peak = recording.info<number>("peak_bytes") ?? NaN;
+  const peakEvent = recording.info<number>("peak_event") ?? -1;
   const picked = rows.findIndex((row) => number("saved", row, "node") === selected.value);
   const atPeak = rows
     .filter((row) => number("saved", row, "from_event") <= peakEvent && (number("saved", row, "to_event") < 0 || number("saved", row, "to_event") > peakEvent))
@@ -79,7 +79,7 @@ export function MemoryPanel() {
     <Section title="Memory kept for the backward pass">
       <p class="headline">
         <span>
-          at most <InfoBytes name="memory_peak" value={peak} />, at{" "}
+          at most <InfoBytes name="peak_bytes" value={peak} />, at{" "}
           <button type="button" class="link" onClick={() => goTo(peakEvent + 1)}>
             event {peakEvent}
           </button>

@@ -13,6 +13,8 @@ from backlit.core.source import Source
 from backlit.core.version import __version__
 from backlit.diagnose.recording import CONTRIBUTION, Contribution, Node, Recording, Scope
 from backlit.diagnose.statistics import HISTOGRAM_EDGES, Statistics, measure
+from backlit.inspector.columns import Columns
+from backlit.inspector.derived import derived, peak_event
 from backlit.inspector.pictures import Limits, Pictures
 
 VALUE, DELTA, CONTRIBUTED = range(3)
@@ -20,27 +22,6 @@ KINDS = {"parameter": 0, "input": 1, "constant": 2, "op": 3}
 SCOPES = {"root": 0, "module": 1, "function": 2, "step": 3}
 _AROUND = 3  # lines of the source that are shown before and after the one
 STATISTICS = ("n", "min", "max", "mean", "rms", "absmax", "zeros", "nans", "infs", "subnormals")
-
-
-class Columns:
-    """A table under construction, row by row; each column has a type, "" for text."""
-
-    def __init__(self, **kinds: str) -> None:
-        self.kinds = kinds
-        self.rows: list[tuple[Any, ...]] = []
-
-    def add(self, *row: Any) -> int:
-        """Appends a row, in the order of the columns; gives its number."""
-        self.rows.append(row)
-        return len(self.rows) - 1
-
-    def columns(self) -> dict[str, Any]:
-        """The columns, as arrays and lists of text."""
-        by_column = list(zip(*self.rows, strict=True)) or [()] * len(self.kinds)
-        return {
-            name: np.array(values, kind) if kind else list(values)
-            for (name, kind), values in zip(self.kinds.items(), by_column, strict=True)
-        }
 
 
 def tables_of(recording: Recording, limits: Limits, sources: bool) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
@@ -52,6 +33,7 @@ def tables_of(recording: Recording, limits: Limits, sources: bool) -> tuple[dict
         "note": recording.note,
         "steps": len(recording.steps),
         "peak_bytes": recording.peak_bytes,
+        "peak_event": peak_event(recording),
         "hist_edges": list(HISTOGRAM_EDGES),
         "thumbnail_side": limits.side,
     }
@@ -91,6 +73,7 @@ class _Writer:
             "step": self.steps(),
             "update": self.updates(),
             "series": self.series(),
+            **derived(self.recording, self.edge_of, self.ops, self.pictures),
         }
         return {**tables, **self.pictures.tables()}
 

@@ -1,0 +1,192 @@
+"""The flow of a gradient from the loss to one value, drawn through modules: boxes in rows, links, and cut sums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+MAX_BOXES = 24  # modules are opened while a picture has no more boxes
+MAX_VIEWS = 64  # pictures for one target
+ABOVE, BELOW = -1, -2  # what lies outside the opened module: towards the loss, towards the target
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A gradient's shares on the graph of a recording.
+
+    `edges` are triples (giver, taker, share), in any order; every giver has a higher index than its taker. `module` is
+    the row of the call in which each node was made, `parent` that of the call around each (-1 for none).
+    """
+
+    root: int
+    target: int
+    edges: Sequence[tuple[int, int, float]]
+    module: Sequence[int]
+    parent: Sequence[int]
+
+    def nodes(self) -> list[int]:
+        """The nodes on the way, from the loss on."""
+        return sorted({n for giver, taker, _ in self.edges for n in (giver, taker)}, reverse=True)
+
+
+@dataclass
+class Box:
+    """A module, or a node of its own; `module` is -1 for nodes, and ABOVE or BELOW for what lies outside."""
+
+    module: int
+    node: int
+    row: int = 0
+    share: float = 0.0
+    turn: int = 0  # a module that the flow enters again has another box
+    inner: int = 0  # how many nodes it stands for
+
+
+@dataclass
+class View:
+    """A picture: `links` are (from, to, share, number of edges), `cuts` the sum of the shares that cross below each row."""
+
+    boxes: list[Box] = field(default_factory=list)
+    links: list[tuple[int, int, float, int]] = field(default_factory=list)
+    cuts: list[float] = field(default_factory=list)
+
+
+def views(flow: Flow) -> dict[int, View]:
+    """The picture of the whole (module 0) and one for every module that can be opened further, at most `MAX_VIEWS`."""
+    found: dict[int, View] = {}
+    waiting = [0]
+    while waiting and len(found) < MAX_VIEWS:
+        within = waiting.pop(0)
+        if within in found:
+            continue
+        drawn = view(flow, within)
+        if within and len(drawn.boxes) < 4:
+            continue  # opening it would show nothing new
+        found[within] = drawn
+        waiting.extend(box.module for box in drawn.boxes if box.module >= 0 and box.inner > 1)
+    return found
+
+
+def view(flow: Flow, within: int) -> View:
+    """The picture with module `within` opened, and those inside it as far as there is room."""
+    nodes = flow.nodes()
+    chains = {n: _chain(flow, n, within) for n in nodes}
+    outside = _outside(flow, nodes, chains)
+    opened: set[int] = {within}
+    drawn = _drawn(flow, nodes, chains, outside, opened)
+    while True:
+        groups = sorted({box.module for box in drawn.boxes if box.module >= 0 and box.inner > 1})
+        depth = {m: _depth(flow, m) for m in groups}
+        level = [m for m in groups if depth[m] == min(depth.values())]
+        wider = _drawn(flow, nodes, chains, outside, opened | set(level)) if level else drawn
+        if not level or len(wider.boxes) > MAX_BOXES:
+            return drawn
+        opened |= set(level)
+        drawn = wider
+
+
+def _chain(flow: Flow, node: int, within: int) -> list[int] | None:
+    """The modules around a node inside `within`, outermost first; None for a node outside of it."""
+    chain = []
+    module = flow.module[node]
+    while module >= 0:
+        if module == within:
+            return chain[::-1]
+        chain.append(module)
+        module = flow.parent[module]
+    return None
+
+
+def _depth(flow: Flow, module: int) -> int:
+    depth = 0
+    while (module := flow.parent[module]) >= 0:
+        depth += 1
+    return depth
+
+
+def _outside(flow: Flow, nodes: Iterable[int], chains: dict[int, list[int] | None]) -> dict[int, int]:
+    """Whether each node outside the opened module comes before or after it on the way from the loss."""
+    behind: set[int] = set()
+    takers: dict[int, list[int]] = {}
+    for giver, taker, _ in flow.edges:
+        takers.setdefault(giver, []).append(taker)
+    for node in nodes:
+        if node in behind or chains[node] is not None:
+            behind.update(takers.get(node, ()))
+    return {n: BELOW if n in behind else ABOVE for n in nodes if chains[n] is None}
+
+
+def _drawn(
+    flow: Flow, nodes: Sequence[int], chains: dict[int, list[int] | None], outside: dict[int, int], opened: set[int]
+) -> View:
+    """Nodes gathered in boxes, from the loss on; a box never comes before itself, so that rows can be given."""
+    givers: dict[int, list[int]] = {}
+    for giver, taker, _ in flow.edges:
+        givers.setdefault(taker, []).append(giver)
+    boxes: list[Box] = []
+    box_of: dict[int, int] = {}
+    latest: dict[int, int] = {}  # the box of a group that still takes nodes
+    before: list[int] = []  # for each box a bit set of the boxes from which the flow reaches it
+    for node in nodes:
+        group = outside.get(node)
+        if group is None:
+            group = next((m for m in chains[node] or () if m not in opened), None)
+        if node in (flow.root, flow.target):
+            group = None
+        from_boxes = {box_of[g] for g in givers.get(node, ())}
+        reach = 0
+        for b in from_boxes:
+            reach |= before[b] | 1 << b
+        at = latest.get(group) if group is not None else None
+        again = 0
+        if at is not None and any(before[b] >> at & 1 for b in from_boxes if b != at):
+            again, at = boxes[at].turn + 1, None
+        if at is None:
+            at = len(boxes)
+            boxes.append(Box(-1 if group is None else group, node if group is None else -1, turn=again))
+            before.append(0)
+            if group is not None:
+                latest[group] = at
+        box_of[node] = at
+        boxes[at].inner += 1
+        grown = (before[at] | reach) & ~(1 << at)
+        if grown != before[at]:
+            before[at] = grown
+            for other in range(len(boxes)):
+                if before[other] >> at & 1:
+                    before[other] |= grown
+    return _linked(flow, boxes, box_of)
+
+
+def _linked(flow: Flow, boxes: list[Box], box_of: dict[int, int]) -> View:
+    shares: dict[tuple[int, int], list[float]] = {}
+    for giver, taker, share in flow.edges:
+        a, b = box_of[giver], box_of[taker]
+        if a != b:
+            shares.setdefault((a, b), []).append(share)
+    order = _rows(boxes, list(shares))
+    rows = max((boxes[b].row for b in order), default=0)
+    links = [(a, b, sum(of), len(of)) for (a, b), of in shares.items()]
+    for _, b, share, _ in links:
+        boxes[b].share += share
+    for k, box in enumerate(boxes):
+        if not any(b == k for _, b, _, _ in links):
+            box.share = sum(share for a, _, share, _ in links if a == k)
+    cuts = [sum(share for a, b, share, _ in links if boxes[a].row <= row < boxes[b].row) for row in range(rows)]
+    return View(boxes, links, cuts)
+
+
+def _rows(boxes: list[Box], links: Sequence[tuple[int, int]]) -> list[int]:
+    """Gives every box a row below all that flow into it; the boxes in an order in which none comes before its givers."""
+    missing = [0] * len(boxes)
+    below: list[list[int]] = [[] for _ in boxes]
+    for a, b in links:
+        missing[b] += 1
+        below[a].append(b)
+    order = [k for k, m in enumerate(missing) if not m]
+    for k in order:
+        for b in below[k]:
+            boxes[b].row = max(boxes[b].row, boxes[k].row + 1)
+            missing[b] -= 1
+            if not missing[b]:
+                order.append(b)
+    return order
