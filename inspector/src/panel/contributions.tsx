@@ -113,7 +113,7 @@ export function Contributions({ node }: { node: number }) {
               </div>
               {there ? (
                 <div class="term-body">
-                  <Thumbnail array={array} label={`term ${i + 1}`} />
+                  {several ? <Thumbnail array={array} label={`term ${i + 1}`} /> : null}
                   <dl>
                     <dt>norm</dt>
                     <dd>

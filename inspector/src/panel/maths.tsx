@@ -54,10 +54,23 @@ function factorOf(data: string): Factor | null {
 
 const marked = (what: string, body: string) => `\\htmlData{factor=${what}}{${body}}`;
 
+/** What a node is called in formulas: its name, or what it is of another where it only moves numbers about. */
+export function latexOf(node: number): string {
+  const op = recording.opName(node);
+  const inner = op === "permute_dims" || op === "broadcast_to" ? recording.arguments(node)[0] : undefined;
+  if (inner === undefined) return latexName(shortName(node));
+  const of = latexName(shortName(recording.edgeFrom[inner]!));
+  if (op === "broadcast_to") return `\\operatorname{broadcast}(${of})`;
+  return recording.dims(node).length === 2 ? `{${of}}^{\\mathsf{T}}` : latexName(shortName(node));
+}
+
 /** The placeholders of a formula filled with the names that this node and its arguments have. */
 export function fill(latex: string, node: number, argument: (argnum: number) => string): string {
   const own = latexName(shortName(node));
   return latex
+    .replace(/\{\\arg\{(\d+)\}\}\^/g, (whole, k: string) =>
+      argument(Number(k)).includes("^") ? `{${marked(k, `\\left(${argument(Number(k))}\\right)`)}}^` : whole,
+    )
     .replace(/\\arg\{(\d+)\}/g, (_, k: string) => marked(k, argument(Number(k))))
     .replace(/\\out(?![A-Za-z])/g, () => marked("out", own))
     .replace(/\\up(?![A-Za-z])/g, () => marked("delta", `\\delta_{${own}}`));
@@ -96,23 +109,5 @@ export function Maths({ latex, display = false, onFactor, class: className }: Ma
       onClick={choose}
       onKeyDown={choose}
     />
-  );
-}
-
-/** Plain text with `code` and $formulas$ in it. */
-export function Prose({ text }: { text: string }) {
-  const parts = text.split(/(`[^`]+`|\$[^$]+\$)/);
-  return (
-    <>
-      {parts.map((part, i) =>
-        part.startsWith("`") ? (
-          <code key={i}>{part.slice(1, -1)}</code>
-        ) : part.startsWith("$") && part.length > 1 ? (
-          <Maths key={i} latex={part.slice(1, -1)} />
-        ) : (
-          part
-        ),
-      )}
-    </>
   );
 }

@@ -2,7 +2,7 @@
 
 import { recording, select } from "../model/view";
 import { argumentsOf, number, text, where } from "./data";
-import { Maths, fill, latexName, shortName } from "./maths";
+import { Maths, fill, latexName, latexOf, shortName } from "./maths";
 import type { Factor } from "./maths";
 import { Section } from "./section";
 
@@ -14,7 +14,7 @@ interface Props {
 /** What stands at argument `argnum`: the name of a node, or a number. */
 export function argumentName(node: number, argnum: number): string {
   const edge = argumentsOf(node).find((e) => number("edge", e, "argnum") === argnum);
-  if (edge !== undefined) return latexName(shortName(number("edge", edge, "from")));
+  if (edge !== undefined) return latexOf(number("edge", edge, "from"));
   const literal = where("number", "node", node).find((r) => number("number", r, "argnum") === argnum);
   return literal === undefined ? `x_{${argnum}}` : text("number", literal, "text");
 }
@@ -44,7 +44,8 @@ export function Rules({ node, onFactor }: Props) {
   }
   const name = (argnum: number) => argumentName(node, argnum);
   const own = latexName(shortName(node));
-  const forward = text("formula", formula, "forward_latex");
+  const forward = text("formula", formula, "shapes") || text("formula", formula, "forward_latex");
+  const note = text("formula", formula, "note");
   const rules = where("rule", "formula", formula);
   const wanted = new Set(
     argumentsOf(node).filter((e) => number("edge", e, "wanted") !== 0).map((e) => number("edge", e, "argnum")),
@@ -62,6 +63,8 @@ export function Rules({ node, onFactor }: Props) {
         const argnum = number("rule", rule, "argnum");
         const argument = argumentNode(node, argnum);
         const several = argument >= 0 && recording.contributions(argument).length > 1;
+        const written = text("rule", rule, "shapes") || text("rule", rule, "latex");
+        const partial = text("rule", rule, "partial");
         const left = `\\delta_{${name(argnum)}} ${several ? "\\mathrel{+}=" : "="} `;
         return (
           <div class="rule" key={rule}>
@@ -75,11 +78,18 @@ export function Rules({ node, onFactor }: Props) {
                 `argument ${argnum}`
               )}
             </span>
-            <Maths latex={left + fill(text("rule", rule, "latex"), node, name)} onFactor={onFactor} />
+            <Maths latex={left + fill(written, node, name)} onFactor={onFactor} />
             <NumbersOf node={node} argnum={argnum} />
+            {partial ? (
+              <div class="rule-partial quiet small">
+                local derivative{" "}
+                <Maths latex={`\\frac{\\partial\\,${own}}{\\partial\\,${name(argnum)}} = ${fill(partial, node, name)}`} onFactor={onFactor} />
+              </div>
+            ) : null}
           </div>
         );
       })}
+      {note ? <p class="quiet">{note}</p> : null}
       {shown.length === 0 ? <p class="quiet">Nothing is passed back: no argument asks for a gradient.</p> : null}
       <p class="quiet small">Printed from the rules that ran. A factor opens what it stands for.</p>
     </Section>

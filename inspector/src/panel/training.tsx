@@ -11,6 +11,9 @@ import { Behind, Section } from "./section";
 
 interface Series extends Curve {
   readonly rows: number[];
+  /** The table and columns that hold the curve. */
+  readonly table: string;
+  readonly columns: readonly [string, string];
 }
 
 function allSeries(): Series[] {
@@ -22,12 +25,19 @@ function allSeries(): Series[] {
     if (list) list.push(row);
     else found.set(name, [row]);
   }
-  return [...found].map(([name, rows]) => ({
+  const curve = (name: string, of: string, rows: number[], columns: [string, string]): Series => ({
     name,
     rows,
-    x: rows.map((r) => table.number(r, "step")),
-    y: rows.map((r) => table.number(r, "value")),
-  }));
+    table: of,
+    columns,
+    x: rows.map((r) => number(of, r, columns[0])),
+    y: rows.map((r) => number(of, r, columns[1])),
+  });
+  const curves = [...found].map(([name, rows]) => curve(name, "series", rows, ["step", "value"]));
+  const steps = recording.table("step");
+  if (curves.length || steps.rows < 2) return curves;
+  const rows = Array.from({ length: steps.rows }, (_, r) => r).filter((r) => Number.isFinite(steps.number(r, "loss")));
+  return rows.length > 1 ? [curve("loss", "step", rows, [number("step", 0, "number") >= 0 ? "number" : "index", "loss"])] : [];
 }
 
 /** Which number a recorded step has in training. */
@@ -70,11 +80,11 @@ function Curves() {
             {...(steps.rows > 1 ? { onPick: pick } : {})}
             tell={(i) => (
               <>
-                step <Cell table="series" row={group[0]!.rows[i]!} column="step" />:{" "}
+                step <Cell table={group[0]!.table} row={group[0]!.rows[i]!} column={group[0]!.columns[0]} />:{" "}
                 {group.map((s) =>
                   s.rows[i] !== undefined ? (
                     <span key={s.name}>
-                      {s.name} <Cell table="series" row={s.rows[i]!} column="value" />{" "}
+                      {s.name} <Cell table={s.table} row={s.rows[i]!} column={s.columns[1]} />{" "}
                     </span>
                   ) : null,
                 )}
@@ -96,10 +106,10 @@ function Curves() {
               {s.rows.filter((_, i) => i % Math.ceil(s.rows.length / 50) === 0 || i === s.rows.length - 1).map((row) => (
                 <tr key={row}>
                   <th scope="row">
-                    <Cell table="series" row={row} column="step" />
+                    <Cell table={s.table} row={row} column={s.columns[0]} />
                   </th>
                   <td>
-                    <Cell table="series" row={row} column="value" />
+                    <Cell table={s.table} row={row} column={s.columns[1]} />
                   </td>
                 </tr>
               ))}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 MAX_BOXES = 24  # modules are opened while a picture has no more boxes
 MAX_VIEWS = 64  # pictures for one target
-ABOVE, BELOW = -1, -2  # what lies outside the opened module: towards the loss, towards the target
+ABOVE, BELOW = -2, -3  # what lies outside the opened module: towards the loss, towards the target
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Box:
     module: int
     node: int
     row: int = 0
-    share: float = 0.0
+    share: float = 0
     turn: int = 0  # a module that the flow enters again has another box
     inner: int = 0  # how many nodes it stands for
 
@@ -86,7 +86,7 @@ def view(flow: Flow, within: int) -> View:
 
 def _chain(flow: Flow, node: int, within: int) -> list[int] | None:
     """The modules around a node inside `within`, outermost first; None for a node outside of it."""
-    chain = []
+    chain: list[int] = []
     module = flow.module[node]
     while module >= 0:
         if module == within:

@@ -15,6 +15,7 @@ from backlit.diagnose.recording import CONTRIBUTION, Contribution, Node, Recordi
 from backlit.diagnose.statistics import HISTOGRAM_EDGES, Statistics, measure
 from backlit.inspector.columns import Columns
 from backlit.inspector.derived import derived, peak_event
+from backlit.inspector.diagnosed import formulas, lamps
 from backlit.inspector.pictures import Limits, Pictures
 
 VALUE, DELTA, CONTRIBUTED = range(3)
@@ -58,6 +59,7 @@ class _Writer:
         module, place = self.modules()
         node, number = self.nodes(place)
         edge = self.edges()
+        written, node["formula"] = formulas(self.recording)
         tables = {
             "op": {"name": [op.name for op in self.ops], "notation": [op.notation for op in self.ops]},
             "module": module,
@@ -74,6 +76,8 @@ class _Writer:
             "update": self.updates(),
             "series": self.series(),
             **derived(self.recording, self.edge_of, self.ops, self.pictures),
+            **written,
+            **lamps(self.recording),
         }
         return {**tables, **self.pictures.tables()}
 

@@ -1,0 +1,130 @@
+"""Tables that follow from a recording's events, and those of formulas and balances."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import backlit
+from backlit import nn
+from backlit.functional import cross_entropy
+from backlit.inspector.pictures import Limits
+from backlit.inspector.tables import tables_of
+
+
+def merged():
+    """y meets itself: u = x y, v = u + y, L = v^2 at x = 2, y = 3."""
+    x, y = backlit.tensor(2.0, requires_grad=True), backlit.tensor(3.0, requires_grad=True)
+    with backlit.record() as recording:
+        v = x * y + y
+        (v**2).backward()
+    return recording
+
+
+def network(dtype="f4"):
+    backlit.random.seed(0)
+    net = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 3))
+    data = np.random.default_rng(0).standard_normal((4, 6)).astype(dtype)
+    with backlit.record() as recording:
+        x = backlit.tensor(data)
+        hidden = net[0](x)
+        for layer in (net[1], net[2]):
+            hidden = hidden + layer(hidden)
+        cross_entropy(net[4](net[3](hidden)), backlit.tensor(np.arange(4) % 3)).backward()
+    return recording
+
+
+def contents(tables, row):
+    array = {k: v[row] for k, v in tables["array"].items()}
+    assert array["full"]
+    data = tables["raw"]["byte"][int(array["at"]) : int(array["at"] + array["nbytes"])]
+    return data.tobytes(), np.frombuffer(data.tobytes(), array["dtype"])
+
+
+@pytest.mark.parametrize("make", [merged, network])
+def test_running_sums_end_with_the_bits_of_the_gradient(make):
+    recording = make()
+    tables, _ = tables_of(recording, Limits(), sources=False)
+    merge, partial = tables["merge"], tables["partial"]
+    met = [n for n in recording.nodes if len(n.contributions) > 1]
+    assert met
+    assert merge["node"].tolist() == [n.index for n in met]
+    for node in met:
+        rows = np.flatnonzero(partial["node"] == node.index)
+        assert partial["order"][rows].tolist() == list(range(len(node.contributions)))
+        total = None
+        for row, term in zip(rows, node.contributions, strict=True):
+            total = term.value if total is None else total + term.value
+            assert contents(tables, partial["array"][row])[0] == np.asarray(total).tobytes()
+            edge = partial["edge"][row]
+            assert (tables["edge"]["from"][edge], tables["edge"]["to"][edge]) == (node.index, term.child.index)
+            assert tables["edge"]["order"][edge] == partial["order"][row]
+        assert contents(tables, partial["array"][rows[-1]])[0] == np.asarray(node.cotangent).tobytes()
+
+
+def test_terms_that_cancel_are_marked():
+    x = backlit.tensor([1.0, 2.0], requires_grad=True)
+    with backlit.record() as recording:
+        (x * 1e4).sum().backward()  # one use: no merge
+        (x * 1e4 - x * 9999.0).sum().backward()
+    tables, _ = tables_of(recording, Limits(), sources=False)
+    assert tables["merge"]["cancels"].tolist() == [1]
+    assert tables["merge"]["norm_sum"][0] == pytest.approx(np.sqrt(2) * 19999)
+    assert tables["merge"]["norm"][0] == pytest.approx(np.sqrt(2))
+    assert tables_of(network(), Limits(), sources=False)[0]["merge"]["cancels"].tolist() == [0, 0]
+
+
+def test_memory_follows_the_events():
+    recording = network()
+    tables, info = tables_of(recording, Limits(), sources=False)
+    kept = recording.kept_bytes()
+    memory = tables["memory"]
+    assert [kept[e] for e in memory["event"]] == memory["total"].tolist()
+    assert info["peak_bytes"] == max(kept) == kept[info["peak_event"]]
+    assert max(kept[: info["peak_event"]]) < max(kept)
+    assert memory["total"][-1] == kept[-1]
+
+
+def test_times_add_up():
+    recording = network()
+    tables, _ = tables_of(recording, Limits(), sources=False)
+    times = tables["optime"]
+    assert times["count"].sum() == sum(n.op is not None for n in recording.nodes)
+    assert times["forward_ns"].sum() == tables["node"]["forward_ns"].sum()
+    assert times["backward_ns"].sum() == tables["node"]["backward_ns"].sum()
+
+
+def test_formulas_once_for_each_structure():
+    recording = network()
+    tables, _ = tables_of(recording, Limits(), sources=False)
+    formula, rule, of = tables["formula"], tables["rule"], tables["node"]["formula"]
+    for node in recording.nodes:
+        assert (of[node.index] >= 0) == (node.op is not None)
+    tanh = of[next(n.index for n in recording.nodes if n.op is not None and n.op.name == "tanh")]
+    assert formula["forward_latex"][tanh] == r"\tanh(\arg{0})"
+    assert rule["text"][rule["formula"].tolist().index(tanh)] == r"\up * (1 - \out * \out)"
+    adds = {of[n.index] for n in recording.nodes if n.op is not None and n.op.name == "add" and n.shape == (4, 5)}
+    assert len(adds) < sum(n.op is not None and n.op.name == "add" and n.shape == (4, 5) for n in recording.nodes)
+
+
+def test_numbers_stand_in_the_rules_of_scalars():
+    recording = merged()
+    tables, _ = tables_of(recording, Limits(), sources=False)
+    numbers = tables["rulenumbers"]
+    mul = next(n.index for n in recording.nodes if n.op is not None and n.op.name == "mul")
+    found = {int(a): t for n, a, t in zip(numbers["node"], numbers["argnum"], numbers["text"], strict=True) if n == mul}
+    assert found == {-1: "2 * 3", 0: "18 * 3", 1: "18 * 2"}
+
+
+def test_lamps_name_the_broken_rule(monkeypatch):
+    from backlit.core.op import REGISTRY
+
+    tables, _ = tables_of(network(), Limits(), sources=False)
+    assert tables["lamp"]["node"].size and not tables["lamp"]["guilty"].any()
+    right = type(REGISTRY["tanh"]).partial
+    monkeypatch.setattr(type(REGISTRY["tanh"]), "partial", lambda *a: 1.1 * right(*a))
+    recording = network()
+    tables, _ = tables_of(recording, Limits(), sources=False)
+    lamp = tables["lamp"]
+    guilty = lamp["node"][lamp["guilty"] == 1].tolist()
+    assert [recording.nodes[n].op.name for n in guilty] == ["tanh"]
