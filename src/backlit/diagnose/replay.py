@@ -18,7 +18,7 @@ from backlit.autodiff.walk import Joint, Pick
 from backlit.core import graph, tree
 from backlit.core.dtypes import is_float
 from backlit.core.errors import BacklitError
-from backlit.core.op import NUMBERS, Masked, record_node
+from backlit.core.op import NUMBERS, Masked, add_masked, record_node
 from backlit.core.tensor import Box, Tensor, no_grad
 from backlit.diagnose.recording import Node, Recording
 
@@ -109,6 +109,36 @@ class Replay:
             inputs = [Tensor(raised(a.value)) if isinstance(a, Node) else a for a in node.args]
             out = Tensor(raised(node.value))
             return [node.op.push(tuple(tangents), out, inputs, node.params)]  # type: ignore[union-attr]
+
+
+def backward(
+    recording: Recording, seeds: dict[Node, Masked], replay: Replay | None = None, results: Any = None
+) -> dict[Node, Masked]:
+    """Cotangents of all nodes that `seeds` reach, as if the backward pass had begun at them.
+
+    Costs one reverse rule for every node that is reached.
+    """
+    replay, results = replay or Replay(), results_of(recording) if results is None else results
+    found: dict[Node, Masked] = dict(seeds)
+    if not found:
+        return found
+    for node in reversed(recording.nodes[: max(n.index for n in found) + 1]):
+        if node.op is None or isinstance(node.op, Pick):
+            continue
+        outs = results.get(node)
+        cotangents = [found.get(out) for out in outs] if outs else [found.get(node)]
+        if all(c is None for c in cotangents):
+            continue
+        if outs:  # in the order of the results, of which some may have no node
+            placed: list[Masked | None] = [None] * node.op.n_outs  # type: ignore[attr-defined]
+            for out, cotangent in zip(outs, cotangents, strict=True):
+                placed[out.op.position] = cotangent
+            cotangents = placed
+        for argnum, contribution in replay.pull(node, cotangents).items():
+            parent = node.args[argnum]
+            with no_grad():
+                found[parent] = add_masked(found.get(parent), contribution)  # type: ignore[assignment]
+    return found
 
 
 class _Leafless:
