@@ -27,7 +27,7 @@ function byDagre(boxes: readonly Sized[], pairs: readonly [number, number][]): P
   graph.setGraph({
     rankdir: "TB",
     nodesep: 20,
-    ranksep: 30,
+    ranksep: 36,
     edgesep: 12,
     ranker: boxes.length > 60 ? "tight-tree" : "network-simplex",
   });
@@ -63,22 +63,57 @@ function byDagre(boxes: readonly Sized[], pairs: readonly [number, number][]): P
     }
     return points.flat();
   });
-  // the entrance is on the upper edge, the exit on the lower, wherever their ranks are
+  // the entrance is on the upper edge, the exit a little below the lowest box, wherever their ranks are
+  bottom += 6;
+  const ports: Record<number, number | undefined> = { [ENTRY]: portAt(boxes, pairs, x, y, top, ENTRY), [EXIT]: portAt(boxes, pairs, x, y, bottom, EXIT) };
   pairs.forEach(([a, b], k) => {
     const path = paths[k]!;
-    if (a === ENTRY && path.length) path[1] = top;
-    if (b === EXIT && path.length) path[path.length - 1] = bottom;
+    if (!path.length) return;
+    const inner: number[] = [];
+    for (let j = 0; j < path.length; j += 2) {
+      if (path[j + 1]! > top + 3 && path[j + 1]! < bottom - 3) inner.push(path[j]!, path[j + 1]!);
+    }
+    const at = (end: number): number => ports[end] ?? (graph.node(String(end)) as { x: number }).x;
+    if (a === ENTRY) {
+      const last = path.slice(-2);
+      if (inner.at(-1) === last[1]) inner.splice(-2);
+      paths[k] = straight(ports[ENTRY]) ? [at(ENTRY), top, ...last] : [at(ENTRY), top, ...inner, ...last];
+    } else if (b === EXIT) {
+      const first = path.slice(0, 2);
+      if (inner[1] === first[1]) inner.splice(0, 2);
+      paths[k] = straight(ports[EXIT]) ? [...first, at(EXIT), bottom] : [...first, ...inner, at(EXIT), bottom];
+    }
   });
   for (let i = 0; i < boxes.length; i++) {
     x[i]! -= left;
     y[i]! -= top;
   }
   for (const path of paths) for (let k = 0; k < path.length; k++) path[k]! -= k % 2 ? top : left;
-  const port = (end: number): number => {
-    const at = graph.node(String(end)) as { x: number } | undefined;
-    return at ? at.x - left : (right - left) / 2;
+  const port = (end: -1 | -2): number => {
+    const at = ports[end] ?? (graph.node(String(end)) as { x: number } | undefined)?.x;
+    return at === undefined ? (right - left) / 2 : at - left;
   };
   return { x, y, width: right - left, height: bottom - top, entry: port(ENTRY), exit: port(EXIT), paths };
+}
+
+function straight(port: number | undefined): boolean {
+  return port !== undefined;
+}
+
+/** The place of an entrance or exit right above or below the one box it serves, where nothing is in between. */
+function portAt(
+  boxes: readonly Sized[], pairs: readonly [number, number][], x: Float64Array, y: Float64Array, edge: number, end: number,
+): number | undefined {
+  const served = pairs.filter(([a, b]) => (end === ENTRY ? a : b) === end);
+  if (served.length !== 1) return undefined;
+  const i = end === ENTRY ? served[0]![1] : served[0]![0];
+  if (i < 0) return undefined;
+  const at = x[i]! + (end === ENTRY ? intoOf(boxes[i]!) : outOf(boxes[i]!));
+  const [low, high] = end === ENTRY ? [edge, y[i]!] : [y[i]! + boxes[i]!.h, edge];
+  const hidden = boxes.some(
+    ({ w, h }, j) => j !== i && x[j]! - 6 < at && x[j]! + w + 6 > at && y[j]! < high && y[j]! + h > low,
+  );
+  return hidden ? undefined : at;
 }
 
 /** Cuts a tall layout at free heights into columns read from left to right. */
@@ -86,15 +121,17 @@ function wrap(boxes: readonly Sized[], pairs: readonly [number, number][], place
   const { x, y, width, height } = placed;
   const n = boxes.length;
   const columns = Math.max(2, Math.round(Math.sqrt((1.5 * height) / (width + GUTTER))));
+  // runs of boxes between free heights stay whole; a column takes runs until it is full
   const byTop = Array.from({ length: n }, (_, i) => i).sort((a, b) => y[a]! - y[b]!);
-  const cuts = [0];
-  let covered = 0;
+  const runs: [number, number][] = [];
   for (const i of byTop) {
-    const bottom = y[i]! + boxes[i]!.h;
-    const wanted = (cuts.length * height) / columns;
-    if (y[i]! > covered && y[i]! >= wanted - (bottom - y[i]!) / 2 && cuts.length < columns) cuts.push(y[i]!);
-    covered = Math.max(covered, bottom);
+    const last = runs.at(-1);
+    if (last && y[i]! <= last[1]) last[1] = Math.max(last[1], y[i]! + boxes[i]!.h);
+    else runs.push([y[i]!, y[i]! + boxes[i]!.h]);
   }
+  const room = 1.06 * Math.max(height / columns, ...runs.map(([a, b]) => b - a));
+  const cuts = [0];
+  for (const [from, to] of runs) if (to - cuts.at(-1)! > room && from > cuts.at(-1)!) cuts.push(from);
   if (cuts.length < 2) return placed;
   const columnAt = (py: number): number => {
     let c = 0;

@@ -4,6 +4,7 @@ import { signal } from "@preact/signals";
 import source from "worker:graph/worker.ts";
 import { expanded, recording, span, step, unfolded } from "../model/view";
 import { type Hierarchy, hierarchy, type Structure } from "./hierarchy";
+import { readPalette } from "./palette";
 import type { Scene } from "./scene";
 import type { Answer, Wish } from "./worker";
 
@@ -29,17 +30,20 @@ export function nodeSpan(): [number, number] {
 
 function structure(): Structure {
   const { node, edge, module } = recording;
+  const { font, titleFont } = readPalette();
   const forms = new Map<string, number>();
   const form = new Int32Array(recording.nodes);
   const label = new Uint16Array(recording.nodes);
   const kinds = Uint8Array.from(recording.nodeKind);
+  const scalar = new Uint8Array(recording.nodes);
   const op = node.numbers("op");
   for (let i = 0; i < recording.nodes; i++) {
     const key = `${op[i]} ${recording.dims(i)} ${node.text(i, "dtype")} ${node.text(i, "params")}`;
     let known = forms.get(key);
     if (known === undefined) forms.set(key, (known = forms.size));
     form[i] = known;
-    label[i] = recording.label(i).length + (kinds[i] === 0 ? 2 : 0);
+    scalar[i] = Number(recording.isScalar(i));
+    label[i] = wide(recording.label(i), font) + (kinds[i] === 0 ? 12 : 0);
   }
   const classes = new Map<string, number>();
   const moduleClass = new Int32Array(recording.modules);
@@ -48,15 +52,16 @@ function structure(): Structure {
     const name = module.text(m, "class");
     if (!classes.has(name)) classes.set(name, classes.size);
     moduleClass[m] = classes.get(name)!;
-    moduleLabel[m] = Math.max(module.text(m, "name").length, name.length < 16 ? name.length + 9 : 9);
+    moduleLabel[m] = Math.max(wide(module.text(m, "name"), titleFont), name.length < 16 ? name.length * 5.6 + 55 : 55);
   }
   return {
     nodeKind: kinds,
     nodeModule: integers(recording.nodeModule),
     nodeForm: form,
     nodeLabel: label,
+    nodeScalar: scalar,
     moduleLabel,
-    moduleParent: integers(module.numbers("parent")),
+    moduleParent: recording.parents,
     moduleClass,
     edgeFrom: integers(recording.edgeFrom),
     edgeTo: integers(recording.edgeTo),
@@ -65,6 +70,20 @@ function structure(): Structure {
     completedEvent: integers(recording.completedEvent),
     nodes: nodeSpan(),
   };
+}
+
+const context = document.createElement("canvas").getContext("2d")!;
+const widths = new Map<string, number>();
+
+/** Width of a text in pixels; the few different labels are measured once. */
+function wide(text: string, font: string): number {
+  const key = `${font} ${text}`;
+  let known = widths.get(key);
+  if (known === undefined) {
+    context.font = font;
+    widths.set(key, (known = Math.ceil(context.measureText(text).width)));
+  }
+  return known;
 }
 
 function post(wish: Wish): void {

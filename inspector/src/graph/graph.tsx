@@ -13,6 +13,7 @@ import { Legend } from "./legend";
 import { Minimap } from "./minimap";
 import { Breadcrumb } from "./breadcrumb";
 import { Renderer } from "./renderer";
+import { Values } from "./values";
 import { BOX, type Scene } from "./scene";
 import { Icon } from "../frame/icons";
 
@@ -220,6 +221,7 @@ export function Graph() {
         onClick={click}
         onDblClick={doubleClick}
       />
+      <Values moved={moved} />
       <Breadcrumb />
       <div class="zoom" role="group" aria-label="View of the graph">
         <button type="button" title="zoom in (+)" aria-label="zoom in" onClick={() => view.camera?.zoomBy(1.4)}>

@@ -6,8 +6,10 @@ export interface Structure {
   nodeModule: Int32Array;
   /** A number that is equal for nodes of the same op, parameters, shape and type. */
   nodeForm: Int32Array;
-  /** Characters of the labels. */
+  /** Widths of the labels in pixels. */
   nodeLabel: Uint16Array;
+  /** 1 where the box shows its number. */
+  nodeScalar: Uint8Array;
   moduleLabel: Uint16Array;
   moduleParent: Int32Array;
   moduleClass: Int32Array;

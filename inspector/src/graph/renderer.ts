@@ -244,7 +244,9 @@ export class Renderer {
     c.fillStyle = fill;
     c.strokeStyle = line;
     c.lineWidth = 1.2;
-    round(c, x, y, w, h, kind === 3 ? 6 : h / 2);
+    const scalar = h > 30; // the lower half is for its number
+    const middle = scalar ? y + 13 : y + h / 2;
+    round(c, x, y, w, h, kind === 3 ? 6 : 13);
     c.fill();
     if (kind === 2) c.setLineDash([3, 2]);
     c.stroke();
@@ -252,7 +254,7 @@ export class Renderer {
     if (kind === 0) {
       // a parameter carries a ring, as something that can be turned
       c.beginPath();
-      c.arc(x + 12, y + h / 2, 3, 0, 7);
+      c.arc(x + 12, middle, 3, 0, 7);
       c.lineWidth = 1.4;
       c.stroke();
     }
@@ -260,7 +262,7 @@ export class Renderer {
     c.font = p.font;
     c.textAlign = "center";
     c.textBaseline = "middle";
-    c.fillText(this.label(b), x + w / 2 + (kind === 0 ? 5 : 0), y + h / 2 + 0.5);
+    c.fillText(this.label(b), x + w / 2 + (kind === 0 ? 5 : 0), middle + 0.5);
     if (isSaved(node, look.time)) {
       // kept for the backward pass
       c.fillStyle = p.saved;

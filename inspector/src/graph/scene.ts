@@ -62,16 +62,14 @@ export interface Pace {
   breathe(): Promise<void>;
 }
 
-const LETTER = 6.7;
-
 /** Boxes of nodes and of closed modules, as wide as their labels. */
 export function sizeOf(s: Structure, child: Child, count: number): Sized {
   if (!isModule(child)) {
-    return { w: Math.min(170, Math.max(46, s.nodeLabel[child]! * LETTER + 22)), h: 26 };
+    if (s.nodeScalar[child]) return { w: Math.min(180, Math.max(s.nodeKind[child] === 2 ? 64 : 104, s.nodeLabel[child]! + 18)), h: 42 };
+    return { w: Math.min(180, Math.max(46, s.nodeLabel[child]! + 18)), h: 26 };
   }
-  const letters = s.moduleLabel[moduleOf(child)]!;
-  const wide = count > 1 ? letters * 2 + 9 : letters;
-  return { w: Math.min(230, Math.max(96, wide * LETTER + 34)), h: 42 };
+  const label = s.moduleLabel[moduleOf(child)]!;
+  return { w: Math.min(240, Math.max(96, (count > 1 ? 2 * label + 30 : label) + 26)), h: 42 };
 }
 
 interface Container {
@@ -182,7 +180,7 @@ export async function build(
     own.items.forEach((item, i) => {
       if (item.inner < 0) return;
       const inner = containers[item.inner]!.placed!;
-      const title = s.moduleLabel[moduleOf(item.child)]! * LETTER + 40;
+      const title = s.moduleLabel[moduleOf(item.child)]! + 40;
       const w = Math.max(inner.width + 2 * PAD, title);
       const aside = (w - inner.width) / 2;
       own.sizes[i] = { w, h: inner.height + TITLE + 2 * PAD, into: aside + inner.entry, out: aside + inner.exit };

@@ -2,6 +2,8 @@
 
 import type { Container, Numbers, Table } from "./decode";
 
+const STEP = 3; // kind of a module
+
 export const NODE_KINDS = ["parameter", "input", "constant", "op"] as const;
 export type NodeKind = (typeof NODE_KINDS)[number];
 
@@ -89,6 +91,8 @@ export class Recording {
   readonly savedOfNode: Grouped;
   readonly nodesOfModule: Grouped;
   readonly childModules: Grouped;
+  /** The module around each module, steps left out. */
+  readonly parents: Int32Array;
   private readonly byName = new Map<string, number>();
 
   constructor(readonly container: Container) {
@@ -109,7 +113,16 @@ export class Recording {
     this.events = event.rows;
     this.modules = module.rows;
     this.nodeKind = node.numbers("kind");
-    this.nodeModule = node.numbers("module", 0);
+    const parents = module.numbers("parent");
+    const kinds = module.numbers("kind", 1);
+    // a module that stands for a step is no part of the model: what is in it belongs to what is around it
+    const kept = Int32Array.from({ length: module.rows }, (_, m) => {
+      let at = m;
+      while (kinds[at] === STEP && parents[at]! >= 0) at = parents[at]!;
+      return at;
+    });
+    this.parents = Int32Array.from({ length: module.rows }, (_, m) => (parents[m]! >= 0 ? kept[parents[m]!]! : -1));
+    this.nodeModule = Int32Array.from(node.numbers("module", 0), (m) => kept[m] ?? 0);
     this.forwardEvent = node.numbers("forward_event");
     this.vjpEvent = node.numbers("vjp_event");
     this.completedEvent = node.numbers("completed_event");
@@ -127,7 +140,8 @@ export class Recording {
     const saved = container.table("saved");
     this.savedOfNode = groupBy(saved.numbers("node"), saved.rows, node.rows);
     this.nodesOfModule = groupBy(this.nodeModule, node.rows, module.rows);
-    this.childModules = groupBy(module.numbers("parent"), module.rows, module.rows);
+    const inner = this.parents.map((parent, m) => (kept[m] === m ? parent : -1));
+    this.childModules = groupBy(inner, module.rows, module.rows);
     for (let i = 0; i < node.rows; i++) {
       const name = node.text(i, "name");
       if (!this.byName.has(name)) this.byName.set(name, i);
@@ -214,6 +228,13 @@ export class Recording {
     return -1;
   }
 
+  /** Is the node a single number whose value the recording holds exactly? */
+  isScalar(node: number): boolean {
+    if (this.node.number(node, "size") !== 1) return false;
+    const row = this.arrayRow(node, "value");
+    return row >= 0 && this.table("array").number(row, "full") === 1;
+  }
+
   /** The row of `array` with the contents of a node's value or delta; -1 where not kept. */
   arrayRow(node: number, which: Which): number {
     const row = this.statRow(node, which);
@@ -252,7 +273,7 @@ export class Recording {
   }
 
   moduleParent(module: number): number {
-    return this.module.number(module, "parent");
+    return this.parents[module] ?? -1;
   }
 
   nodesIn(module: number): Int32Array {

@@ -155,7 +155,7 @@ export function Tree() {
   return (
     <div
       id="tree"
-      class="tree"
+      class="modules"
       role="tree"
       aria-label="Modules and nodes"
       tabIndex={0}
@@ -173,7 +173,7 @@ export function Tree() {
               key={i}
               id={`row-${i}`}
               role="treeitem"
-              class={`row${chosen ? " chosen" : ""}${i === active.value ? " active" : ""}${found && row.node >= 0 && !found.has(row.node) ? " missed" : ""}`}
+              class={`tree-row${chosen ? " chosen" : ""}${i === active.value ? " active" : ""}${found && row.node >= 0 && !found.has(row.node) ? " missed" : ""}`}
               aria-level={row.level}
               aria-setsize={row.of}
               aria-posinset={row.at}
@@ -203,7 +203,7 @@ function ModuleRow({ row }: { row: Row }) {
     <>
       <button
         type="button"
-        class={`twist${open ? " open" : ""}`}
+        class={`row-twist${open ? " open" : ""}`}
         tabIndex={-1}
         aria-hidden="true"
         onClick={(event) => {
@@ -215,9 +215,9 @@ function ModuleRow({ row }: { row: Row }) {
           <path d="M5.5 3.5 10 8l-4.5 4.5" />
         </svg>
       </button>
-      <span class="name">{count > 1 ? foldName(module, count) : recording.module.text(module, "name")}</span>
-      <span class="kind">{recording.module.text(module, "class")}</span>
-      <span class="size">{size}</span>
+      <span class="row-name">{count > 1 ? foldName(module, count) : recording.module.text(module, "name")}</span>
+      <span class="row-kind">{recording.module.text(module, "class")}</span>
+      <span class="row-size">{size}</span>
     </>
   );
 }
@@ -227,9 +227,9 @@ const SIGNS = ["parameter", "input", "constant", "op"];
 function NodeRow({ node }: { node: number }) {
   return (
     <>
-      <i class={`sign ${SIGNS[recording.nodeKind[node]!]}`} aria-hidden="true" />
-      <span class="name">{recording.label(node)}</span>
-      <span class="kind">{recording.kind(node) === "op" ? "" : recording.kind(node)}</span>
+      <i class={`row-sign ${SIGNS[recording.nodeKind[node]!]}`} aria-hidden="true" />
+      <span class="row-name">{recording.label(node)}</span>
+      <span class="row-kind">{recording.kind(node) === "op" ? "" : recording.kind(node)}</span>
       <State node={node} />
     </>
   );
@@ -238,8 +238,8 @@ function NodeRow({ node }: { node: number }) {
 /** Where the node stands at the time, as a letter and a colour. */
 function State({ node }: { node: number }) {
   const { state, arrived, of } = deltaState(node, time.value);
-  if (state === "done") return <span class="state backward">δ</span>;
-  if (state !== "none") return <span class="state backward">{`${arrived}/${of}`}</span>;
-  if (recording.forwardEvent[node]! >= 0 && forwardDone(node, time.value)) return <span class="state forward">→</span>;
+  if (state === "done") return <span class="row-state backward">δ</span>;
+  if (state !== "none") return <span class="row-state backward">{`${arrived}/${of}`}</span>;
+  if (recording.forwardEvent[node]! >= 0 && forwardDone(node, time.value)) return <span class="row-state forward">→</span>;
   return null;
 }

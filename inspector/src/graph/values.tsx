@@ -1,0 +1,74 @@
+// Numbers in the boxes of scalars: value and δ once they are there, as text of the document above the canvas.
+
+import { type Signal, useComputed } from "@preact/signals";
+import { recording, time } from "../model/view";
+import { deltaState, forwardDone } from "../model/state";
+import { Element } from "../number";
+import { scene } from "./client";
+import { view } from "./graph";
+import { BOX } from "./scene";
+
+/** Beyond so many scalars in view the canvas alone is drawn. */
+const MOST = 80;
+const READABLE = 0.5;
+
+export function Values({ moved }: { moved: Signal<number> }) {
+  // the boxes of scalars in view; moving without new ones only changes the transform
+  const shown = useComputed(() => {
+    void moved.value;
+    const s = scene.value;
+    const camera = view.camera;
+    if (!s || !camera || camera.k < READABLE) return "";
+    const v = camera.view();
+    const found: number[] = [];
+    for (let b = 0; b < s.boxes && found.length <= MOST; b++) {
+      if (s.kind[b] !== BOX.node || s.h[b]! <= 30) continue;
+      if (s.x[b]! + s.w[b]! < v.x || s.x[b]! > v.x + v.w || s.y[b]! + s.h[b]! < v.y || s.y[b]! > v.y + v.h) continue;
+      found.push(b);
+    }
+    return found.length > MOST ? "" : found.join(" ");
+  });
+  const transform = useComputed(() => {
+    void [moved.value, scene.value];
+    const { x, y, k } = view.camera ?? { x: 0, y: 0, k: 1 };
+    return `transform: translate(${x}px, ${y}px) scale(${k})`;
+  });
+  return (
+    <div class="values" style={transform}>
+      <Numbers boxes={shown} />
+    </div>
+  );
+}
+
+function Numbers({ boxes }: { boxes: Signal<string> }) {
+  const s = scene.value;
+  if (!s || !boxes.value) return null;
+  return (
+    <>
+      {boxes.value.split(" ").map((text) => {
+        const b = Number(text);
+        return <ScalarOf key={b} node={s.id[b]!} x={s.x[b]!} y={s.y[b]!} w={s.w[b]!} />;
+      })}
+    </>
+  );
+}
+
+function ScalarOf({ node, x, y, w }: { node: number; x: number; y: number; w: number }) {
+  const t = time.value;
+  const value = forwardDone(node, t) ? recording.arrayRow(node, "value") : -1;
+  const delta = deltaState(node, t).state === "done" ? recording.arrayRow(node, "delta") : -1;
+  return (
+    <div class="value" style={{ left: `${x}px`, top: `${y + 22}px`, width: `${w}px` }}>
+      {value >= 0 ? (
+        <span class="of-value">
+          <Element array={value} index={0} />
+        </span>
+      ) : null}
+      {delta >= 0 ? (
+        <span class="of-delta">
+          δ <Element array={delta} index={0} />
+        </span>
+      ) : null}
+    </div>
+  );
+}
