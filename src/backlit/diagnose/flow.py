@@ -1,0 +1,316 @@
+"""How gradients grow and shrink through the layers, what makes them, and which units take no part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backlit.core.errors import ArgumentError
+from backlit.core.op import REGISTRY, Elementwise
+from backlit.core.tensor import Tensor, no_grad
+from backlit.diagnose.recording import Contribution, Node, Recording, Scope, Step
+
+Array = np.ndarray[Any, Any]
+STEEPEST = {"tanh": 1.0, "sigmoid": 0.25, "erf": 2.0 / math.sqrt(math.pi), "normal_cdf": 1.0 / math.sqrt(2.0 * math.pi)}
+_FLAT = 0.05  # of the steepest slope: less is saturated
+_MOVES = frozenset({
+    "reshape", "permute_dims", "broadcast_to", "sum_to", "sum", "index", "scatter_add", "concat", "pad", "astype", "put",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """One reason why a gradient is out of band: what multiplied it, and by how much from the last layer to here."""
+
+    what: str
+    factor: float
+    node: Node
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A call with parameters, and the sizes of what flows through it.
+
+    `node` is its result, `value_rms` the root mean square of it, `delta_norm` the norm of the gradient that arrives there,
+    `grad_norm` that of the gradients of its parameters. `gain` is `delta_norm` over that of the next layer, `product` over
+    that of the last one. `band` is 0, or 1 or 2 where |log10 product| is above the limits; `culprits` then say why, the
+    strongest first.
+    """
+
+    name: str
+    call: Scope | None
+    node: Node
+    value_rms: float
+    delta_norm: float
+    grad_norm: float
+    gain: float
+    product: float
+    band: int
+    culprits: tuple[Culprit, ...]
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A node that can be dead or saturated, with the fraction of its units (of elements, for one axis) that are.
+
+    A unit, one place along the last axis, is dead when it is 0 for every example; an element is saturated when its slope is
+    below 5 % of the steepest.
+    """
+
+    node: Node
+    dead: float
+    zero: float
+    saturated: float
+
+
+@dataclass(frozen=True)
+class UpdateRatio:
+    """The size of an update beside that of what was updated; band 0 from 1e-4 to 1e-2, 2 beyond ten times that."""
+
+    node: Node
+    step: int
+    ratio: float
+    band: int
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The flow of gradients in one step: layers in the order of the forward pass, activations, updates."""
+
+    layers: tuple[Layer, ...]
+    activations: tuple[Activation, ...]
+    updates: tuple[UpdateRatio, ...]
+
+
+def flow(recording: Recording, step: int | None = None, amber: float = 3.0, red: float = 6.0) -> Flow:
+    """How the gradient grows or shrinks from layer to layer in one step (the last one unless given).
+
+    A layer is a call of a module that uses parameters of its own; without modules, a function, or an op that uses one. It is
+    out of band when the gradient at its result is more than `amber` (or `red`) powers of ten larger or smaller than at the
+    last layer. Costs a norm for each value on the way and the slopes of activations, less than a forward pass.
+
+    Raises:
+      ArgumentError: there is no such step.
+    """
+    if not recording.steps:
+        raise ArgumentError("flow: nothing was recorded")
+    if step is None:
+        step = next((s.index for s in reversed(recording.steps) if s.root is not None), len(recording.steps) - 1)
+    if not 0 <= step < len(recording.steps):
+        raise ArgumentError(f"flow: there is no step {step}; there are {len(recording.steps)}")
+    found = recording.steps[step]
+    nodes = recording.nodes[found.start_node : found.stop_node]
+    return Flow(tuple(_layers(nodes, amber, red)), tuple(_activations(nodes)), tuple(_updates(found)))
+
+
+# Layers
+
+
+def _layers(nodes: Sequence[Node], amber: float, red: float) -> list[Layer]:
+    groups: dict[Any, list[Node]] = {}
+    calls: dict[Any, Scope | None] = {}
+    for node in nodes:
+        if node.op is not None:
+            for a in node.args:
+                if isinstance(a, Node) and a.kind == "parameter":
+                    key, call = _call(node)
+                    groups.setdefault(key, []).append(a)
+                    calls[key] = call
+    outs = {key: _result(nodes, key, call) for key, call in calls.items()}
+    kept = sorted(((out, key) for key, out in outs.items() if out is not None), key=lambda pair: pair[0].index)
+    norms = [_norm(out.cotangent) for out, _ in kept]
+    children = _children(nodes)
+    made = []
+    for i, (out, key) in enumerate(kept):
+        product = _ratio(norms[i], norms[-1])
+        size = abs(math.log10(product)) if product > 0 and math.isfinite(product) else math.inf
+        band = 2 if size > red else 1 if size > amber else 0
+        gradients = {a: a.cotangent for a in groups[key] if a.cotangent is not None}
+        made.append(
+            Layer(
+                name=_layer_name(out, calls[key]),
+                call=calls[key],
+                node=out,
+                value_rms=_rms(out.value),
+                delta_norm=norms[i],
+                grad_norm=math.sqrt(sum(_norm(g) ** 2 for g in gradients.values())),
+                gain=_ratio(norms[i], norms[i + 1]) if i + 1 < len(kept) else 1.0,
+                product=product,
+                band=band,
+                culprits=_culprits(out, kept[-1][0], children, product) if band else (),
+            )
+        )
+    return made
+
+
+def _call(node: Node) -> tuple[Any, Scope | None]:
+    """What a layer is that uses a parameter at this node: the module call, else the function call, else the node."""
+    scopes = list(node.call.ancestors())
+    call = next((s for s in scopes if s.kind == "module"), None) or next(
+        (s for s in scopes if s.kind == "function"), None
+    )
+    return (node, None) if call is None else (call, call)
+
+
+def _result(nodes: Sequence[Node], key: Any, call: Scope | None) -> Node | None:
+    """The last value of a layer that got a gradient."""
+    if call is None:
+        return key if key.cotangent is not None else None
+    inside = [n for n in nodes if n.op is not None and n.cotangent is not None and call in n.call.ancestors()]
+    return inside[-1] if inside else None
+
+
+def _layer_name(out: Node, call: Scope | None) -> str:
+    if call is None:
+        return out.name
+    return call.path or call.name
+
+
+def _children(nodes: Sequence[Node]) -> dict[Node, list[Contribution]]:
+    return {n: n.contributions for n in nodes if n.contributions}
+
+
+def _norm(x: Any) -> float:
+    return math.nan if x is None else float(np.linalg.norm(np.asarray(x, np.float64).reshape(-1)))
+
+
+def _rms(x: Any) -> float:
+    return math.nan if x is None or not np.size(x) else _norm(x) / math.sqrt(np.size(x))
+
+
+def _ratio(a: float, b: float) -> float:
+    return a / b if b else math.nan if not a else math.inf
+
+
+# Why: the product of a layer as factors along the way that most of the gradient came
+
+
+def _culprits(out: Node, last: Node, children: dict[Node, list[Contribution]], product: float) -> tuple[Culprit, ...]:
+    logs: dict[tuple[str, str], list[tuple[float, Node]]] = {}
+    node = out
+    while node is not last and node.index < last.index and children.get(node):
+        largest = max(children[node], key=lambda c: _norm(c.value))
+        part, whole, before = _norm(largest.value), _norm(node.cotangent), _norm(largest.child.cotangent)
+        if len(children[node]) > 1:
+            logs.setdefault(("merge", ""), []).append((_ratio(whole, part), node))
+        if largest.child.cotangent is not None:
+            logs.setdefault(_kind(largest.child, largest.argnum), []).append((_ratio(part, before), largest.child))
+        node = largest.child
+    found = []
+    for kind, factors in logs.items():
+        total = _product([f for f, _ in factors])
+        if (total < 1) == (product < 1) and total != 1:
+            worst = min(factors) if product < 1 else max(factors)
+            found.append(Culprit(_described(kind, factors, worst), total, worst[1]))
+    found.sort(key=lambda c: -abs(math.log10(c.factor)) if c.factor > 0 and math.isfinite(c.factor) else -math.inf)
+    return tuple(found)
+
+
+def _product(factors: Sequence[float]) -> float:
+    total = 0.0
+    for f in factors:
+        if not f > 0:
+            return f
+        total += math.log10(f)
+    return 10.0**total if abs(total) < 300 else math.inf if total > 0 else 0.0
+
+
+def _kind(node: Node, argnum: int) -> tuple[str, str]:
+    op = node.op
+    assert op is not None
+    norm = next((s for s in node.call.ancestors() if s.kind == "module" and "norm" in s.class_name.lower()), None)
+    if norm is not None:
+        return "norm", norm.class_name
+    if op.name == "matmul":
+        return "weight", ""
+    if op.name in _MOVES:
+        return "move", op.name
+    if isinstance(op, Elementwise) and sum(node.wanted) == 1 and op.reads(argnum) and not _is_scale(node):
+        return "slope", "relu" if _is_relu(node) else op.name
+    return "op", op.name
+
+
+def _is_relu(node: Node) -> bool:
+    return node.op is REGISTRY["maximum"] and any(not isinstance(a, Node) for a in node.args)
+
+
+def _is_scale(node: Node) -> bool:
+    return node.op is not None and node.op.name in ("mul", "div")
+
+
+def _described(kind: tuple[str, str], factors: Sequence[tuple[float, Node]], worst: tuple[float, Node]) -> str:
+    family, name = kind
+    times = f"{len(factors)} times, " if len(factors) > 1 else ""
+    factor, node = worst
+    at = f"{times}the strongest x{factor:.3g} at {node.name}"
+    if family == "slope":
+        return f"slopes of {name}: {_slope_text(node)}{at}"
+    if family == "weight":
+        weight = _weight(node)
+        size = "" if weight is None else f"{weight[0]} with norm/sqrt(rows) {weight[1]:.3g}, "
+        return f"sizes of weights: {size}{at}"
+    if family == "norm":
+        return f"{name} divides by the spread of its input: {at}"
+    if family == "merge":
+        return f"sums of contributions: {at}"
+    return f"{name}: {at}"
+
+
+def _slope_text(node: Node) -> str:
+    activation = _activation(node)
+    if activation is None:
+        return ""
+    if _is_relu(node):
+        return f"{activation.zero:.0%} zeros, "
+    return f"{activation.saturated:.0%} saturated, " if node.op is not None and node.op.name in STEEPEST else ""
+
+
+def _weight(node: Node) -> tuple[str, float] | None:
+    """The parameter in a product, and the norm of its rows: what a random gradient is multiplied by on its way back."""
+    for a in node.args:
+        seen = a
+        while isinstance(seen, Node) and seen.op is not None and seen.op.name in _MOVES:
+            seen = seen.args[0]
+        if isinstance(seen, Node) and seen.kind == "parameter" and seen.value is not None and seen.value.ndim:
+            return seen.name, _norm(seen.value) / math.sqrt(max(1, seen.shape[0]))
+    return None
+
+
+# Units that take no part
+
+
+def _activations(nodes: Sequence[Node]) -> list[Activation]:
+    return [found for node in nodes if node.op is not None and (found := _activation(node)) is not None]
+
+
+def _activation(node: Node) -> Activation | None:
+    op, value = node.op, node.value
+    if value is None or not np.size(value):
+        return None
+    if _is_relu(node):
+        zeros = np.asarray(value) == 0
+        rows = zeros.reshape(-1, zeros.shape[-1]) if zeros.ndim > 1 else zeros.reshape(1, -1)
+        return Activation(node, float(np.mean(np.all(rows, axis=0))), float(np.mean(zeros)), math.nan)
+    if op is not None and op.name in STEEPEST:
+        x = node.args[0]
+        if x.value is None:
+            return None
+        with no_grad():
+            slope = op.partial(0, Tensor(value), Tensor(x.value))._value  # type: ignore[attr-defined]
+        flat = np.abs(slope) < _FLAT * STEEPEST[op.name]
+        return Activation(node, math.nan, math.nan, float(np.mean(flat)))
+    return None
+
+
+def _updates(step: Step) -> list[UpdateRatio]:
+    found = []
+    for update in step.updates:
+        before = _norm(update.before)
+        ratio = _ratio(_norm(np.asarray(update.after, np.float64) - np.asarray(update.before, np.float64)), before)
+        band = 0 if 1e-4 <= ratio <= 1e-2 else 1 if 1e-5 <= ratio <= 1e-1 else 2
+        found.append(UpdateRatio(update.node, step.index, ratio, band))
+    return found
