@@ -37,7 +37,7 @@ from backlit.core.errors import (
 from backlit.core.rng import Generator
 from backlit.core.tensor import Tensor, enable_grad, is_grad_enabled, no_grad, tensor
 from backlit.core.version import __version__ as __version__
-from backlit.diagnose.capture import record
+from backlit.diagnose.record import record
 from backlit.functional.control import associative_scan, cond, fori_loop, scan, switch, while_loop
 from backlit.inspector.file import load_recording
 from backlit.io.state import load, save

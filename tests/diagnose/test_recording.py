@@ -259,3 +259,32 @@ def test_an_unknown_name_is_answered_with_what_resembles_it():
     recording, *_ = lesson()
     with pytest.raises(backlit.BacklitError, match="mul#0"):
         recording["mul#9"]
+
+
+def test_of_many_steps_only_statistics_stay():
+    (data, labels), full = batch(), train(network(), 3, *batch())
+    net = network()
+    optimizer = optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    with backlit.record(statistics=True) as recording:
+        for _ in range(3):
+            optimizer.zero_grad()
+            loss = cross_entropy(net(data), labels)
+            loss.backward()
+            optimizer.step()
+    assert [s.loss for s in recording.steps] == [s.loss for s in full.steps]
+    assert [n.name for n in recording.nodes] == [n.name for n in full.nodes]
+    assert all(n.value is None and n.cotangent is None for n in recording.nodes)
+    measured = [n for n in recording.nodes if n.statistics]
+    assert {"0/weight", "0/linear/add#0", "1.1/gelu/mul#0", "cross_entropy/div#0"} <= {n.name for n in measured}
+    assert sum(n.kind == "parameter" for n in measured) == 3 * 6
+    for node in measured:
+        exact = full[node.step, node.name]
+        for name, array in {"value": exact.value, "cotangent": exact.cotangent}.items():
+            found = node.statistics[name]
+            assert (found.min, found.max, found.zeros) == (array.min(), array.max(), np.sum(array == 0))
+            assert found.norm == pytest.approx(float(np.linalg.norm(array)), rel=1e-5)
+            assert found.mean == pytest.approx(float(np.mean(array)), rel=1e-4, abs=1e-6)
+    for ours, theirs in zip(recording.updates, full.updates, strict=True):
+        assert ours.node.name == theirs.node.name
+        assert ours.measured()[:3] == pytest.approx(theirs.measured()[:3], rel=1e-5)
+    assert hook.active == 0

@@ -54,7 +54,7 @@ def bind(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Tensor:
         return trace.process(op, args, params)  # type: ignore[no-any-return]
     token = _set_quiet(silence)
     try:
-        out = record.timed(op, values, params) if record.active else op.forward(*values, **params)
+        out = record.timed(op, values, params) if record.active and wanted else op.forward(*values, **params)
     except (TypeError, ValueError) as error:
         raise _refused(op, args, error) from error
     finally:
@@ -228,7 +228,7 @@ class Elementwise(Op):
             if first is not None and not (broadcasts and wanted) and not staging.active:
                 token = _set_quiet(silence)
                 try:
-                    out = record.timed(self, values, _NO_PARAMS) if record.active else self.forward(*values)
+                    out = record.timed(self, values, _NO_PARAMS) if record.active and wanted else self.forward(*values)
                 except (TypeError, ValueError) as error:
                     self.align(args)  # which raises when it is for the shapes
                     raise _refused(self, args, error) from error

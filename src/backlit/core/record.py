@@ -26,7 +26,7 @@ class Listener:
         """The call that began last has ended."""
 
     def computed(self, op: Any, ns: int) -> None:
-        """`op` has computed a value in `ns` nanoseconds; `recorded` follows if that value is recorded."""
+        """`op` has computed a value of which a gradient is wanted in `ns` nanoseconds; `recorded` follows."""
 
     def recorded(self, node: Any, out: Any, args: Sequence[Any]) -> None:
         """An op was recorded as `node` and gave the tensor `out` for `args`, tensors and Python numbers."""

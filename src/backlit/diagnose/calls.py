@@ -99,12 +99,12 @@ class Calls:
         outermost = not self.stack[1:]
         names = None
         for k, x in enumerate(args):
-            if isinstance(x, Tensor) and x.node is None and not isinstance(x._value, Box):
+            if isinstance(x, Tensor) and x.is_leaf and not isinstance(x._value, Box):
                 names = names or _parameter_names(function)
                 if k < len(names):
                     self.given.setdefault(id(x._value), (x._value, names[k], outermost))
         for name, x in kwargs.items():
-            if isinstance(x, Tensor) and x.node is None and not isinstance(x._value, Box):
+            if isinstance(x, Tensor) and x.is_leaf and not isinstance(x._value, Box):
                 self.given.setdefault(id(x._value), (x._value, name, outermost))
 
     def name_of(self, x: Tensor, value: Any) -> tuple[str, bool]:
@@ -112,10 +112,12 @@ class Calls:
         owned = self.owned.get(id(x))
         if owned is not None and owned[0] is x:
             return f"\0{owned[1]}\0{owned[2]}", False  # which `finish` resolves, when all top modules are known
-        variable = _variable(x)
         found = self.given.get(id(value))
         if found is not None and found[0] is value:
-            return (variable or found[1], True) if found[2] else (found[1], False)
+            return (_variable(x) or found[1], True) if found[2] else (found[1], False)
+        if self.current.kind == "function":
+            return "", False  # made inside of it
+        variable = _variable(x)
         return variable, bool(variable)
 
     def finish(self) -> None:

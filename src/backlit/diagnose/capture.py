@@ -1,9 +1,8 @@
-"""record: listens to what runs inside a block, and keeps it."""
+"""Capture: writes what it hears of a run into a recording, with every array."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from time import perf_counter_ns
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from backlit.autodiff.walk import Joint, Pick
 from backlit.core import graph
 from backlit.core.op import NUMBERS
-from backlit.core.record import Listener, listening
+from backlit.core.record import Listener
 from backlit.core.tensor import Box, Tensor
 from backlit.diagnose.calls import Calls
 from backlit.diagnose.recording import (
@@ -33,24 +32,6 @@ from backlit.diagnose.recording import (
     Step,
     Update,
 )
-
-
-@contextmanager
-def record() -> Iterator[Recording]:
-    """Records what runs inside, to be looked at when the block has ended.
-
-    Every op that takes part in a gradient becomes a node, with its value, its place in modules and functions, the
-    user's line, what is kept of it, and in the backward pass every contribution to its gradient. Steps of an optimizer
-    are recorded too; a forward pass after a backward pass begins another step. Compiled functions run as the plain functions
-    they were made of. Nothing is copied, but every value stays alive as long as the recording.
-    """
-    recording = Recording()
-    capture = Capture(recording)
-    try:
-        with listening(capture):
-            yield recording
-    finally:
-        capture.finish()
 
 
 class Capture(Listener):
@@ -87,7 +68,7 @@ class Capture(Listener):
         ns, self.ns = self.ns, 0
         if self.walks and isinstance(out._value, Box):
             return  # inside a rule that differentiates a function of its own
-        value = _array(out)
+        value = array_of(out)
         if value is None:
             return  # stands for many values at once, or is differentiated at a lower level where it is heard as well
         if self.closed and not self.walks:
@@ -99,21 +80,24 @@ class Capture(Listener):
                 plan, params = joint.plan, joint.params
             else:
                 args = (self._joint(joint, args),)
-        made = self._node("op", plan.op, params, self._args(args), plan.wanted, value, node)
+        made = self._recorded(node, plan, params, args, value, ns)
         if plan is not node.plan:
             self.of_graph[node.up.id] = made
+
+    def _recorded(
+        self, node: graph.Node, plan: Any, params: dict[str, Any], args: Sequence[Any], value: Any, ns: int
+    ) -> Node:
+        made = self._node("op", plan.op, params, self._args(args), plan.wanted, value, node)
         made.forward_event = len(self.events)
-        self.events.append(Event(FORWARD, made, bytes=value.nbytes, ns=ns))
-        self.keeping.recorded(node, plan, made)
+        self.events.append(Event(FORWARD, made, None, 0 if value is None else value.nbytes, ns))
+        self.keeping.recorded(node, plan, made, args, value)
+        return made
 
     def _joint(self, joint: graph.Node, args: Sequence[Any]) -> Node:
         """The node of an op with several results."""
         found = self.of_graph.get(joint.id)
         if found is None:
-            found = self._node("op", joint.op, joint.params, self._args(args), joint.plan.wanted, None, joint)
-            found.forward_event = len(self.events)
-            self.events.append(Event(FORWARD, found))
-            self.keeping.recorded(joint, joint.plan, found)
+            found = self._recorded(joint, joint.plan, joint.params, args, None, 0)
         return found
 
     def _args(self, args: Sequence[Any]) -> tuple[Any, ...]:
@@ -122,7 +106,7 @@ class Capture(Listener):
     def _arg(self, x: Any) -> Any:
         if not isinstance(x, Tensor):
             return x
-        source, value, step = _source(x), _array(x), self._open()
+        source, value, step = source_of(x), array_of(x), self._open()
         found = self.of_array.get(id(value)) if source is None else self.of_graph.get(source.id)
         if found is not None and (found.kind == "op" and source is not None or self._is_current(found, value, step)):
             found.uses += 1
@@ -169,7 +153,7 @@ class Capture(Listener):
         self.closed = False
         assert self.step is not None
         for x in args:
-            if isinstance(x, Tensor) and (source := _source(x)) is not None and source.plan is not None:
+            if isinstance(x, Tensor) and (source := source_of(x)) is not None and source.plan is not None:
                 found = self.of_graph.get(source.id)
                 if found is not None and found.step == self.step.index:
                     return
@@ -186,7 +170,7 @@ class Capture(Listener):
     def began(self, seeds: dict[Any, Any]) -> None:
         self.walks += 1
         for source, (cotangent, _) in seeds.items():
-            node, value = self.of_graph.get(source.id), _array(cotangent)
+            node, value = self.of_graph.get(source.id), array_of(cotangent)
             if node is None or value is None:
                 continue
             self._again(node)
@@ -216,7 +200,7 @@ class Capture(Listener):
             self.pulled.ns = perf_counter_ns() - self.began_ns
             self.pulled = None
         giver, taker = self.of_graph.get(child.id), self.of_graph.get(parent.id)
-        value = _array(cotangent)
+        value = array_of(cotangent)
         if giver is None or taker is None or value is None:
             return
         self._again(taker)
@@ -225,7 +209,7 @@ class Capture(Listener):
         self.events.append(Event(CONTRIBUTION, taker, found, value.nbytes))
 
     def completed(self, node: Any, cotangent: Any) -> None:
-        made, value = self.of_graph.get(node.id), _array(cotangent)
+        made, value = self.of_graph.get(node.id), array_of(cotangent)
         if made is None or value is None:
             return
         made.cotangent = value
@@ -245,7 +229,7 @@ class Capture(Listener):
     def updated(self, cell: Any, before: Any, gradient: Any) -> None:
         node = self.of_graph.get(cell.node.id) if isinstance(cell.node, graph.Node) else None
         step = self.step
-        old, new, used = _array(before), _array(cell), _array(gradient)
+        old, new, used = array_of(before), array_of(cell), array_of(gradient)
         if node is None or step is None or old is None or new is None or used is None:
             return
         step.updates.append(Update(node, old, new, used, len(self.events)))
@@ -272,14 +256,12 @@ class _Keeping:
 
     def __init__(self, capture: Capture) -> None:
         self.events, self.of_array = capture.events, capture.of_array
-        self.of_owner: dict[
-            int, list[Any]
-        ] = {}  # by address of the memory: [how often held, the node that pays, array]
-        self.held: dict[int, list[Node]] = {}  # by id of the graph's node
+        self.of_owner: dict[int, _Memory] = {}  # by address of the array that owns the memory
+        self.held: dict[int, list[tuple[Node, _Memory]]] = {}  # by id of the graph's node
         self.count: dict[Node, int] = {}
         self.plans: dict[Any, list[tuple[int, list[int]]]] = {}
 
-    def recorded(self, source: graph.Node, plan: Any, made: Node) -> None:
+    def recorded(self, source: graph.Node, plan: Any, made: Node, args: Sequence[Any], out: Any) -> None:
         """The values that the rules of `source` read are kept from now on."""
         readers = self.plans.get(plan)
         if readers is None:
@@ -287,28 +269,29 @@ class _Keeping:
         held = []
         for position, argnums in readers:
             value = made if position < 0 else made.args[position]
-            if value.__class__ is Node and value.value is not None:
-                self._keep(value, made, argnums)
-                held.append(value)
+            if value.__class__ is Node:
+                array = out if position < 0 else array_of(args[position])
+                held.append((value, self._keep(value, array, made, argnums)))
         if held:
             self.held[source.id] = held
 
-    def _keep(self, node: Node, reader: Node, argnums: list[int]) -> None:
-        owner = _owner(node.value)
-        entry = self.of_owner.get(id(owner))
-        if entry is None or entry[2] is not owner:
-            entry = self.of_owner[id(owner)] = [0, node, owner]
+    def _keep(self, node: Node, array: Any, reader: Node, argnums: list[int]) -> _Memory:
+        owner = _owner(array)
+        memory = self.of_owner.get(id(owner))
+        if memory is None or memory.owner is not owner:
+            memory = self.of_owner[id(owner)] = _Memory(owner)
         count = self.count.get(node, 0)
         if not count:
-            pays = not entry[0] and not self._is_parameter(owner, node)
-            if not entry[0]:
-                entry[1] = node
+            pays = not memory.holders and not self._is_parameter(owner, node)
+            if not memory.holders:
+                memory.payer = node
             node.saved = Saved(len(self.events), owner.nbytes if pays else 0)
             self.events.append(Event(SAVE, node, bytes=node.saved.bytes))
         self.count[node] = count + 1
-        entry[0] += 1
+        memory.holders += 1
         assert node.saved is not None
-        node.saved.readers.extend((reader, argnum) for argnum in argnums)
+        node.saved.readers.extend([(reader, argnum) for argnum in argnums])
+        return memory
 
     def _is_parameter(self, owner: Any, node: Node) -> bool:
         found = self.of_array.get(id(owner))
@@ -316,20 +299,29 @@ class _Keeping:
 
     def freed(self, source: graph.Node) -> None:
         """What `source` kept is no longer needed by it."""
-        for node in self.held.pop(source.id, ()):
-            entry = self.of_owner[id(_owner(node.value))]
-            entry[0] -= 1
+        for node, memory in self.held.pop(source.id, ()):
+            memory.holders -= 1
             self.count[node] -= 1
-            payer = entry[1]
-            if not self.count[node] and node is not payer:
+            if not self.count[node] and node is not memory.payer:
                 self._end(node)
-            if not entry[0]:
-                self._end(payer)
+            if not memory.holders and memory.payer is not None:
+                self._end(memory.payer)
 
     def _end(self, node: Node) -> None:
         assert node.saved is not None
         node.saved.to_event = len(self.events)
         self.events.append(Event(FREE, node, bytes=node.saved.bytes))
+
+
+class _Memory:
+    """Memory that is kept `holders` times, once for each node that reads it, and the value that pays for it."""
+
+    __slots__ = ("holders", "owner", "payer")
+
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+        self.holders = 0
+        self.payer: Node | None = None
 
 
 def _readers(plan: Any) -> list[tuple[int, list[int]]]:
@@ -355,14 +347,14 @@ def _owner(array: Any) -> Any:
     return array
 
 
-def _source(x: Tensor) -> graph.Node | None:
+def source_of(x: Tensor) -> graph.Node | None:
     """Where a tensor came from in the graph of its level."""
     value = x._value
     found = value.extra if isinstance(value, Box) else x.node
     return found if isinstance(found, graph.Node) else None
 
 
-def _array(x: Any) -> Any:
+def array_of(x: Any) -> Any:
     """The contents of a tensor, of the value below where it is traced; None where that has no contents."""
     value = x._value
     if isinstance(value, Box):

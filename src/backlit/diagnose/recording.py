@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -13,7 +14,7 @@ from backlit.core.errors import ArgumentError
 from backlit.core.op import Op
 from backlit.core.source import Source
 from backlit.diagnose.source import near
-from backlit.diagnose.statistics import Statistics
+from backlit.diagnose.statistics import Statistics, measure, plain
 
 Array = np.ndarray[Any, Any]
 Kind = Literal["parameter", "input", "constant", "op"]
@@ -186,15 +187,46 @@ class Node:
         return f"<{self.kind} {self.name}{made} {self.dtype}{list(self.shape)}>"
 
 
+class Moved(NamedTuple):
+    """Norms of a parameter before an update, of the gradient that was used and of the change; and the change of the loss
+    that the gradient predicts, which is their inner product (NaN where only statistics were kept)."""
+
+    value: float
+    gradient: float
+    change: float
+    predicted: float
+
+
 @dataclass(eq=False, slots=True)
 class Update:
-    """What an optimizer did to a parameter: its value before and after, and the gradient it used."""
+    """What an optimizer did to a parameter: its value before and after, and the gradient it used.
+
+    The arrays are None where only statistics were kept.
+    """
 
     node: Node
-    before: Array
-    after: Array
-    gradient: Array
+    before: Any
+    after: Any
+    gradient: Any
     event: int
+    statistics: Moved | None = None
+
+    def measured(self) -> Moved:
+        """The norms."""
+        if self.statistics is not None:
+            return self.statistics
+        found = moved(self.before, self.after, self.gradient, measure(self.before), measure(self.gradient))
+        with np.errstate(all="ignore"):
+            change = plain(self.after).astype(np.float64) - plain(self.before)
+            return found._replace(predicted=float(np.vdot(change, plain(self.gradient).astype(np.float64))))
+
+
+def moved(before: Any, after: Any, gradient: Any, value: Statistics | None, slope: Statistics | None) -> Moved:
+    """Norms of an update, from the statistics of value and gradient where they are known; without the prediction."""
+    value, slope = value or measure(before, histogram=False), slope or measure(gradient, histogram=False)
+    with np.errstate(all="ignore"):
+        change = (plain(after) - plain(before)).reshape(-1)
+        return Moved(value.norm, slope.norm, math.sqrt(float(np.vdot(change, change).real)), math.nan)
 
 
 @dataclass(eq=False, slots=True)

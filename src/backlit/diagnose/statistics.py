@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ HISTOGRAM_EDGES = tuple(
 at 0, what is larger in the last one; zeros, NaN and infinities are in none."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Statistics:
     """`n` elements; extremes, mean and root mean square are those of the finite ones (NaN where there is none)."""
 
@@ -54,23 +54,74 @@ def plain(array: Any) -> Array:
 
 
 def measure(array: Any, histogram: bool = True) -> Statistics:
-    """Statistics of `array`; costs about ten passes over it, four without the histogram where all elements are finite."""
-    x = plain(array).reshape(-1)
-    if not x.size:
-        nan = math.nan
-        empty = np.zeros(N_BINS, np.uint32) if histogram else None
-        return Statistics(0, nan, nan, nan, nan, nan, 0, 0, 0, 0, empty)
+    """Statistics of `array`; costs about ten passes over it.
+
+    Without the histogram it is five where all elements are finite, mean and root mean square are rounded in the array's own
+    precision, and subnormal numbers are not counted.
+    """
+    if not histogram and array.__class__ is np.ndarray and array.dtype in _QUICK and array.flags.forc and array.size:
+        x, times = array.ravel("K"), 1
+    else:
+        x, times = _distinct(plain(array))
+        if not x.size:
+            nan = math.nan
+            empty = np.zeros(N_BINS, np.uint32) if histogram else None
+            return Statistics(0, nan, nan, nan, nan, nan, 0, 0, 0, 0, empty)
+        x = _flat(x)
     if not histogram and x.dtype.kind == "f":
-        with np.errstate(all="ignore"):
-            square = float(np.dot(x, x))
+        square = float(np.dot(x, x))
         if math.isfinite(square):
-            low, high = float(x.min()), float(x.max())
-            zeros = x.size - int(np.count_nonzero(x))
-            mean = float(x.sum(dtype=np.float64)) / x.size
-            return Statistics(
-                x.size, low, high, mean, math.sqrt(square / x.size), max(abs(low), abs(high)), zeros, 0, 0, 0, None
-            )
-    return _thorough(x, histogram)
+            n = x.size
+            low, high = float(np.minimum.reduce(x)), float(np.maximum.reduce(x))
+            zeros = int(np.count_nonzero(x == 0)) * times if low <= 0.0 <= high else 0
+            mean = float(np.dot(x, _ones(x))) / n
+            return Statistics(n * times, low, high, mean, math.sqrt(square / n), max(-low, high), zeros, 0, 0, 0, None)
+    found = _thorough(x, histogram)
+    return found if times == 1 else _repeated(found, times)
+
+
+_QUICK = (np.dtype(np.float32), np.dtype(np.float64))
+_row: dict[Any, Array] = {}
+
+
+def _ones(x: Array) -> Array:
+    """Ones like `x`, with which a product is twice as quick as a sum."""
+    found = _row.get(x.dtype)
+    if found is None or found.size < x.size:
+        found = _row[x.dtype] = np.ones(x.size, x.dtype)
+    return found[: x.size]
+
+
+def _distinct(x: Array) -> tuple[Array, int]:
+    """What is repeated along an axis by a view, once; and how often it is repeated in all."""
+    times, index = 1, None
+    for axis, stride in enumerate(x.strides):
+        if stride == 0 and x.shape[axis] > 1:
+            index = index or [slice(None)] * x.ndim
+            index[axis] = slice(1)
+            times *= x.shape[axis]
+    return (x, 1) if index is None else (x[tuple(index)], times)
+
+
+def _repeated(found: Statistics, times: int) -> Statistics:
+    counts = None if found.histogram is None else found.histogram * np.uint32(times)
+    many = {name: getattr(found, name) * times for name in ("n", "zeros", "nans", "infs", "subnormals")}
+    return replace(found, **many, histogram=counts)
+
+
+def _flat(x: Array) -> Array:
+    """The elements in one row, in the order of memory where that saves a copy."""
+    if x.flags.c_contiguous:
+        return x.reshape(-1)
+    ordered = x.transpose(sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis])))
+    return ordered.reshape(-1)
+
+
+def memory_key(array: Any) -> Any:
+    """Equal for arrays of the same elements in the same memory, while they are alive."""
+    if isinstance(array, np.ndarray) and (array.flags.c_contiguous or array.flags.f_contiguous):
+        return array.__array_interface__["data"][0], array.nbytes, array.dtype
+    return id(array)
 
 
 def _thorough(x: Array, histogram: bool) -> Statistics:

@@ -238,14 +238,11 @@ class _Writer:
         )  # fmt: skip
         for step in self.recording.steps:
             for u in step.updates:
-                change = np.asarray(u.after, "f8") - np.asarray(u.before, "f8")
-                gradient = np.asarray(u.gradient, "f8")
-                value = float(np.linalg.norm(np.asarray(u.before, "f8")))
-                moved = float(np.linalg.norm(change))
+                moved = u.measured()
+                ratio = moved.change / moved.value if moved.value else math.nan
                 table.add(
-                    u.node.index, u.event, step.index, value, float(np.linalg.norm(gradient)), moved,
-                    moved / value if value else math.nan, float(np.vdot(gradient, change)),
-                )  # fmt: skip
+                    u.node.index, u.event, step.index, moved.value, moved.gradient, moved.change, ratio, moved.predicted
+                )
         return table.columns()
 
     def series(self) -> dict[str, Any]:

@@ -1,0 +1,83 @@
+"""Statistics of arrays of every kind, against NumPy."""
+
+from __future__ import annotations
+
+import math
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from backlit.diagnose.statistics import HISTOGRAM_EDGES, measure, memory_key
+
+GENERATOR = np.random.default_rng(0)
+DENSE = GENERATOR.standard_normal((7, 5)).astype("f4")
+ARRAYS = {
+    "matrix": DENSE,
+    "transposed": DENSE.T,
+    "strided": DENSE[::2, ::-1],
+    "repeated": np.broadcast_to(DENSE[0], (6, 5)),
+    "repeated column": np.broadcast_to(DENSE[:, :1], (7, 9)),
+    "double": DENSE.astype("f8") * 1e200,
+    "half": DENSE.astype("f2"),
+    "bfloat16": DENSE.astype(ml_dtypes.bfloat16),
+    "integers": np.arange(-3, 9),
+    "truth": np.array([True, False, True]),
+    "number": np.float32(-2.5),
+    "holes": np.array([0.0, np.nan, np.inf, -np.inf, 1e-40, -3.0], "f4"),
+    "nothing finite": np.array([np.nan, np.inf], "f4"),
+    "zeros": np.zeros((3, 2), "f4"),
+    "positive": np.abs(DENSE) + 1,
+}
+
+
+@pytest.mark.parametrize("histogram", [True, False])
+@pytest.mark.parametrize("name", ARRAYS)
+def test_against_numpy(name, histogram):
+    array = ARRAYS[name]
+    found = measure(array, histogram)
+    x = np.asarray(array).astype("f8").reshape(-1)
+    finite = x[np.isfinite(x)]
+    assert (found.n, found.nans, found.infs) == (x.size, np.isnan(x).sum(), np.isinf(x).sum())
+    if not finite.size:
+        assert math.isnan(found.min) and math.isnan(found.rms) and found.norm == 0.0
+        return
+    assert (found.min, found.max, found.absmax) == (finite.min(), finite.max(), np.abs(finite).max())
+    assert found.zeros == np.sum(finite == 0)
+    scale = np.abs(finite).max() or 1.0
+    assert found.mean == pytest.approx(finite.mean(), rel=1e-5, abs=1e-6 * scale)
+    assert found.rms == pytest.approx(scale * np.sqrt(np.mean((finite / scale) ** 2)), rel=1e-5)
+    assert found.norm == pytest.approx(scale * np.linalg.norm(finite / scale), rel=1e-5)
+    if name == "holes":
+        assert found.subnormals == 1
+    if not histogram:
+        assert found.histogram is None
+        return
+    edges = np.array(HISTOGRAM_EDGES)
+    counted = finite[finite != 0]
+    expected = [np.sum((counted > low) & (counted < high)) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    expected[-1] += np.sum(counted >= edges[-1])
+    expected[0] += np.sum(counted <= edges[0])
+    on_edge = np.isin(counted, edges).any()
+    assert found.histogram.sum() == counted.size
+    if not on_edge:
+        assert found.histogram.tolist() == expected
+
+
+def test_edges_belong_to_the_bin_of_larger_magnitude():
+    counts = measure(np.array([4.0, -4.0, 3.9, -3.9])).histogram
+    k = HISTOGRAM_EDGES.index(4.0)
+    assert counts[k] == 1 and counts[k - 1] == 1
+    k = HISTOGRAM_EDGES.index(-4.0)
+    assert counts[k - 1] == 1 and counts[k] == 1
+
+
+def test_no_elements():
+    assert measure(np.zeros((0, 3))).n == 0
+    assert measure(np.zeros((0, 3)), histogram=False).norm == 0.0
+
+
+def test_a_view_of_all_elements_is_the_same_memory():
+    assert memory_key(DENSE) == memory_key(DENSE.T)
+    assert memory_key(DENSE) != memory_key(DENSE.copy())
+    assert memory_key(DENSE) != memory_key(DENSE[:3])
