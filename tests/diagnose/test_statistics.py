@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import ml_dtypes
 import numpy as np
@@ -55,7 +56,7 @@ def test_against_numpy(name, histogram):
         return
     edges = np.array(HISTOGRAM_EDGES)
     counted = finite[finite != 0]
-    expected = [np.sum((counted > low) & (counted < high)) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    expected = [np.sum((counted > low) & (counted < high)) for low, high in pairwise(edges)]
     expected[-1] += np.sum(counted >= edges[-1])
     expected[0] += np.sum(counted <= edges[0])
     on_edge = np.isin(counted, edges).any()

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core.quiet import silence, variable
+
 Array = np.ndarray[Any, Any]
 
 N_BINS = 64
@@ -69,7 +71,11 @@ def measure(array: Any, histogram: bool = True) -> Statistics:
             return Statistics(0, nan, nan, nan, nan, nan, 0, 0, 0, 0, empty)
         x = _flat(x)
     if not histogram and x.dtype.kind == "f":
-        square = float(np.dot(x, x))
+        token = variable.set(silence)
+        try:
+            square = float(np.dot(x, x))
+        finally:
+            variable.reset(token)
         if math.isfinite(square):
             n = x.size
             low, high = float(np.minimum.reduce(x)), float(np.maximum.reduce(x))
