@@ -7,7 +7,7 @@ import { gzipSync } from "node:zlib";
 
 const here = import.meta.dirname;
 const target = path.join(here, "../src/backlit/inspector/_static");
-const FONTS = ["Main-Regular", "Main-Bold", "Math-Italic", "Size1-Regular", "Size2-Regular", "AMS-Regular"];
+const FONTS = ["Main-Regular", "Math-Italic", "Size1-Regular", "Size2-Regular", "Size3-Regular", "Size4-Regular"];
 const LIMITS = { raw: 900_000, gzip: 320_000 };
 const inputs = new Set();
 

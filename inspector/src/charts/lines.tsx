@@ -125,7 +125,7 @@ export function Lines({ curves, label, xLabel, logX = false, logY = false, heigh
         {hovered >= 0 ? <line class="hover" x1={px(xs[hovered]!)} x2={px(xs[hovered]!)} y1={TOP} y2={height - BOTTOM} /> : null}
       </svg>
       {curves.length > 1 ? (
-        <div class="legend">
+        <div class="keys">
           {curves.map((curve, k) => (
             <span key={curve.name}>
               <i class={`key curve-${k % 4}${curve.dashed ? " dashed" : ""}`} /> {curve.name}

@@ -92,7 +92,7 @@ export function Contributions({ node }: { node: number }) {
           const array = number("edge", edge, "array") >= 0 ? number("edge", edge, "array") : row >= 0 ? number("stat", row, "array") : -1;
           const share = number("edge", edge, "share");
           return (
-            <li key={edge} class={`${there ? "there" : "pending"}${chosen === i ? " chosen" : ""}`}>
+            <li key={edge} class={`${there ? "there" : "pending"}${chosen === edge ? " chosen" : ""}`}>
               <div class="term-head">
                 <button
                   type="button"

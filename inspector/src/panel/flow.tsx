@@ -132,7 +132,7 @@ function Chart({ rows }: { rows: readonly number[] }) {
           </span>
         ))}
       </div>
-      <p class="legend">
+      <p class="keys">
         {SERIES.map(({ column, name, shape }) => (
           <span key={column}>
             <svg width="12" height="12" aria-hidden="true">

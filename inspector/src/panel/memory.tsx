@@ -109,7 +109,7 @@ export function MemoryPanel() {
         }}
       />
       <p class="readout tall">{told >= 0 ? <Told row={rows[told]!} /> : <span class="quiet">Point at a band: which value, and which rule needs it.</span>}</p>
-      <p class="legend">
+      <p class="keys">
         {held.groups.slice(0, 12).map((name, i) => (
           <span key={name}>
             <i class="swatch" style={{ background: categorical(i) }} /> {name}

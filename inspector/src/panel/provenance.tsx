@@ -91,7 +91,7 @@ function Flow({ row }: { row: number }) {
         }}
         onHover={(box) => (hovered.value = box ? number("sankeybox", box.id, "node") : -1)}
       />
-      <p class="legend">
+      <p class="keys">
         <span>
           <i class="key along" /> towards the gradient
         </span>

@@ -3,7 +3,7 @@
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { Lines } from "../charts/lines";
 import type { Curve } from "../charts/lines";
-import { goTo, recording, reveal, span, step, theme } from "../model/view";
+import { recording, reveal, step, theme } from "../model/view";
 import { Cell } from "../number";
 import { Thumbnail } from "./contributions";
 import { contents, number, reach, text, where } from "./data";
@@ -46,10 +46,9 @@ function stepNumber(row: number): number {
   return Number.isFinite(given) && given >= 0 ? given : number("step", row, "index");
 }
 
+/** Shows another recorded step, at the same place in it. */
 export function chooseStep(to: number): void {
   step.value = to;
-  const [, end] = span.value;
-  goTo(end);
 }
 
 function Curves() {

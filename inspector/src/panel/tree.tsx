@@ -53,7 +53,7 @@ export function Tree({ target }: { target: number }) {
   }
   return (
     <Section title="Contributions, level by level" note="the rows below one add to it">
-      <ul class="tree">
+      <ul class="shares">
         {(children.get(-1) ?? []).map((row) => (
           <Branch key={row} row={row} depth={0} children={children} />
         ))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,16 @@ import numpy as np
 from backlit.autodiff.walk import Pick
 from backlit.core.errors import BacklitError
 from backlit.diagnose.balance import balance
+from backlit.diagnose.provenance import Provenance, provenance
 from backlit.diagnose.recording import Node, Recording
 from backlit.diagnose.rules import RuleBook
 from backlit.inspector.columns import Columns
+from backlit.inspector.sankey import Flow, views
+
+TARGETS = 12  # parameters whose gradient is followed back to the loss
 
 Tables = dict[str, dict[str, Any]]
+Edges = Mapping[tuple[int, int], int]  # the row of an edge, by the index of the node it leads to and the argument
 
 
 def formulas(recording: Recording) -> tuple[Tables, Any]:
@@ -57,3 +63,93 @@ def lamps(recording: Recording) -> Tables:
         if found.checked:
             table.add(found.node.index, found.residual, found.allowed, found.guilty)
     return {"lamp": table.columns()}
+
+
+def origins(recording: Recording, edges: Edges, module: Sequence[int], parent: Sequence[int]) -> Tables:
+    """Where the gradients of parameters came from: `provenance` and `provshare`, and the tables of its drawings.
+
+    `module` is the row of `module` for each node, `parent` that of the module around each. Of many parameters some are
+    followed, the first and the last among them.
+    """
+    target = Columns(
+        target="i4", element="i4", total="f8", residual="f8", cancelled="f8", note="", share_start="i4", share_count="i4",
+    )  # fmt: skip
+    share = Columns(edge="i4", share="f8")
+    drawing = _Drawing()
+    for node in _targets(recording):
+        root = recording.steps[node.step].root
+        if root is None or root is node:
+            continue
+        try:
+            found = provenance(recording, node)
+        except BacklitError:
+            continue
+        row = target.add(
+            node.index,
+            -1,
+            found.total,
+            found.residual,
+            found.cancelled,
+            found.note or None,
+            len(share.rows),
+            len(found.shares),
+        )
+        for taker, c, part in found.shares:
+            share.add(edges.get((c.child.index, c.argnum), -1), part)
+        drawing.add(row, Flow(root.index, node.index, _currents(found), module, parent))
+    return {"provenance": target.columns(), "provshare": share.columns(), **drawing.tables()}
+
+
+def _targets(recording: Recording) -> list[Node]:
+    """The parameters of the last step that got a gradient; of many some, evenly."""
+    last = len(recording.steps) - 1
+    found = [n for n in recording.nodes if n.kind == "parameter" and n.step == last and n.cotangent is not None]
+    if len(found) <= TARGETS:
+        return found
+    large = [n for n in found if len(n.shape) > 1]
+    chosen = large if len(large) >= TARGETS else found
+    return [chosen[k * (len(chosen) - 1) // (TARGETS - 1)] for k in range(TARGETS)]
+
+
+def _currents(found: Provenance) -> list[tuple[int, int, float]]:
+    """Triples (giver, taker, share); a result of a function with several passes all it has on to the function."""
+    made = [(c.child.index, node.index, share) for node, c, share in found.shares]
+    for node, share in found.node_share.items():
+        if isinstance(node.op, Pick):
+            made.append((node.index, node.args[0].index, share))
+    return made
+
+
+class _Drawing:
+    """The tables of drawings of flows through modules."""
+
+    def __init__(self) -> None:
+        self.view = Columns(
+            target="i4", within="i4", box_start="i4", box_count="i4", link_start="i4", link_count="i4", cut_start="i4",
+            cut_count="i4",
+        )  # fmt: skip
+        self.box = Columns(module="i4", node="i4", row="i4", share="f8", turn="i4")
+        self.link = Columns(**{"from": "i4"}, to="i4", share="f8", edges="i4")
+        self.cut = Columns(row="i4", sum="f8")
+
+    def add(self, target: int, flow: Flow) -> None:
+        for within, drawn in views(flow).items():
+            first = len(self.box.rows)
+            self.view.add(
+                target, within, first, len(drawn.boxes), len(self.link.rows), len(drawn.links), len(self.cut.rows),
+                len(drawn.cuts),
+            )  # fmt: skip
+            for box in drawn.boxes:
+                self.box.add(box.module, box.node, box.row, box.share, box.turn)
+            for a, b, share, count in drawn.links:
+                self.link.add(first + a, first + b, share, count)
+            for row, total in enumerate(drawn.cuts):
+                self.cut.add(row, total)
+
+    def tables(self) -> Tables:
+        return {
+            "sankey": self.view.columns(),
+            "sankeybox": self.box.columns(),
+            "sankeylink": self.link.columns(),
+            "sankeycut": self.cut.columns(),
+        }

@@ -15,7 +15,7 @@ from backlit.diagnose.recording import CONTRIBUTION, Contribution, Node, Recordi
 from backlit.diagnose.statistics import HISTOGRAM_EDGES, Statistics, measure
 from backlit.inspector.columns import Columns
 from backlit.inspector.derived import derived, peak_event
-from backlit.inspector.diagnosed import formulas, lamps
+from backlit.inspector.diagnosed import formulas, lamps, origins
 from backlit.inspector.pictures import Limits, Pictures
 
 VALUE, DELTA, CONTRIBUTED = range(3)
@@ -78,6 +78,7 @@ class _Writer:
             **derived(self.recording, self.edge_of, self.ops, self.pictures),
             **written,
             **lamps(self.recording),
+            **origins(self.recording, self.edge_of, node["module"], module["parent"]),
         }
         return {**tables, **self.pictures.tables()}
 
@@ -146,15 +147,15 @@ class _Writer:
                 edge = self.edge_of[node.index, argnum] = len(table.rows)
                 wanted = argnum < len(node.wanted) and node.wanted[argnum]
                 found = given.get((node.index, argnum))
-                event, order, norm, cosine, array = -1, -1, math.nan, math.nan, -1
+                event, order, norm, cosine, share, array = -1, -1, math.nan, math.nan, math.nan, -1
                 if found is not None:
                     order, contribution, taker = found
                     event = contribution.event
                     norm, array = self.measure(
                         taker.index, CONTRIBUTED, edge, contribution.value, contribution.statistics
                     )
-                    cosine = _cosine(contribution.value, taker.cotangent)
-                table.add(a.index, node.index, argnum, wanted, event, order, norm, math.nan, cosine, array)
+                    cosine, share = _part(contribution.value, taker.cotangent)
+                table.add(a.index, node.index, argnum, wanted, event, order, norm, share, cosine, array)
         return table.columns()
 
     def measure(self, node: int, which: int, edge: int, array: Any, known: Statistics | None) -> tuple[float, int]:
@@ -262,16 +263,22 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _cosine(part: Any, whole: Any) -> float:
-    """Cosine of the angle between a contribution and the total; NaN where one of them is zero or not finite."""
+def _part(part: Any, whole: Any) -> tuple[float, float]:
+    """Cosine of the angle between a contribution and the total, and its signed share <part, whole> / <whole, whole>.
+
+    The shares of a sum add to 1. NaN where one of them is zero or not finite.
+    """
     if part is None or whole is None:
-        return math.nan
+        return math.nan, math.nan
     if part is whole:
-        return 1.0
+        return 1.0, 1.0
     x, y = np.asarray(part, "f8").reshape(-1), np.asarray(whole, "f8").reshape(-1)
     with np.errstate(all="ignore"):
-        length = math.sqrt(float(np.dot(x, x))) * math.sqrt(float(np.dot(y, y)))
-        return float(np.dot(x, y)) / length if 0.0 < length < math.inf else math.nan
+        inner, square = float(np.dot(x, y)), float(np.dot(y, y))
+        length = math.sqrt(float(np.dot(x, x))) * math.sqrt(square)
+        if not 0.0 < length < math.inf:
+            return math.nan, math.nan
+        return inner / length, inner / square
 
 
 def _file_name(path: str) -> str:
