@@ -256,8 +256,11 @@ export function Sankey(props: Props) {
         ))}
       </svg>
       {laid.bars.map(({ box, x, y, width: w }) => {
-        const wide = w > 90;
-        const right = x + w / 2 > inner * 0.6 && !wide;
+        const wide = w > 90 || box.label.length * 6.8 + 10 < w;
+        const row = laid.bars.filter((other) => other.y === y && other.box !== box);
+        const leftEdge = Math.max(0, ...row.filter((o) => o.x < x).map((o) => o.x + o.width));
+        const rightEdge = Math.min(inner, ...row.filter((o) => o.x > x).map((o) => o.x));
+        const right = rightEdge - x - w < Math.min(x - leftEdge, 120);
         return (
           <button
             key={box.id}
@@ -269,8 +272,8 @@ export function Sankey(props: Props) {
               ...(wide
                 ? { left: `${x}px`, width: `${w}px` }
                 : right
-                  ? { right: `${Math.max(width - x + 5, 0)}px`, maxWidth: `${Math.max(60, x - 8)}px` }
-                  : { left: `${x + w + 5}px`, maxWidth: `${Math.max(60, inner - x - w - 8)}px` }),
+                  ? { right: `${Math.max(width - x + 5, 0)}px`, maxWidth: `${Math.max(24, x - leftEdge - 8)}px` }
+                  : { left: `${x + w + 5}px`, maxWidth: `${Math.max(24, rightEdge - x - w - 8)}px` }),
             }}
             title={boxTitle(box)}
             onClick={() => onPick(box)}

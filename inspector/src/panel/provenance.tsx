@@ -19,6 +19,19 @@ function targetTitle(row: number): string {
   return recording.name(node) + (element >= 0 ? elementText(node, element) : "");
 }
 
+/** What a box of the drawing is called. */
+function boxLabel(box: number): string {
+  const node = number("sankeybox", box, "node");
+  if (node >= 0) return recording.kind(node) === "parameter" ? recording.name(node) : shortName(node);
+  const module = number("sankeybox", box, "module");
+  if (module === -2) return "nearer the loss";
+  if (module === -3) return "nearer the target";
+  const turn = number("sankeybox", box, "turn");
+  const path = recording.modulePath(module) || recording.module.text(module, "name");
+  const kind = recording.module.text(module, "class");
+  return path + (/^[\d.]+$/.test(path) && kind ? ` ${kind}` : "") + (turn > 0 ? ` (${turn + 1})` : "");
+}
+
 function Flow({ row }: { row: number }) {
   const [within, setWithin] = useState(0);
   useEffect(() => setWithin(0), [row]);
@@ -31,7 +44,7 @@ function Flow({ row }: { row: number }) {
     const links: Link[] = [];
     const box = number("sankey", view, "box_start");
     for (let k = box; k < box + number("sankey", view, "box_count"); k++) {
-      boxes.push({ id: k, row: number("sankeybox", k, "row"), label: text("sankeybox", k, "label"), share: number("sankeybox", k, "share") });
+      boxes.push({ id: k, row: number("sankeybox", k, "row"), label: boxLabel(k), share: number("sankeybox", k, "share") });
     }
     const link = number("sankey", view, "link_start");
     for (let k = link; k < link + number("sankey", view, "link_count"); k++) {
@@ -46,7 +59,7 @@ function Flow({ row }: { row: number }) {
     const module = number("sankeybox", box.id, "module");
     return module >= 0 && module !== within && opened.has(module);
   };
-  const label = (id: number) => text("sankeybox", id, "label");
+  const label = boxLabel;
   const trail: number[] = [];
   for (let m = within; m > 0; m = recording.moduleParent(m)) if (opened.has(m)) trail.unshift(m);
   const chosen = drawn.boxes.find((box) => {
@@ -129,9 +142,8 @@ function Flow({ row }: { row: number }) {
 /** The terms of the merges with the largest shares, one below the other. */
 function Terms({ row }: { row: number }) {
   const start = number("provenance", row, "share_start");
-  const shares = recording.table("provshare");
   const merges = useMemo(() => {
-    const end = row + 1 < recording.table("provenance").rows ? number("provenance", row + 1, "share_start") : shares.rows;
+    const end = start + number("provenance", row, "share_count");
     const found = new Map<number, number[]>();
     for (let k = start; k < end; k++) {
       const node = number("edge", number("provshare", k, "edge"), "from");
@@ -247,7 +259,7 @@ export function ProvenancePanel() {
     );
   }
   const node = number("provenance", row, "target");
-  const undefinedShares = !Number.isFinite(number("provenance", row, "total"));
+  const note = text("provenance", row, "note");
   return (
     <>
       <Section title="Where a gradient comes from">
@@ -270,14 +282,11 @@ export function ProvenancePanel() {
             select it
           </button>
         </label>
-        {undefinedShares ? (
-          <p class="alert">▲ This gradient is zero or not finite, so shares of it mean nothing. Choose another.</p>
-        ) : (
-          <p class="quiet small">
-            Every path from the loss carries a share of ‖g‖² = <Cell table="provenance" row={row} column="total" />; they add to
-            one across every cut, here up to <Cell table="provenance" row={row} column="residual" digits={2} />.
-          </p>
-        )}
+        {note ? <p class="alert">▲ {note}</p> : null}
+        <p class="quiet small">
+          Every path from the loss carries a share of ‖g‖² = <Cell table="provenance" row={row} column="total" />. The shares add
+          to one across every cut, here up to <Cell table="provenance" row={row} column="residual" digits={2} />.
+        </p>
         <Flow row={row} />
       </Section>
       <Terms row={row} />

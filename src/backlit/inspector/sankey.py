@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-MAX_BOXES = 24  # modules are opened while a picture has no more boxes
+MAX_BOXES = 24  # no module is opened where the picture would have more boxes
+FEW_BOXES = 8  # with fewer the largest module is opened, with more only one that holds half of all there is
 MAX_VIEWS = 64  # pictures for one target
 ABOVE, BELOW = -2, -3  # what lies outside the opened module: towards the loss, towards the target
 
@@ -67,20 +68,21 @@ def views(flow: Flow) -> dict[int, View]:
 
 
 def view(flow: Flow, within: int) -> View:
-    """The picture with module `within` opened, and those inside it as far as there is room."""
+    """The picture with module `within` opened, and in it the largest modules while there is little to see otherwise."""
     nodes = flow.nodes()
     chains = {n: _chain(flow, n, within) for n in nodes}
     outside = _outside(flow, nodes, chains)
     opened: set[int] = {within}
     drawn = _drawn(flow, nodes, chains, outside, opened)
     while True:
-        groups = sorted({box.module for box in drawn.boxes if box.module >= 0 and box.inner > 1})
-        depth = {m: _depth(flow, m) for m in groups}
-        level = [m for m in groups if depth[m] == min(depth.values())]
-        wider = _drawn(flow, nodes, chains, outside, opened | set(level)) if level else drawn
-        if not level or len(wider.boxes) > MAX_BOXES:
+        groups = [box for box in drawn.boxes if box.module >= 0 and box.inner > 1]
+        largest = max(groups, key=lambda box: box.inner, default=None)
+        if largest is None or (len(drawn.boxes) >= FEW_BOXES and 2 * largest.inner < len(nodes) - len(outside)):
             return drawn
-        opened |= set(level)
+        wider = _drawn(flow, nodes, chains, outside, opened | {largest.module})
+        if len(wider.boxes) > MAX_BOXES:
+            return drawn
+        opened.add(largest.module)
         drawn = wider
 
 
@@ -94,13 +96,6 @@ def _chain(flow: Flow, node: int, within: int) -> list[int] | None:
         chain.append(module)
         module = flow.parent[module]
     return None
-
-
-def _depth(flow: Flow, module: int) -> int:
-    depth = 0
-    while (module := flow.parent[module]) >= 0:
-        depth += 1
-    return depth
 
 
 def _outside(flow: Flow, nodes: Iterable[int], chains: dict[int, list[int] | None]) -> dict[int, int]:
