@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 import backlit
@@ -15,7 +17,7 @@ def merge():
     with backlit.record() as recording:
         u = x * y
         v = u + y
-        L = v**2  # noqa: N806
+        L = v**2
         L.backward()
     return recording
 
@@ -24,7 +26,7 @@ def perceptron(widths=(784, 256, 256, 10), batch=64, steps=1):
     """M: a network of linear layers and ReLU on noise."""
     backlit.random.seed(0)
     layers: list[nn.Module] = []
-    for a, b in zip(widths, widths[1:], strict=False):
+    for a, b in itertools.pairwise(widths):
         layers += [nn.Linear(a, b), nn.ReLU()]
     model = nn.Sequential(*layers[:-1])
     random = np.random.default_rng(0)
