@@ -128,3 +128,69 @@ def test_lamps_name_the_broken_rule(monkeypatch):
     lamp = tables["lamp"]
     guilty = lamp["node"][lamp["guilty"] == 1].tolist()
     assert [recording.nodes[n].op.name for n in guilty] == ["tanh"]
+
+
+def test_layers_carry_what_bends_the_gradient():
+    from models import deep
+
+    recording = deep(layers=20)
+    tables, _ = tables_of(recording, Limits(), sources=False)
+    layers, culprits = tables["flow"], tables["culprit"]
+    assert len(layers["node"]) == 20
+    assert layers["band"][0] == 1 and layers["band"][-1] == 0
+    for row, node in enumerate(layers["node"]):
+        assert layers["delta_norm"][row] == pytest.approx(np.linalg.norm(recording.nodes[node].cotangent), rel=1e-6)
+    assert layers["product"][0] == pytest.approx(np.prod(layers["gain"][:-1]), rel=1e-9)
+    assert culprits["rank"][culprits["flow"] == 0].tolist()[:1] == [0]
+    assert all(culprits["what"])
+    modules = [tables["module"]["path"][m] for m in layers["module"]]
+    assert modules == [str(2 * k) for k in range(20)]
+
+
+def test_the_walk_ends_at_the_cause_of_a_nan():
+    x = backlit.tensor([4.0, -1.0], requires_grad=True)
+    with backlit.record() as recording:
+        (x.sqrt() * 2.0).sum().backward()
+    tables, _ = tables_of(recording, Limits(), sources=False)
+    walk = tables["badwalk"]
+    assert [recording.nodes[n].op.name for n in walk["node"]] == ["sqrt"]
+    assert walk["event"].tolist() == [recording.nodes[walk["node"][0]].forward_event]
+    assert walk["element"] == ["[1]"]
+    assert len(tables_of(merged(), Limits(), sources=False)[0]["badwalk"]["node"]) == 0
+
+
+@pytest.mark.parametrize("make", [merged, network])
+def test_shares_of_a_gradient_add_to_one_at_every_cut(make):
+    recording = make()
+    tables, _ = tables_of(recording, Limits(), sources=False)
+    targets, shares = tables["provenance"], tables["provshare"]
+    wanted = [n.index for n in recording.nodes if n.kind == "parameter" and n.cotangent is not None]
+    assert targets["target"].tolist() == wanted
+    for row, node in enumerate(targets["target"]):
+        assert targets["total"][row] == pytest.approx(np.sum(np.square(recording.nodes[node].cotangent, dtype="f8")))
+        rows = slice(targets["share_start"][row], targets["share_start"][row] + targets["share_count"][row])
+        edges = shares["edge"][rows]
+        assert (edges >= 0).all()
+        into = tables["edge"]["from"][edges] == node
+        assert shares["share"][rows][into].sum() == pytest.approx(1, abs=1e-5)
+    assert np.abs(tables["sankeycut"]["sum"] - 1).max() < 1e-5
+    assert set(tables["sankey"]["target"].tolist()) == set(range(len(wanted)))
+
+
+def test_shares_at_a_merge_add_to_one():
+    tables, _ = tables_of(merged(), Limits(), sources=False)
+    edge = tables["edge"]
+    into_y = edge["share"][(edge["from"] == 1) & (edge["event"] >= 0)]
+    assert sorted(into_y) == pytest.approx([1 / 3, 2 / 3])
+
+
+def test_without_arrays_nothing_is_diagnosed():
+    recording = merged()
+    for node in recording.nodes:
+        node.value = node.cotangent = None
+        for term in node.contributions:
+            term.value = None
+    tables, _ = tables_of(recording, Limits(), sources=False)
+    assert "lamp" not in tables and "provenance" not in tables
+    assert (tables["node"]["formula"] == -1).all()
+    assert len(tables["merge"]["node"]) == 0

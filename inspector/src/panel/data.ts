@@ -24,6 +24,11 @@ export function where(table: string, column: string, key: number): readonly numb
   return index.get(key) ?? NONE;
 }
 
+/** Every row of `table`. */
+export function all(table: string): number[] {
+  return Array.from({ length: recording.table(table).rows }, (_, row) => row);
+}
+
 /** The first row of `table` about `key`, or -1. */
 export function rowOf(table: string, key: number, column = "node"): number {
   return where(table, column, key)[0] ?? -1;

@@ -3,9 +3,9 @@
 import { useMemo, useState } from "preact/hooks";
 import { decade, decadeTicks } from "../charts/axis";
 import { useWidth } from "../charts/size";
-import { hovered, recording, reveal, selected } from "../model/view";
+import { hovered, recording, reveal, selected, step } from "../model/view";
 import { Cell } from "../number";
-import { number, text, where } from "./data";
+import { all, number, text, where } from "./data";
 import { shortName } from "./maths";
 import { BadNumbers } from "./walk";
 import { Behind, Section } from "./section";
@@ -31,6 +31,9 @@ function Mark({ shape, x, y }: { shape: string; x: number; y: number }) {
 
 function layerName(row: number): string {
   const module = number("flow", row, "module");
+  const name = text("flow", row, "name");
+  const kind = module >= 0 ? recording.module.text(module, "class") : "";
+  if (name) return /^[\d.]+$/.test(name) && kind ? `${name} ${kind}` : name;
   const path = module >= 0 ? recording.modulePath(module) || recording.module.text(module, "name") : "";
   const node = number("flow", row, "node");
   return path || (node >= 0 ? shortName(node) : "the whole");
@@ -160,12 +163,14 @@ function Verdict({ rows }: { rows: readonly number[] }) {
               {layerName(row)}
             </button>
             : {bandText(row)}, product <Cell table="flow" row={row} column="product" digits={3} />
-            {text("flow", row, "culprit") ? <p>{text("flow", row, "culprit")}</p> : null}
             {factors.length ? (
               <ol>
                 {factors.slice(0, 4).map((f) => (
                   <li key={f}>
-                    {text("culprit", f, "what")} × <Cell table="culprit" row={f} column="factor" digits={3} />
+                    × <Cell table="culprit" row={f} column="factor" digits={3} /> by {text("culprit", f, "what")}{" "}
+                    <button type="button" class="link" onClick={() => reveal(number("culprit", f, "node"))}>
+                      show
+                    </button>
                   </li>
                 ))}
               </ol>
@@ -179,9 +184,9 @@ function Verdict({ rows }: { rows: readonly number[] }) {
 }
 
 export function FlowPanel() {
-  const { rows } = recording.table("flow");
-  const order = useMemo(() => Array.from({ length: rows }, (_, i) => i), [rows]);
-  if (!rows) {
+  const at = step.value;
+  const order = useMemo(() => (recording.table("flow").has("step") ? where("flow", "step", at) : all("flow")), [at]);
+  if (order.length === 0) {
     return (
       <>
         <Section title="Gradient flow" empty="Not recorded: there are no layers with parameters, or no backward pass." />

@@ -4,7 +4,7 @@ import { Histogram } from "../charts/histogram";
 import { recording, time } from "../model/view";
 import { deltaState, forwardDone } from "../model/state";
 import { Cell } from "../number";
-import { number, where } from "./data";
+import { number, rowOf, where } from "./data";
 import { Section } from "./section";
 
 const COLUMNS: [string, string][] = [
@@ -24,35 +24,39 @@ const ALWAYS = 6; // rows that are shown whatever they hold
 export interface Pill {
   readonly kind: "bad" | "warn";
   readonly text: string;
-  readonly cell: string;
+  readonly table: "stat" | "activation";
+  readonly row: number;
   readonly column: string;
 }
 
 /** What is unhealthy about a row of statistics. */
-export function pills(row: number, op: string, which: "value" | "delta"): Pill[] {
+export function pills(row: number, which: "value" | "delta", node: number): Pill[] {
   if (row < 0) return [];
   const get = (column: string) => number("stat", row, column);
   const found: Pill[] = [];
   const n = get("n");
-  if (get("nans") > 0) found.push({ kind: "bad", text: "NaN", cell: "nans", column: "nans" });
-  if (get("infs") > 0) found.push({ kind: "bad", text: "infinite", cell: "infs", column: "infs" });
-  if (n > 1 && get("zeros") === n) found.push({ kind: "warn", text: which === "delta" ? "all zero" : "dead", cell: "zeros", column: "zeros" });
-  else if (which === "value" && /relu|maximum/.test(op) && n >= 8 && get("zeros") >= 0.9 * n) {
-    found.push({ kind: "warn", text: "mostly dead", cell: "zeros", column: "zeros" });
+  if (get("nans") > 0) found.push({ kind: "bad", text: "NaN", table: "stat", row, column: "nans" });
+  if (get("infs") > 0) found.push({ kind: "bad", text: "infinite", table: "stat", row, column: "infs" });
+  if (n > 1 && get("zeros") === n) found.push({ kind: "warn", text: "all zero", table: "stat", row, column: "zeros" });
+  if (get("subnormals") > 0) found.push({ kind: "warn", text: "subnormal", table: "stat", row, column: "subnormals" });
+  const unit = which === "value" ? rowOf("activation", node) : -1;
+  if (unit >= 0) {
+    if (number("activation", unit, "dead") > 0) {
+      found.push({ kind: "warn", text: "dead units", table: "activation", row: unit, column: "dead" });
+    }
+    if (number("activation", unit, "saturated") >= 0.3) {
+      found.push({ kind: "warn", text: "saturated", table: "activation", row: unit, column: "saturated" });
+    }
   }
-  const saturated = get("saturated");
-  if (which === "value" && saturated >= 0.5 * n) found.push({ kind: "warn", text: "saturated", cell: "saturated", column: "saturated" });
-  if (get("subnormals") > 0) found.push({ kind: "warn", text: "subnormal", cell: "subnormals", column: "subnormals" });
   return found;
 }
 
 export function Health({ node }: { node: number }) {
-  const op = recording.opName(node);
   const now = time.value;
   const rows: ["value" | "delta", number][] = [];
   if (forwardDone(node, now)) rows.push(["value", recording.statRow(node, "value")]);
   if (deltaState(node, now).state === "done") rows.push(["delta", recording.statRow(node, "delta")]);
-  const found = rows.flatMap(([which, row]) => pills(row, op, which).map((pill) => ({ ...pill, which, row })));
+  const found = rows.flatMap(([which, row]) => pills(row, which, node).map((pill) => ({ ...pill, which })));
   const lamp = where("lamp", "node", node)[0];
   const guilty = lamp !== undefined && number("lamp", lamp, "guilty") === 1;
   const known = rows.some(([, row]) => row >= 0);
@@ -63,10 +67,10 @@ export function Health({ node }: { node: number }) {
           ✖ rule out of balance <Cell table="lamp" row={lamp} column="residual" digits={2} />
         </span>
       ) : null}
-      {found.map(({ kind, text, which, row, column }) => (
+      {found.map(({ kind, text, which, table, row, column }) => (
         <span key={which + text} class={`pill ${kind}`}>
           {kind === "bad" ? "✖" : "▲"} {which === "delta" ? "δ " : ""}
-          {text} <Cell table="stat" row={row} column={column} />
+          {text} <Cell table={table} row={row} column={column} unit={table === "activation" ? "percent" : "number"} />
         </span>
       ))}
       {known && found.length === 0 && !guilty ? <span class="pill good">✓ healthy</span> : null}

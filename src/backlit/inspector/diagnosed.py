@@ -1,4 +1,5 @@
-"""Tables of what `diagnose` finds in a recording: the formulas of local rules, the balance of every rule."""
+"""Tables of what `diagnose` finds in a recording: formulas of local rules, their balance, the flow of gradients, and where
+they come from."""
 
 from __future__ import annotations
 
@@ -10,16 +11,25 @@ import numpy as np
 from backlit.autodiff.walk import Pick
 from backlit.core.errors import BacklitError
 from backlit.diagnose.balance import balance
+from backlit.diagnose.flow import flow
+from backlit.diagnose.nonfinite import not_finite
 from backlit.diagnose.provenance import Provenance, provenance
-from backlit.diagnose.recording import Node, Recording
+from backlit.diagnose.recording import Node, Recording, Scope
 from backlit.diagnose.rules import RuleBook
 from backlit.inspector.columns import Columns
 from backlit.inspector.sankey import Flow, views
 
 TARGETS = 12  # parameters whose gradient is followed back to the loss
 
+_WHICH = {"value": 0, "delta": 1, "contribution": 2}
+
 Tables = dict[str, dict[str, Any]]
 Edges = Mapping[tuple[int, int], int]  # the row of an edge, by the index of the node it leads to and the argument
+
+
+def keeps_values(recording: Recording) -> bool:
+    """Whether the arrays of the run are there; with statistics alone there is nothing to diagnose."""
+    return any(node.value is not None for node in recording.nodes if node.op is not None)
 
 
 def formulas(recording: Recording) -> tuple[Tables, Any]:
@@ -63,6 +73,46 @@ def lamps(recording: Recording) -> Tables:
         if found.checked:
             table.add(found.node.index, found.residual, found.allowed, found.guilty)
     return {"lamp": table.columns()}
+
+
+def flows(recording: Recording, place: Mapping[Scope, int]) -> Tables:
+    """The tables `flow` and `culprit` (layers of every step), `activation` (the last step's) and `badwalk`."""
+    layer = Columns(
+        step="i4", module="i4", node="i4", name="", value_rms="f8", delta_norm="f8", grad_norm="f8", gain="f8",
+        product="f8", band="u1",
+    )  # fmt: skip
+    culprit = Columns(flow="i4", rank="i4", what="", factor="f8", node="i4")
+    activation = Columns(node="i4", dead="f8", zero="f8", saturated="f8")
+    for step in recording.steps:
+        if step.root is None:
+            continue
+        found = flow(recording, step.index)
+        for part in found.layers:
+            module = -1 if part.call is None else place.get(part.call, -1)
+            row = layer.add(
+                step.index, module, part.node.index, part.name, part.value_rms, part.delta_norm, part.grad_norm,
+                part.gain, part.product, part.band,
+            )  # fmt: skip
+            for rank, reason in enumerate(part.culprits):
+                culprit.add(row, rank, reason.what, reason.factor, reason.node.index)
+        for unit in found.activations:
+            activation.add(unit.node.index, unit.dead, unit.zero, unit.saturated)
+    return {
+        "flow": layer.columns(),
+        "culprit": culprit.columns(),
+        "activation": activation.columns(),
+        "badwalk": _walk(recording),
+    }
+
+
+def _walk(recording: Recording) -> dict[str, Any]:
+    """From the first thing that is not finite back to its cause; no row where all is finite."""
+    table = Columns(event="i4", node="i4", which="u1", element="", text="")
+    found = not_finite(recording)
+    for link in () if found is None else found.way:
+        event = -1 if found is None else found.event
+        table.add(event, link.node.index, _WHICH[link.which], str(list(link.element)), link.text)
+    return table.columns()
 
 
 def origins(recording: Recording, edges: Edges, module: Sequence[int], parent: Sequence[int]) -> Tables:

@@ -15,7 +15,7 @@ from backlit.diagnose.recording import CONTRIBUTION, Contribution, Node, Recordi
 from backlit.diagnose.statistics import HISTOGRAM_EDGES, Statistics, measure
 from backlit.inspector.columns import Columns
 from backlit.inspector.derived import derived, peak_event
-from backlit.inspector.diagnosed import formulas, lamps, origins
+from backlit.inspector.diagnosed import flows, formulas, keeps_values, lamps, origins
 from backlit.inspector.pictures import Limits, Pictures
 
 VALUE, DELTA, CONTRIBUTED = range(3)
@@ -60,6 +60,9 @@ class _Writer:
         node, number = self.nodes(place)
         edge = self.edges()
         written, node["formula"] = formulas(self.recording)
+        if keeps_values(self.recording):
+            written |= lamps(self.recording) | flows(self.recording, place)
+            written |= origins(self.recording, self.edge_of, node["module"], module["parent"])
         tables = {
             "op": {"name": [op.name for op in self.ops], "notation": [op.notation for op in self.ops]},
             "module": module,
@@ -77,8 +80,6 @@ class _Writer:
             "series": self.series(),
             **derived(self.recording, self.edge_of, self.ops, self.pictures),
             **written,
-            **lamps(self.recording),
-            **origins(self.recording, self.edge_of, node["module"], module["parent"]),
         }
         return {**tables, **self.pictures.tables()}
 
