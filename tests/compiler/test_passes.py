@@ -129,6 +129,18 @@ def test_an_integer_times_one_float_is_no_integer():
     assert apply(algebra, before) == before
 
 
+def test_a_truth_compared_with_zero_is_itself():
+    before = body(
+        "a: bool[2], b: int32[2]",
+        ["c: bool[2] = not_equal(a, 0)", "d: bool[2] = not_equal(a, False)", "e: bool[2] = not_equal(b, 0)",
+         "f: bool[2] = not_equal(a, 1)", "return c, d, e, f"],
+    )  # fmt: skip
+    assert apply(algebra, before) == body(
+        "a: bool[2], b: int32[2]",
+        ["c: bool[2] = not_equal(b, 0)", "d: bool[2] = not_equal(a, 1)", "return a, a, c, d"],
+    )  # fmt: skip
+
+
 def programs(n):
     """Graphs of random programs."""
     chosen = random.Random(11)

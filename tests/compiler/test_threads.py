@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -15,8 +16,8 @@ import backlit as bl
 from backlit import nn, optim
 from backlit.compiler import make_graph, threads
 from backlit.compiler.llvm.kernel import Kernel
-from backlit.compiler.llvm.runtime import PERIOD
-from backlit.compiler.native import Program, chunks_of
+from backlit.compiler.llvm.runtime import EARLY, PERIOD
+from backlit.compiler.native import Program
 from backlit.core.errors import ArgumentError
 from backlit.nn import functional as F
 
@@ -73,10 +74,14 @@ def test_loops_and_reductions_have_the_same_bits():
 @pytest.mark.parametrize("n_threads", [2, 3, 8])
 @pytest.mark.parametrize("together", [1, 3, 4])
 def test_chunks_cover_every_unit_and_the_last_are_small(n_threads, together):
+    divide = threads.native().function("divide", *[ctypes.c_int64] * 4)
     for units in (1, 2, 3, 16, 17, 63, 100, 1000, 12345):
         for grain in {1, min(7, units), units}:
             kernel = Kernel("k", "", units, grain, together=together)
-            large, n_large, small, n_small = chunks_of(kernel, n_threads)
+            step = np.array([0, 0, units, 0, 0, 0, 0])
+            divide(step.ctypes.data, kernel.grain, kernel.together, n_threads)
+            large, n_chunks, n_large, small = step[3:].tolist()
+            n_small = n_chunks - n_large
             assert n_small >= 1 and 1 <= small <= large and large % together == 0
             assert n_large * large < units <= n_large * large + n_small * small
             assert n_large * large + (n_small - 1) * small < units
@@ -180,8 +185,12 @@ def test_what_the_clock_decides_changes_no_bit():
     x = np.random.default_rng(4).standard_normal((200, 180))
     program = Program(make_graph(lambda x: bl.exp(x).mT @ bl.tanh(x))(x), threads=3)
     want = program(x)[0].tobytes()
-    for _ in range(2 * PERIOD + 1):
+    for _ in range(EARLY + 1):
         assert program(x)[0].tobytes() == want
-    turns, alone, one, many = program._program[5:]
+    turns, alone, one, many = program._program[5:9]
+    assert turns == EARLY + 2 and one > 0 and many > 0 and alone == (one < many)
+    for _ in range(2 * PERIOD - EARLY):
+        assert program(x)[0].tobytes() == want
+    turns, alone, one, many = program._program[5:9]
     assert turns == 2 * PERIOD + 2  # the last one was the second of a period, after which the clock decides
     assert one > 0 and many > 0 and alone == (one < many)

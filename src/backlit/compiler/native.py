@@ -26,7 +26,7 @@ from backlit.compiler.llvm.nest import Nest
 from backlit.compiler.llvm.nest_kernel import nest_kernel
 from backlit.compiler.llvm.philox import philox_kernel
 from backlit.compiler.llvm.product import product
-from backlit.compiler.llvm.runtime import STEP_WORDS
+from backlit.compiler.llvm.runtime import DIVIDE, PROGRAM_WORDS, SHARE, STEP_WORDS
 from backlit.compiler.llvm.sequential import sequential_kernel
 from backlit.compiler.llvm.target import Code, attributes
 from backlit.compiler.llvm.trigonometry import definitions
@@ -45,20 +45,6 @@ from backlit.core.quiet import silence, variable
 
 watch: Callable[[Program], None] | None = None  # called when the buffers of a program have their places; for tests
 profiler: Profiler | None = None  # times kernels, while somebody profiles
-CHUNKS = 8  # of a kernel for each thread, so that one that is held up leaves the others enough to do
-
-
-def chunks_of(kernel: Kernel, threads: int) -> tuple[int, int, int, int]:
-    """How threads share out a kernel: units of a large chunk, their number, units of a small one, and their number.
-
-    As many large ones as keep the threads busy for most of the time, then small ones for the end.
-    """
-    grains = -(-kernel.units // kernel.grain)
-    small = kernel.grain * max(1, grains // (4 * CHUNKS * threads))
-    large = kernel.grain * max(1, grains // (CHUNKS * threads))
-    large += -large % kernel.together
-    n_large = max(0, kernel.units // large - threads)
-    return large, n_large, small, -(-(kernel.units - n_large * large) // small)
 
 
 def empty(aval: Aval) -> Array:
@@ -360,17 +346,20 @@ class Program:
     def _spread(self, threads: int) -> None:
         """Prepares for so many threads: what each takes at a time, and room for it to work in."""
         self._threads = threads
-        steps = []
-        for address, table, kernel in self._kernels:
-            large, n_large, small, n_small = chunks_of(kernel, threads)
-            steps += [address, table, kernel.units, large, n_large + n_small if threads > 1 else 1, n_large, small]
-        self._steps = np.array(steps or [0] * STEP_WORDS, np.int64)
-        self._parallel = any(self._steps[4::STEP_WORDS] > 1)
+        self._steps = np.zeros(STEP_WORDS * max(1, len(self._kernels)), np.int64)
+        divide, at = native().function("divide", *[ctypes.c_int64] * 4), self._steps.ctypes.data
+        for k, (address, table, kernel) in enumerate(self._kernels):
+            self._steps[STEP_WORDS * k :][:3] = address, table, kernel.units
+            divide(at + 8 * STEP_WORDS * k, kernel.grain, kernel.together, threads)
+        shares = threads > 1 and any(kernel.shares for _, _, kernel in self._kernels)
+        self._parallel = shares or any(self._steps[4::STEP_WORDS] > 1)
         each = -(-self.scratch_bytes // 64) * 64
-        self._scratch = np.empty(each * threads + 64, np.uint8)
-        scratch = -(-self._scratch.ctypes.data // 64) * 64
+        self._scratch = np.empty(each * threads + 128, np.uint8)
+        scratch = -(-(self._scratch.ctypes.data + 8) // 64) * 64
         used = threads if self._parallel else 1
-        self._program = np.array([self._steps.ctypes.data, scratch, each, used, len(self._kernels), *[0] * 4], np.int64)
+        self._program = np.zeros(PROGRAM_WORDS, np.int64)
+        self._program[:5] = self._steps.ctypes.data, scratch, each, used, len(self._kernels)
+        self._program[SHARE], self._program[DIVIDE] = (native().address(name) for name in ("share", "divide"))
         self._program_address = self._program.ctypes.data
 
     @property

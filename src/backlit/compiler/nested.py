@@ -1,7 +1,10 @@
 """Loops and branches over arrays as one kernel that calls the kernels of its regions, without entering Python.
 
 A region is scheduled like a program. Its intermediates have places in the scratch of the kernel that runs it, the carry two
-places that take turns, and what is stacked is read and written where the step belongs. All this runs on one thread.
+places that take turns, and what is stacked is read and written where the step belongs.
+
+The kernel runs on one thread. Those it calls that are worth it are shared out among the threads of the program, each with its
+own scratch; they divide their work as in a program without loops, so the bits are the same however many threads there are.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from backlit.compiler.control import SCAN, WHILE
 from backlit.compiler.ir import Eqn, Graph, Var
 from backlit.compiler.llvm.conversion import SCALARS
 from backlit.compiler.llvm.kernel import PARAMETERS, Kernel
+from backlit.compiler.llvm.runtime import CHUNKS_WORD, DIVIDE, POOL_USED, SHARE, STEP_WORDS, STRIDE, THREADS_USED
 from backlit.compiler.llvm.writer import Index, Writer
 from backlit.compiler.memory import ALIGNMENT_BYTES, Range, place
 from backlit.compiler.schedule import Schedule, schedule, topological
@@ -41,7 +45,8 @@ def nested_kernel(name: str, e: Eqn, slots: Sequence[int], works_of: Works) -> K
     for r in regions:
         for work in r.works:
             helpers |= {**work.kernel.helpers, work.kernel.name: work.kernel.text}
-    return Kernel(name, emitter.w.text(), 1, scratch_bytes=emitter.scratch_bytes, helpers=helpers)
+    shares = any(work.kernel.shares or work.kernel.grains > 1 for r in regions for work in r.works)
+    return Kernel(name, emitter.w.text(), 1, scratch_bytes=emitter.scratch_bytes, helpers=helpers, shares=shares)
 
 
 def _bytes(v: Var) -> int:
@@ -96,12 +101,18 @@ class _Emitter:
             place_of = w.hoisted(f"getelementptr ptr, ptr %table, i64 {slot}")
             pointers.append(w.hoisted(f"load ptr, ptr {place_of}"))
         self.operands, self.results = pointers[: len(e.inputs)], pointers[len(e.inputs) :]
-        # scratch: the tables of the kernels, two places for the carry, intermediates, the scratch of the kernels
+        # scratch: the tables of the kernels and the steps made of those that are shared out, two places for the carry,
+        # intermediates, the scratch of the kernels, before which they find the program
         self.tables: list[int] = []
         at = 0
         for r in regions:
             self.tables.append(at)
             at += 8 * r.n_slots
+        self.steps: dict[int, int] = {}
+        for work in (work for r in regions for work in r.works):
+            if work.kernel.grains > 1:
+                self.steps[id(work)] = at
+                at += 8 * STEP_WORDS
         self.carried: list[Var] = []
         if e.op is SCAN or e.op is WHILE:
             k = e.params["n_consts"]
@@ -115,8 +126,20 @@ class _Emitter:
         self.carry_bytes = size
         self.flag_at = at = at + 2 * size
         self.arena_at = at = at + ALIGNMENT_BYTES
-        self.scratch_at = at = at + max(r.arena_bytes for r in regions)
+        self.scratch_at = at = at + max(r.arena_bytes for r in regions) + ALIGNMENT_BYTES
         self.scratch_bytes = at + max(r.scratch_bytes for r in regions)
+        self.program = w.hoisted(f"load ptr, ptr {w.hoisted('getelementptr i8, ptr %scratch, i64 -8')}")
+        self.pool, self.threads, self.share, self.divide, self.stride = (
+            w.hoisted(f"load {typed}, ptr {w.hoisted(f'getelementptr i64, ptr {self.program}, i64 {word}')}")
+            for typed, word in (
+                ("ptr", POOL_USED),
+                ("i64", THREADS_USED),
+                ("ptr", SHARE),
+                ("ptr", DIVIDE),
+                ("i64", STRIDE),
+            )
+        )
+        w.do(f"store ptr {self.program}, ptr {self._at('%scratch', self.scratch_at - 8)}")
 
     # pieces
 
@@ -144,10 +167,38 @@ class _Emitter:
             for v, slot in work.slots.items():
                 if v not in fixed:
                     w.do(f"store ptr {where[v]}, ptr {self._at(table, 8 * slot)}")
-            w.do(f"call void @{work.kernel.name}(ptr {table}, ptr {scratch}, i64 0, i64 {work.kernel.units})")
+            self._call(work, table, scratch)
             at += 8 * len(work.slots)
         for target, v in copies:
             self._copy(target, where[v], v)
+
+    def _call(self, work: Any, table: str, scratch: str) -> None:
+        """Runs one kernel, with all threads if it is worth it and this program has them now."""
+        w = self.w
+        alone = f"call void @{work.kernel.name}(ptr {table}, ptr {scratch}, i64 0, i64 {work.kernel.units})"
+        if id(work) not in self.steps:
+            w.do(alone)
+            return
+        step = self._at("%scratch", self.steps[id(work)])
+        chunks = w.new(f"load i64, ptr {self._at(step, 8 * CHUNKS_WORD)}")
+        operands = f"ptr {self.pool}, ptr {step}, i64 {chunks}, i64 {self.threads}, ptr {scratch}, i64 {self.stride}"
+
+        def do(instruction: str) -> list[str]:
+            w.do(instruction)
+            return []
+
+        many = w.new(f"icmp sgt i64 {chunks}, 1")
+        w.choose(many, lambda: do(f"call void {self.share}({operands})"), lambda: do(alone), [])
+
+    def _divide(self, work: Any, table: str) -> None:
+        """Writes the step of a kernel that may be shared out: into one chunk where there is one thread."""
+        w, kernel = self.w, work.kernel
+        step = self._at("%scratch", self.steps[id(work)])
+        for word, value in enumerate((f"ptr @{kernel.name}", f"ptr {table}", f"i64 {kernel.units}")):
+            w.do(f"store {value}, ptr {self._at(step, 8 * word)}")
+        many = w.new(f"icmp ne ptr {self.pool}, null")
+        threads = w.new(f"select i1 {many}, i64 {self.threads}, i64 1")
+        w.do(f"call void {self.divide}(ptr {step}, i64 {kernel.grain}, i64 {kernel.together}, i64 {threads})")
 
     def _fix(self, number: int, known: dict[Var, str]) -> dict[Var, str]:
         """Puts into the tables what does not change from run to run: intermediates, and inputs as in `known`."""
@@ -158,6 +209,8 @@ class _Emitter:
             fixed[v] = self._at(arena, offset)
         at: int = self.tables[number]
         for work in region.works:
+            if id(work) in self.steps:
+                self._divide(work, self._at("%scratch", at))
             for v, slot in work.slots.items():
                 if v in fixed:
                     self.w.do(f"store ptr {fixed[v]}, ptr {self._at('%scratch', at + 8 * slot)}")

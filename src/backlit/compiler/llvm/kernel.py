@@ -22,6 +22,8 @@ class Kernel:
 
     A loop over rows can be run a stretch of rows at a time beside others: `aligned` are the slots of buffers of which each
     unit touches its own share only, and stretches begin at multiples of `step`; 0 where that cannot be done.
+
+    One that `shares` is given to one thread, and gives kernels that it calls to all threads of the program.
     """
 
     name: str
@@ -33,6 +35,12 @@ class Kernel:
     together: int = 1
     aligned: frozenset[int] = frozenset()
     step: int = 0
+    shares: bool = False
+
+    @property
+    def grains(self) -> int:
+        """Into how many pieces worth a thread's attention it can be cut."""
+        return -(-self.units // self.grain)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,15 @@ from backlit.compiler.llvm.clock import COUNTER
 TICKET, DONE, JOB, ASLEEP, WAKE, BUSY, WAITING, SPINS = 0, 16, 32, 48, 64, 80, 96, 112
 POOL_WORDS = 128
 PERIOD = 128  # runs, a power of two, of which two are done the other way
+EARLY = 8  # in the first period two from this one on, and from its doubles: a program may take seconds for a period
+CHUNKS = 8  # of a kernel for each thread, so that one that is held up leaves the others enough to do
 STEP_WORDS = 7  # address, table, units, units of a large chunk, chunks, large ones, units of a small one
+CHUNKS_WORD = 4
+# words of a program; a kernel finds the address of these 8 bytes before its scratch
+STEPS, SCRATCH, STRIDE, THREADS, WHOLE, TURN, ALONE, TIME_ONE, TIME_MANY, POOL_USED, THREADS_USED, SHARE, DIVIDE = (
+    range(13)
+)
+PROGRAM_WORDS = 13
 
 _PAUSE = {
     "x86_64": ("declare void @llvm.x86.sse2.pause()", "call void @llvm.x86.sse2.pause()"),
@@ -179,6 +187,49 @@ end:
   ret i64 %taken
 }
 
+; how threads share out a step, whose units are written already: as many large chunks as keep them busy for most of the time,
+; multiples of `together`, then small ones for the end
+define void @divide(ptr %step, i64 %grain, i64 %together, i64 %threads) #0 {
+entry:
+  %units.at = getelementptr i64, ptr %step, i64 2
+  %units = load i64, ptr %units.at
+  %up = add i64 %units, %grain
+  %more = sub i64 %up, 1
+  %grains = udiv i64 %more, %grain
+  %shares = mul i64 %threads, {CHUNKS}
+  %finer = shl i64 %shares, 2
+  %few = udiv i64 %grains, %shares
+  %fewer = udiv i64 %grains, %finer
+  %some = call i64 @llvm.smax.i64(i64 %few, i64 1)
+  %least = call i64 @llvm.smax.i64(i64 %fewer, i64 1)
+  %small = mul i64 %grain, %least
+  %least.large = mul i64 %grain, %some
+  %beyond = add i64 %least.large, %together
+  %beyond.less = sub i64 %beyond, 1
+  %groups = udiv i64 %beyond.less, %together
+  %large = mul i64 %groups, %together
+  %all = udiv i64 %units, %large
+  %before.end = sub i64 %all, %threads
+  %n.large = call i64 @llvm.smax.i64(i64 %before.end, i64 0)
+  %done = mul i64 %n.large, %large
+  %rest = sub i64 %units, %done
+  %rest.up = add i64 %rest, %small
+  %rest.more = sub i64 %rest.up, 1
+  %n.small = udiv i64 %rest.more, %small
+  %together.chunks = add i64 %n.large, %n.small
+  %one = icmp eq i64 %threads, 1
+  %chunks = select i1 %one, i64 1, i64 %together.chunks
+  %to3 = getelementptr i64, ptr %step, i64 3
+  store i64 %large, ptr %to3
+  %to4 = getelementptr i64, ptr %step, i64 {CHUNKS_WORD}
+  store i64 %chunks, ptr %to4
+  %to5 = getelementptr i64, ptr %step, i64 5
+  store i64 %n.large, ptr %to5
+  %to6 = getelementptr i64, ptr %step, i64 6
+  store i64 %small, ptr %to6
+  ret void
+}
+
 ; adds to what is done of a job, and wakes the thread that waits for its end
 define internal void @finish(ptr %pool, i64 %taken) #0 {
 entry:
@@ -199,8 +250,8 @@ end:
   ret void
 }
 
-; one step, by all threads of the program that have time
-define internal void @share(ptr %pool, ptr %program, ptr %step, i64 %chunks, i64 %threads) #0 {
+; one step, by all threads that have time; `stride` bytes of scratch lie between that of one and that of the next
+define void @share(ptr %pool, ptr %step, i64 %chunks, i64 %threads, ptr %scratch, i64 %stride) #0 {
 entry:
   %ticket.at = getelementptr i64, ptr %pool, i64 {TICKET}
   %done.at = getelementptr i64, ptr %pool, i64 {DONE}
@@ -209,13 +260,9 @@ entry:
   %wake.at = getelementptr i64, ptr %pool, i64 {WAKE}
   %waiting.at = getelementptr i64, ptr %pool, i64 {WAITING}
   %spins.at = getelementptr i64, ptr %pool, i64 {SPINS}
-  %scratch.from = getelementptr i64, ptr %program, i64 1
-  %scratch = load i64, ptr %scratch.from
-  %stride.from = getelementptr i64, ptr %program, i64 2
-  %stride = load i64, ptr %stride.from
   {copies}
   %scratch.to = getelementptr i64, ptr %job, i64 5
-  store atomic i64 %scratch, ptr %scratch.to monotonic, align 8
+  store atomic ptr %scratch, ptr %scratch.to monotonic, align 8
   %stride.to = getelementptr i64, ptr %job, i64 6
   store atomic i64 %stride, ptr %stride.to monotonic, align 8
   %threads.to = getelementptr i64, ptr %job, i64 7
@@ -280,8 +327,10 @@ end:
 define internal void @go(ptr %pool, ptr %program, i64 %first, i64 %last, i64 %threads) #0 {
 entry:
   %steps = load ptr, ptr %program
-  %scratch.at = getelementptr i64, ptr %program, i64 1
+  %scratch.at = getelementptr i64, ptr %program, i64 {SCRATCH}
   %scratch = load ptr, ptr %scratch.at
+  %stride.at = getelementptr i64, ptr %program, i64 {STRIDE}
+  %stride = load i64, ptr %stride.at
   %many = icmp sgt i64 %threads, 1
   br i1 %many, label %ask, label %start
 ask:
@@ -291,6 +340,14 @@ ask:
   br label %start
 start:
   %shared = phi i1 [ false, %entry ], [ %free, %ask ]
+  ; what kernels are told that share out kernels of their own
+  %used = select i1 %shared, ptr %pool, ptr null
+  %used.at = getelementptr i64, ptr %program, i64 {POOL_USED}
+  store ptr %used, ptr %used.at
+  %threads.at = getelementptr i64, ptr %program, i64 {THREADS_USED}
+  store i64 %threads, ptr %threads.at
+  %before = getelementptr i8, ptr %scratch, i64 -8
+  store ptr %program, ptr %before
   br label %test
 test:
   %i = phi i64 [ %first, %start ], [ %next, %done ]
@@ -313,7 +370,7 @@ alone:
   call void %code(ptr %table, ptr %scratch, i64 0, i64 %units)
   br label %done
 together:
-  call void @share(ptr %pool, ptr %program, ptr %step, i64 %chunks, i64 %threads)
+  call void @share(ptr %pool, ptr %step, i64 %chunks, i64 %threads, ptr %scratch, i64 %stride)
   br label %done
 done:
   %next = add i64 %i, 1
@@ -332,9 +389,9 @@ out:
 ; done the other way, after one to wake the threads, and the clock decides
 define void @run(ptr %pool, ptr %program, i64 %first, i64 %last) #0 {
 entry:
-  %threads.at = getelementptr i64, ptr %program, i64 3
+  %threads.at = getelementptr i64, ptr %program, i64 {THREADS}
   %threads = load i64, ptr %threads.at
-  %whole.at = getelementptr i64, ptr %program, i64 4
+  %whole.at = getelementptr i64, ptr %program, i64 {WHOLE}
   %whole = load i64, ptr %whole.at
   %n = sub i64 %last, %first
   %all = icmp eq i64 %n, %whole
@@ -345,15 +402,23 @@ plain:
   call void @go(ptr %pool, ptr %program, i64 %first, i64 %last, i64 %threads)
   ret void
 choose:
-  %turn.at = getelementptr i64, ptr %program, i64 5
+  %turn.at = getelementptr i64, ptr %program, i64 {TURN}
   %turn = load i64, ptr %turn.at
   %after = add i64 %turn, 1
   store i64 %after, ptr %turn.at
   %phase = and i64 %turn, {MASK}
   %late = icmp ugt i64 %turn, {MASK}
   %first.two = icmp ult i64 %phase, 2
-  %other = and i1 %late, %first.two
-  %alone.at = getelementptr i64, ptr %program, i64 6
+  %due = and i1 %late, %first.two
+  %pair = and i64 %turn, -2
+  %bits = call i64 @llvm.ctpop.i64(i64 %pair)
+  %double = icmp eq i64 %bits, 1
+  %begun = icmp uge i64 %pair, {EARLY}
+  %young = xor i1 %late, true
+  %doubles = and i1 %double, %begun
+  %early = and i1 %young, %doubles
+  %other = or i1 %due, %early
+  %alone.at = getelementptr i64, ptr %program, i64 {ALONE}
   %alone = load i64, ptr %alone.at
   %prefers = icmp ne i64 %alone, 0
   %one = xor i1 %prefers, %other
@@ -361,11 +426,16 @@ choose:
   %begin = call i64 @{counter}()
   call void @go(ptr %pool, ptr %program, i64 %first, i64 %last, i64 %used)
   %end = call i64 @{counter}()
-  %waking = icmp eq i64 %phase, 0
+  %odd = trunc i64 %turn to i1
+  %second = and i1 %other, %odd
+  %begins = icmp eq i64 %phase, 0
+  %even = xor i1 %odd, true
+  %wakes = and i1 %other, %even
+  %waking = or i1 %begins, %wakes
   br i1 %waking, label %out, label %note
 note:
   %took = sub i64 %end, %begin
-  %place = select i1 %one, i64 7, i64 8
+  %place = select i1 %one, i64 {TIME_ONE}, i64 {TIME_MANY}
   %time.at = getelementptr i64, ptr %program, i64 %place
   %old = load i64, ptr %time.at
   %new = icmp eq i64 %old, 0
@@ -374,12 +444,10 @@ note:
   %mixed = add i64 %old, %part
   %time = select i1 %new, i64 %took, i64 %mixed
   store i64 %time, ptr %time.at
-  %tried = icmp eq i64 %phase, 1
-  %decides = and i1 %tried, %late
-  br i1 %decides, label %decide, label %out
+  br i1 %second, label %decide, label %out
 decide:
-  %one.at = getelementptr i64, ptr %program, i64 7
-  %many.at = getelementptr i64, ptr %program, i64 8
+  %one.at = getelementptr i64, ptr %program, i64 {TIME_ONE}
+  %many.at = getelementptr i64, ptr %program, i64 {TIME_MANY}
   %time.one = load i64, ptr %one.at
   %time.many = load i64, ptr %many.at
   %quicker = icmp slt i64 %time.one, %time.many
@@ -390,6 +458,7 @@ out:
   ret void
 }
 declare i64 @{counter}()
+declare i64 @llvm.ctpop.i64(i64)
 
 ; the life of a worker
 define void @work(ptr %pool, i64 %thread) #0 {
@@ -433,15 +502,18 @@ down:
   br label %fresh
 }
 declare i64 @llvm.smin.i64(i64, i64)
+declare i64 @llvm.smax.i64(i64, i64)
 """
 
 
 def runtime(triple: str) -> str:
-    """The IR of `bind`, `pause`, `run` and `work` for a machine.
+    """The IR of `bind`, `pause`, `run`, `share`, `divide` and `work` for a machine.
 
     `run(pool, program, first, last)` does steps of a program: words that hold the address of the steps, that of the scratch
-    of all threads, the bytes of one thread's, how many threads and how many steps there are, and four that are the
-    runtime's own: runs so far, whether one thread is quicker, and the clock's ticks of a run on one thread and on all.
+    of all threads, the bytes of one thread's, how many threads and how many steps there are. Four are the runtime's own:
+    runs so far, whether one thread is quicker, and the clock's ticks of a run on one thread and on all. The last four are
+    for kernels that share out kernels of their own: the pool while this program has it, else null; how many threads it
+    uses now; and the addresses of `share` and `divide`.
     """
     machine = triple.split("-")[0].replace("arm64", "aarch64")
     declared, pause = _PAUSE.get(machine, ("", ""))
@@ -454,7 +526,8 @@ def runtime(triple: str) -> str:
     )
     places = {
         "TICKET": TICKET, "DONE": DONE, "JOB": JOB, "ASLEEP": ASLEEP, "WAKE": WAKE, "BUSY": BUSY, "WAITING": WAITING,
-        "SPINS": SPINS, "STEP_WORDS": STEP_WORDS, "pause": pause, "copies": copies, "MASK": PERIOD - 1, "counter": COUNTER.get(machine, "llvm.readcyclecounter"), "futex": _FUTEX.get(machine),
+        "SPINS": SPINS, "STEP_WORDS": STEP_WORDS, "CHUNKS": CHUNKS, "CHUNKS_WORD": CHUNKS_WORD, "SCRATCH": SCRATCH, "STRIDE": STRIDE, "THREADS": THREADS, "WHOLE": WHOLE, "TURN": TURN, "ALONE": ALONE,
+        "TIME_ONE": TIME_ONE, "TIME_MANY": TIME_MANY, "POOL_USED": POOL_USED, "THREADS_USED": THREADS_USED, "pause": pause, "copies": copies, "MASK": PERIOD - 1, "EARLY": EARLY, "counter": COUNTER.get(machine, "llvm.readcyclecounter"), "futex": _FUTEX.get(machine),
     }  # fmt: skip
     text = f"{declared}\n{sleep}\n{_TEXT}"
     for name, value in places.items():

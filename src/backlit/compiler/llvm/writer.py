@@ -307,7 +307,7 @@ def _suffix(scalar: str) -> str:
     return _WIDTHS.get(scalar, scalar)
 
 
-_CALL = re.compile(r"call ([^@]+?) (@llvm\.[\w.]+)\((.*)\)$", re.MULTILINE)
+_CALL = re.compile(r"call ([^@\n]+?) (@llvm\.[\w.]+)\((.*)\)$", re.MULTILINE)
 
 
 def declarations(text: str) -> str:

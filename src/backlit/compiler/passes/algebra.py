@@ -48,6 +48,8 @@ def _simpler(e: Eqn, made: dict[Var, Eqn]) -> Eqn | Atom:
         return first
     if name == "sub" and _is(e.inputs[1], 0) and first.aval == e.out.aval and first.aval.dtype.kind in "fiu":
         return first if not _negative_zero(e.inputs[1]) else e
+    if name == "not_equal" and first.aval.dtype == bool and isinstance(e.inputs[1], Literal) and e.inputs[1].value == 0:
+        return first  # as conditions are written that may be numbers
     if name in _SAME_SHAPE and first.aval == e.out.aval:
         return first
     if name == "detach":
