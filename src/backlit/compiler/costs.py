@@ -103,7 +103,8 @@ def _elements(nest: Nest) -> list[int]:
     axes: list[frozenset[int]] = []
     for what, _, _ in nest.nodes:
         if isinstance(what, Load):
-            axes.append(frozenset(a for a, stride in enumerate(what.strides) if stride))
+            own = frozenset(a for a, stride in enumerate(what.strides) if stride)
+            axes.append(own if what.index < 0 else own | axes[what.index])
         elif isinstance(what, Apply):
             axes.append(frozenset().union(*(axes[o] for o in what.operands)))
         elif isinstance(what, Guarded):

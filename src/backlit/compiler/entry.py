@@ -120,6 +120,7 @@ class Entry:
             "n_arguments": self.arguments.n,
             "muted": int(step.muted),
             "dynamic": native.dynamic.ctypes.data,
+            "flag": native.flag_address,
             "releases": int(step.is_long),
             "busy": step.busy.ctypes.data,
             "allowed": -1,

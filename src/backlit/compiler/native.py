@@ -12,12 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from backlit.compiler.chains import chained
-from backlit.compiler.ir import Array, Eqn, Graph, Literal, Var
+from backlit.compiler.ir import Array, Atom, Eqn, Graph, Literal, Var, evaluate
 from backlit.compiler.llvm.conversion import SCALARS
 from backlit.compiler.llvm.division import division_definitions
 from backlit.compiler.llvm.kernel import Kernel, Operand
@@ -27,6 +28,7 @@ from backlit.compiler.llvm.nest_kernel import nest_kernel
 from backlit.compiler.llvm.philox import philox_kernel
 from backlit.compiler.llvm.product import product
 from backlit.compiler.llvm.runtime import DIVIDE, PROGRAM_WORDS, SHARE, STEP_WORDS
+from backlit.compiler.llvm.scatter import OWN_KERNELS
 from backlit.compiler.llvm.sequential import sequential_kernel
 from backlit.compiler.llvm.target import Code, attributes
 from backlit.compiler.llvm.trigonometry import definitions
@@ -34,7 +36,8 @@ from backlit.compiler.llvm.values import contracting
 from backlit.compiler.llvm.writer import declarations
 from backlit.compiler.memory import Range, place
 from backlit.compiler.nested import nested_kernel
-from backlit.compiler.passes import expand, loops_apart, simplify, transposes
+from backlit.compiler.passes import bounds, expand, loops_apart, simplify, transposes
+from backlit.compiler.picks import is_picked
 from backlit.compiler.schedule import Group, Schedule, schedule, topological
 from backlit.compiler.threads import get_num_threads, native, pool
 from backlit.compiler.views import identity, linear, through
@@ -96,6 +99,8 @@ class _Builder:
         if group.kind == "call":
             if group.head.regions and (work := self._control(group, reads)) is not None:
                 return [work]
+            if group.head.op.name == "concat" or is_picked(group.head):
+                return [self._own(group, reads)]
             if group.head.op.name == "random_words" and len(group.head.inputs) == len(reads) == 2:
                 return [self._random(group)]
             return [Work(None, {}, reads, [root[v] for v in group.head.outs], group.head, group=group)]
@@ -132,6 +137,14 @@ class _Builder:
             names = self._names
             kernel = nested_kernel(next(names), e, places, lambda plan: _Builder(plan, names).works())
         return None if kernel is None else Work(kernel, slots, reads, [root[v] for v in e.outs], group=group)
+
+    def _own(self, group: Group, reads: list[Var]) -> Work:
+        """An op with a kernel of its own."""
+        root, e = self.plan.kept, group.head
+        buffers = [root[v] for v in (*e.inputs, e.out)]  # type: ignore[index]
+        slots = {v: k for k, v in enumerate(dict.fromkeys(buffers))}
+        kernel = OWN_KERNELS[e.op.name](next(self._names), e, [slots[v] for v in buffers])
+        return Work(kernel, slots, reads, [root[e.out]], group=group)
 
     def _random(self, group: Group) -> Work:
         e = group.head
@@ -203,9 +216,12 @@ class Program:
         self._inner: dict[Eqn, list[Program]] = {}
         self.seconds: dict[str, float] = {}
         clock = Phases(self.seconds)
-        self.lowered = simplify(transposes(simplify(expand(loops_apart(graph)))))
+        checked, has_flag = bounds(loops_apart(graph))
+        self.lowered = simplify(transposes(simplify(expand(checked))))
         clock.ends("passes")
         self.plan = schedule(self.lowered)
+        self._flag = np.zeros(64, np.uint8)  # its first byte says that an index is out of bounds
+        self.flag = self._flag_of(self.lowered.outputs.pop()) if has_flag else None
         clock.ends("schedule")
         with contracting(contract):
             self.works = _Builder(self.plan).works()
@@ -223,6 +239,13 @@ class Program:
         self._spread(self.threads or get_num_threads())
         clock.ends("machine code")
         self.origins = [self._origin(k) for k in range(len(self.lowered.outputs))]
+
+    def _flag_of(self, a: Atom) -> Var | None:
+        """The buffer in which the program says that an index is out of bounds; None where that is known beforehand."""
+        if isinstance(a, Var) and (root := self.plan.kept[a]) not in self.lowered.consts:
+            return root
+        self._flag[0] = a.value if isinstance(a, Literal) else self.lowered.consts[self.plan.kept[a]]
+        return None
 
     def _outputs(self) -> dict[int, Var]:
         """The buffer of each output that is computed; others are inputs, constants or the same as another."""
@@ -255,13 +278,19 @@ class Program:
             writer = {v: number for number, w in enumerate(self.works) for v in w.writes}
             last = {self.lowered.inputs[j]: writer[self.buffer_of[k]] for k, j in self.over.items()}
             before: list[set[int]] = [set() for _ in self.works]
+            first = [] if self.flag is None else [writer[self.flag]]  # before anything is written over
             for number, w in enumerate(self.works):
                 before[number] |= {writer[v] for v in w.reads if v in writer}
+                if number in last.values():
+                    before[number].update(first)
                 for v in w.reads:
                     if v in last and last[v] != number:
                         before[last[v]].add(number)
             order = topological(before)
             if len(order) == len(self.works):
+                for w in self.works:
+                    if w.kernel is not None and self.flag in w.writes:  # which is looked at when all of it is done
+                        w.kernel = replace(w.kernel, step=0)
                 number_of = {k: number for number, k in enumerate(order)}
                 same = {self.buffer_of[k]: self.lowered.inputs[j] for k, j in self.over.items()}
                 self.works = chained(
@@ -273,7 +302,7 @@ class Program:
 
     def _lay_out(self) -> None:
         """Gives every buffer between works its place in the arena."""
-        outside = {*self.lowered.inputs, *self.lowered.consts, *self.buffer_of.values()}
+        outside = {*self.lowered.inputs, *self.lowered.consts, *self.buffer_of.values(), self.flag}
         first: dict[Var, int] = {}
         last: dict[Var, int] = {}
         for number, w in enumerate(self.works):
@@ -320,7 +349,7 @@ class Program:
         dynamic: list[int] = []  # with which address
         steps: list[tuple[int, int, Kernel]] = []
         self._segments: list[tuple[int, int, Eqn | None]] = []
-        start = 0
+        start = self._guard = 0
         where = {name: self.code.address(name) for name in dict.fromkeys(names)}
         addresses = iter(map(where.__getitem__, names))
         for w in self.works:
@@ -329,19 +358,28 @@ class Program:
                 start = len(steps)
                 continue
             steps.append((next(addresses), len(table), w.kernel))
+            if self.flag in w.writes:
+                self._segments.append((start, len(steps), None))
+                start = self._guard = len(steps)
             for v in w.table():
                 if v in inputs or v in outputs:
                     places.append(len(table))
                     dynamic.append(inputs[v] if v in inputs else n_inputs + outputs[v])
                     table.append(0)
                 else:
-                    table.append(self._consts[v].ctypes.data if v in self._consts else self._base + self._offsets[v])
+                    table.append(self._fixed(v))
         self._segments.append((start, len(steps), None))
         self._table = np.array(table or [0], np.int64)
         self._kernels = [(address, self._table.ctypes.data + 8 * at, kernel) for address, at, kernel in steps]
         self._pairs = np.array([x for pair in zip(places, dynamic, strict=True) for x in pair] or [0], np.int64)
         self._n_pairs = len(places)
         self.dynamic = np.zeros(n_inputs + len(self.lowered.outputs) or 1, np.int64)
+
+    def _fixed(self, v: Var) -> int:
+        """The address of a buffer that is the same at each call."""
+        if v is self.flag:
+            return self._flag.ctypes.data
+        return self._consts[v].ctypes.data if v in self._consts else self._base + self._offsets[v]
 
     def _spread(self, threads: int) -> None:
         """Prepares for so many threads: what each takes at a time, and room for it to work in."""
@@ -358,7 +396,7 @@ class Program:
         scratch = -(-(self._scratch.ctypes.data + 8) // 64) * 64
         used = threads if self._parallel else 1
         self._program = np.zeros(PROGRAM_WORDS, np.int64)
-        self._program[:5] = self._steps.ctypes.data, scratch, each, used, len(self._kernels)
+        self._program[:5] = self._steps.ctypes.data, scratch, each, used, len(self._kernels) - self._guard
         self._program[SHARE], self._program[DIVIDE] = (native().address(name) for name in ("share", "divide"))
         self._program_address = self._program.ctypes.data
 
@@ -408,10 +446,14 @@ class Program:
             made.append(array)
         self.dynamic[: len(held)] = [array.ctypes.data for array in held]
         self._bind(*self._bound())
+        if self.flag is not None:
+            self._flag[0] = 0
         shared = self._shared()
         for start, stop, eqn in self._segments:
             if stop > start:
                 self._do(shared, start, stop)
+            if self._flag[0]:  # by the ops' own forwards, one of which raises
+                return evaluate(self.graph, *held)
             if eqn is not None:
                 with nullcontext() if profiler is None else profiler.callback(self, eqn):
                     self._call(eqn, held, made)
@@ -421,11 +463,20 @@ class Program:
         """Native functions with their operands that are all of a run, once `dynamic` holds the addresses of inputs and
         outputs and for as long as the number of threads stays the same; None where ops run by their forwards.
         """
-        if self.callbacks:
+        if self.callbacks or (self.flag is None and self._flag[0]):
             return None
         bind, run = (native().address(name) for name in ("bind", "run"))
-        of = (run, self._shared(), self._program_address, 0, len(self._kernels))
-        return [(bind, *self._bound()), of if profiler is None else profiler.timed(self, *of)]
+        found: list[tuple[int, ...]] = [(bind, *self._bound())]
+        ends = [0, *([self._guard] if self._guard else []), len(self._kernels)]
+        for start, stop in itertools.pairwise(ends):
+            of = (run, self._shared(), self._program_address, start, stop)
+            found.append(of if profiler is None else profiler.timed(self, *of))
+        return found
+
+    @property
+    def flag_address(self) -> int:
+        """Where the byte is that says that an index is out of bounds."""
+        return self._flag.ctypes.data
 
     def _do(self, shared: int, start: int, stop: int) -> None:
         """Runs some kernels."""

@@ -15,6 +15,7 @@ from backlit.compiler.ir import Eqn, Graph, Literal, Var
 from backlit.compiler.llvm.conversion import SCALARS, SMALL
 from backlit.compiler.llvm.nest import REDUCTIONS
 from backlit.compiler.llvm.values import CHEAP, can_emit
+from backlit.compiler.picks import arrays_of, is_gather
 from backlit.compiler.views import is_move
 from backlit.core.op import Elementwise
 
@@ -141,6 +142,9 @@ class Scheduler:
                 at, kind = self.stage.get(e.inputs[0], (-1, None))  # type: ignore[arg-type]
                 self.stage[e.out] = (at, ("moved", kind, number))
                 continue
+            if is_gather(e):
+                self.stage[e.out] = (max((s for s, _ in before), default=-1), ("moved", None, number))
+                continue
             if is_elementwise(e):
                 at, kind = self._place(e, before, shape)
                 group = groups.setdefault((at, kind), Group("loops", shape))
@@ -201,7 +205,7 @@ class Scheduler:
         if v in self.outside or v in self.kept or e is None:
             return
         self.kept.add(v)
-        if is_move(e):
+        if is_move(e) or is_gather(e):
             group = Group("loops", v.aval.shape, [e])
             self._n_copies += 1
             heappush(self._pending, (-self.stage[v][0] - 0.5, self._n_copies, group))
@@ -220,26 +224,29 @@ class Scheduler:
                     self._keep(a)
             return
         guarded = bool(group.reductions) or group.kind == "product"
-        seen: set[Var] = set()
-        pending: list[tuple[Var, int]] = [(v, RECOMPUTED) for v in self._roots(group)]
+        seen: set[tuple[Var, bool]] = set()
+        pending: list[tuple[Var, int, bool]] = [(v, RECOMPUTED, False) for v in self._roots(group)]
         while pending:
-            v, budget = pending.pop()
-            if v in seen:
+            v, budget, picked = pending.pop()  # picked: it is read at places that are computed
+            if (v, picked) in seen:
                 continue
-            seen.add(v)
+            seen.add((v, picked))
             e = self.made_by.get(v)
-            if v in own and e is not None:
+            if e is not None and is_gather(e) and (v in own or v not in self.kept):
+                pending.append((e.inputs[0], RECOMPUTED, True))  # type: ignore[arg-type]
+                pending += [(a, MOVED, picked) for a in arrays_of(e)]
+            elif v in own and e is not None:
                 if is_product(e):
                     for a in e.inputs:
                         self._keep(self._operand(a))  # type: ignore[arg-type]
                 else:
-                    pending += [(a, budget) for a in _variables(e)]
+                    pending += [(a, budget, picked) for a in _variables(e)]
             elif e is None or v in self.kept:
                 continue
-            elif is_move(e) and not (guarded and e.op.name == "pad"):
-                pending.append((e.inputs[0], MOVED if e.op.name in ("pad", "index") else budget))  # type: ignore[arg-type]
+            elif is_move(e) and not ((guarded or picked) and e.op.name == "pad"):
+                pending.append((e.inputs[0], MOVED if e.op.name in ("pad", "index") else budget, picked))  # type: ignore[arg-type]
             elif is_elementwise(e) and self._cheaper(v, budget):
-                pending += [(a, budget) for a in _variables(e)]
+                pending += [(a, budget, picked) for a in _variables(e)]
             else:
                 self._keep(v)
 

@@ -13,11 +13,20 @@ MOVES = frozenset({"broadcast_to", "permute_dims", "reshape", "index", "pad"})
 
 @dataclass(frozen=True)
 class Axis:
-    """Coordinate along one axis: `offset + step * i` with i the loop index of `axis`; a constant where it is -1."""
+    """Coordinate along one axis: `offset + step * i` with i the loop index of `axis`; a constant where it is -1.
+
+    To it come the values of loop nodes that were picked, times factors: pairs in `picks`.
+    """
 
     axis: int = -1
     step: int = 0
     offset: int = 0
+    picks: tuple[tuple[int, int], ...] = ()
+
+    def stepped(self, start: int, step: int) -> Axis:
+        """The coordinate `start + step * self`."""
+        picks = tuple((node, factor * step) for node, factor in self.picks)
+        return Axis(self.axis, self.step * step, start + self.offset * step, picks)
 
 
 @dataclass(frozen=True)
@@ -84,8 +93,7 @@ def _indexed(template: tuple[Any, ...], shape: tuple[int, ...], at: Map) -> Map:
                 found.append(next(places))
         else:
             start, _, step = slice(*part[1:]).indices(shape[len(found)])
-            a = next(places)
-            found.append(Axis(a.axis, a.step * step, start + a.offset * step))
+            found.append(next(places).stepped(start, step))
     return tuple(found)
 
 

@@ -43,4 +43,6 @@ class Work:
         loads = [
             what for what, _, _ in self.nest.nodes if isinstance(what, Load) and what.slot == self.slots.get(x, -1)
         ]
-        return len(stores) == 1 and all((a.offset, a.strides) == (stores[0].offset, stores[0].strides) for a in loads)
+        return len(stores) == 1 and all(
+            (a.offset, a.strides, a.index) == (stores[0].offset, stores[0].strides, -1) for a in loads
+        )

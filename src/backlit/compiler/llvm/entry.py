@@ -5,7 +5,7 @@
 program writes, the others are its tensors. It is the same for every program and does three things in turn:
 
 - looks whether variables, containers and tensors are as they were; where one is not, nothing has happened: None;
-- runs the program;
+- runs the program, up to where the byte at `flag` says that an index is out of bounds: None, and nothing is written;
 - writes what the program leaves behind by exchanging references, which cannot fail: True.
 
 While a program runs without the GIL, `running` counts it. A second one that would begin meanwhile is let in when its caller
@@ -21,7 +21,7 @@ from backlit.compiler.llvm.writer import Writer
 HEAD = (
     "process", "variables", "n_variables", "slots", "n_slots", "lists", "n_lists", "dicts", "n_dicts", "n_arguments",
     "arguments", "cells", "n_cells", "muted", "places", "n_places", "swaps", "n_swaps", "marks", "n_marks",
-    "counters", "n_counters", "calls", "n_calls", "dynamic", "releases", "busy", "allowed", "stamped",
+    "counters", "n_counters", "calls", "n_calls", "dynamic", "flag", "releases", "busy", "allowed", "stamped",
 )  # fmt: skip
 PROCESS = (
     "get_item", "next", "get_context", "save_thread", "restore_thread", "increase", "decrease", "new_long", "set_attribute",
@@ -293,15 +293,19 @@ class _Entry:
             self._hold("increase")
             save = self.common("save_thread")
             w.do(f"store ptr {w.new(f'call ptr {save}()')}, ptr {state}")
+        flag = self.own("flag")
+        w.do(f"store i8 0, ptr {flag}")
         with w.loop(0, self.own("n_calls", "i64")) as loop:
             row = w.row(self.own("calls"), loop.i, CALL_WORDS)
             operands = ", ".join(f"i64 {w.read(row, 8 * k, 'i64')}" for k in range(1, CALL_WORDS))
-            w.do(f"call void {w.read(row, 0)}({operands})")
+            with w.only_if(w.same(w.read(flag, 0, "i8"), "0", "i8")):
+                w.do(f"call void {w.read(row, 0)}({operands})")
         with w.only_if(releases):
             w.do(f"call void {self.common('restore_thread')}(ptr {w.new(f'load ptr, ptr {state}')})")
             w.do(f"store i64 {w.sub(w.read(running, 0, 'i64'), 1)}, ptr {running}")
             w.do(f"store i64 0, ptr {busy}")
             self._hold("decrease")
+        w.expect(w.same(w.read(flag, 0, "i8"), "0", "i8"))
 
     def _hold(self, how: str) -> None:
         """Arrays stay where they are while other threads may give tensors other ones."""

@@ -81,6 +81,8 @@ class Loops:
             what = self.nest.nodes[k][0]
             if isinstance(what, Apply):
                 pending += what.operands
+            elif isinstance(what, Load) and what.index >= 0:
+                pending.append(what.index)
             elif isinstance(what, Guarded) and self._inside(what.guards, segments):
                 pending.append(what.inner)
         return sorted(needed)
@@ -89,7 +91,8 @@ class Loops:
         """The innermost loop on which a node depends, -1 for none."""
         what = self.nest.nodes[k][0]
         if isinstance(what, Load):
-            return max((j for j in range(len(self.sizes)) if self.stride(what.strides, j)), default=-1)
+            own = max((j for j in range(len(self.sizes)) if self.stride(what.strides, j)), default=-1)
+            return own if what.index < 0 else max(own, levels[what.index])
         if isinstance(what, Apply):
             return max((levels[o] for o in what.operands), default=-1)
         if isinstance(what, Guarded) and what.inner in levels and self._inside(what.guards, segments):
@@ -148,7 +151,7 @@ class Loops:
             found: list[bool] = []  # operands come before what is made of them
             for what, _, _ in self.nest.nodes:
                 if isinstance(what, Load):
-                    found.append(self.stride(what.strides, loop) != 0)
+                    found.append(self.stride(what.strides, loop) != 0 or (what.index >= 0 and found[what.index]))
                 elif isinstance(what, Apply):
                     found.append(any(found[o] for o in what.operands))
                 elif isinstance(what, Guarded):
@@ -173,7 +176,8 @@ class Loops:
     ) -> str:  # fmt: skip
         what, dtype, _ = self.nest.nodes[k]
         if isinstance(what, Load):
-            return self._load(what, dtype, index, vector if self.w.lanes > 1 else None, mask, end)
+            shift = (0, False) if what.index < 0 else env[what.index]
+            return self._load(what, dtype, index, vector if self.w.lanes > 1 else None, mask, end, shift)
         if isinstance(what, Guarded):
             if not self._inside(what.guards, segments):
                 return self.w.constant(SCALARS[dtype], 0)
@@ -202,22 +206,23 @@ class Loops:
         vector: int | None,
         mask: str | None,
         end: Index,
+        shift: tuple[Index, bool],
     ) -> str:
+        """What lies there, moved by `shift`, a value that may be a vector."""
         w, scalar = self.w, SCALARS[dtype]
-        if vector is None:
-            return w.load_scalar(scalar, self.address(scalar, load.slot, load.offset, load.strides, index))
-        step = self.stride(load.strides, vector)
-        if step == 1:
-            return w.load(scalar, self.address(scalar, load.slot, load.offset, load.strides, index), mask)
+        by, wide = shift
+        if vector is None or (self.stride(load.strides, vector) == 1 and not wide):
+            at = w.at(self.address(scalar, load.slot, load.offset, load.strides, index), scalar, by)
+            return w.load_scalar(scalar, at) if vector is None else w.load(scalar, at, mask)
         made = "poison"
         for lane in range(self.lanes):
             i = w.add(index[vector], lane)
             if mask is not None:
                 i = w.least(i, w.sub(end, 1))
+            moved = w.lane("i64", str(by), lane) if wide else by
             w.lanes = 1
-            one = w.load_scalar(
-                scalar, self.address(scalar, load.slot, load.offset, load.strides, {**index, vector: i})
-            )
+            at = self.address(scalar, load.slot, load.offset, load.strides, {**index, vector: i})
+            one = w.load_scalar(scalar, w.at(at, scalar, moved))
             w.lanes = self.lanes
             made = w.new(f"insertelement {w.type(scalar)} {made}, {scalar} {one}, i32 {lane}")
         return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
@@ -9,18 +10,21 @@ from typing import Any
 import numpy as np
 
 from backlit.compiler.ir import Atom, Eqn, Literal, Var
-from backlit.compiler.views import Guard, Map, identity, is_move, linear, through
+from backlit.compiler.picks import Along, At, Chosen, Picking, arrays_of, is_gather, picked_shape, picking_of
+from backlit.compiler.views import Axis, Guard, Map, identity, is_move, linear, through
 
+_PLACES = np.dtype(np.int64)
 REDUCTIONS = {"sum": "add", "max": "maximum", "min": "minimum"}
 
 
 @dataclass(frozen=True)
 class Load:
-    """An element of a buffer, at `offset` plus the loop indices times `strides`."""
+    """An element of a buffer, at `offset` plus the loop indices times `strides`, plus the value of node `index` if any."""
 
     slot: int
     offset: int
     strides: tuple[int, ...]
+    index: int = -1
 
 
 @dataclass(frozen=True)
@@ -120,8 +124,15 @@ class Nest:
         slot = None if v in self.own else self.slot_of(v)
         if slot is not None:
             offset, strides = linear(at, v.aval.shape, len(self.shape))
-            return self.node(Load(slot, offset, strides), v.aval.dtype, guards)
+            return self.node(Load(slot, offset, strides, self._picked(at, v, guards)), v.aval.dtype, guards)
         e = self.made_by[v]
+        if is_gather(e):
+            how, places = picking_of(e), []
+            for i, part in zip(arrays_of(e), [p for p in how.parts if isinstance(p, Chosen)], strict=True):
+                node = yield i, _shared(at, how, i.aval.shape), guards, i.aval.dtype
+                places.append(self._place(node, i.aval.dtype, picked_shape(e)[how.parts.index(part)], guards))
+            inner: int = yield e.inputs[0], _from_picked(at, how, places), guards, v.aval.dtype
+            return inner
         if is_move(e):
             further, more, there = through(e, at)
             if not there:
@@ -135,6 +146,30 @@ class Nest:
             wanted = np.dtype(bool) if e.op.name == "where" and k == 0 else dtype
             operands.append((yield a, at, guards, wanted))
         return self.node(Apply(e.op.name, tuple(operands), dtype), v.aval.dtype, guards)
+
+    def _place(self, node: int, dtype: np.dtype[Any], n: int, guards: tuple[Guard, ...]) -> int:
+        """The place among `n` that an index means: negative ones count from the end; never one outside."""
+        if dtype != _PLACES:
+            node = self.node(Apply("astype", (node,), dtype), _PLACES, guards)
+        if dtype.kind == "i":
+            below = self.node(Apply("less", (node, self.node(Literal(0), _PLACES)), _PLACES), np.dtype(bool), guards)
+            behind = self.node(Apply("add", (node, self.node(Literal(n), _PLACES)), _PLACES), _PLACES, guards)
+            node = self.node(Apply("where", (below, behind, node), _PLACES), _PLACES, guards)
+        unsigned = np.dtype(np.uint64)
+        last = self.node(Literal(n - 1), unsigned)
+        return self.node(Apply("minimum", (node, last), unsigned), unsigned, guards)
+
+    def _picked(self, at: Map, v: Var, guards: tuple[Guard, ...]) -> int:
+        """The node of what picked coordinates add to the offset in a variable; -1 where there are none."""
+        total = -1
+        for j, a in enumerate(at):
+            stride = math.prod(v.aval.shape[j + 1 :])
+            for node, factor in a.picks:
+                if factor * stride != 1:
+                    by = self.node(Literal(factor * stride), _PLACES)
+                    node = self.node(Apply("mul", (node, by), _PLACES), _PLACES, guards)
+                total = node if total < 0 else self.node(Apply("add", (total, node), _PLACES), _PLACES, guards)
+        return total
 
     def given(self, v: Var) -> None:
         """A variable of the domain's shape whose value comes from elsewhere."""
@@ -160,3 +195,22 @@ class Nest:
         if node >= 0 and a.aval.dtype != e.out.aval.dtype:
             node = self.node(Apply("astype", (node,), a.aval.dtype), e.out.aval.dtype)
         self.reductions.append(Reduction(node, REDUCTIONS[e.op.name], slot, (), factors))
+
+
+def _shared(at: Map, how: Picking, shape: tuple[int, ...]) -> Map:
+    """Where an integer array of `shape` is read for coordinates in what it picks."""
+    behind = how.first + len(how.shape) - len(shape)
+    return tuple(Axis() if n == 1 else at[behind + j] for j, n in enumerate(shape))
+
+
+def _from_picked(at: Map, how: Picking, places: list[int]) -> Map:
+    """From coordinates in what is picked to those in what it is picked from, given the nodes of places."""
+    found = []
+    for part in how.parts:
+        if isinstance(part, At):
+            found.append(Axis(offset=part.place))
+        elif isinstance(part, Along):
+            found.append(at[part.axis].stepped(part.start, part.step))
+        else:
+            found.append(Axis(picks=((places[part.number], 1),)))
+    return tuple(found)

@@ -54,6 +54,7 @@ def _chunked(nest: Nest, order: Order, blocks: int | None) -> tuple[frozenset[in
         per_block = totals.BLOCK if order.last_reduced else totals.ROWS
         step = max(1, per_block // max(1, math.prod(sizes[kept + 1 :])))
     found: dict[int, bool] = {}
+    anywhere = {x.slot for x in order.loads if x.index >= 0}
     accesses = [(x.slot, x.offset, x.strides) for x in order.loads]
     accesses += [(s.slot, s.offset, s.strides) for s in nest.stores]
     if blocks is None:
@@ -61,6 +62,6 @@ def _chunked(nest: Nest, order: Order, blocks: int | None) -> tuple[frozenset[in
     for slot, offset, strides in accesses:
         along = order.stride(strides, loop)
         inside = [order.stride(strides, k) * (m - 1) for k, m in enumerate(sizes) if k != loop]
-        share = min(inside, default=0) >= 0 and 0 <= offset and offset + sum(inside) < along
+        share = slot not in anywhere and min(inside, default=0) >= 0 and 0 <= offset and offset + sum(inside) < along
         found[slot] = found.get(slot, True) and share
     return frozenset(slot for slot, good in found.items() if good), step

@@ -6,6 +6,7 @@ from __future__ import annotations
 from backlit.compiler.ir import Graph
 from backlit.compiler.passes.algebra import algebra
 from backlit.compiler.passes.behind import behind
+from backlit.compiler.passes.bounds import bounds
 from backlit.compiler.passes.cse import cse
 from backlit.compiler.passes.dce import dce
 from backlit.compiler.passes.expand import expand
@@ -20,6 +21,7 @@ from backlit.compiler.passes.transposes import transposes
 __all__ = [
     "algebra",
     "behind",
+    "bounds",
     "cse",
     "dce",
     "expand",
