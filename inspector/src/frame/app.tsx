@@ -2,12 +2,12 @@
 
 import { effect, signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { closeAll, laying, openAll, restructure, startLayout } from "../graph/client";
+import { closeAll, laying, openAll, restructure, scene, startLayout } from "../graph/client";
 import { choices } from "../graph/colours";
-import { fitNext, Graph } from "../graph/graph";
+import { fitNext, Graph, view } from "../graph/graph";
 import { startPlayer } from "../model/play";
 import {
-  colourBy, colourScale, goTo, helpShown, recording, reveal, selected, span, spoken, step, theme, time, widthBy,
+  colourBy, colourScale, expanded, goTo, helpShown, playing, recording, reveal, selected, span, spoken, step, theme, time, widthBy,
 } from "../model/view";
 import { Panels } from "../panel";
 import { Search } from "../search/search";
@@ -23,10 +23,58 @@ const treeShown = signal(matchMedia("(min-width: 1100px)").matches);
 
 let started = false;
 
+/** For scripts that look at the page from outside: what is drawn, and how long drawing took. Reads only. */
+function expose(): void {
+  (globalThis as unknown as Record<string, unknown>).inspector = {
+    get time() {
+      return time.value;
+    },
+    get selected() {
+      return selected.value >= 0 ? recording.name(selected.value) : "";
+    },
+    get scene() {
+      return laying.value ? null : scene.value;
+    },
+    get opened() {
+      return [...expanded.value].map((m) => recording.modulePath(m));
+    },
+    get camera() {
+      const { k, x, y } = view.camera!;
+      return { k, x, y };
+    },
+    get frames() {
+      return view.renderer!.frames;
+    },
+    get playing() {
+      return playing.value;
+    },
+    /** Where on the screen the box of a node is. */
+    place(name: string) {
+      const s = scene.value!;
+      const b = s.boxOfNode[recording.find(name)] ?? -1;
+      const { k, x, y } = view.camera!;
+      const frame = view.renderer!.canvas.getBoundingClientRect();
+      return b < 0 ? null : [frame.left + (s.x[b]! + s.w[b]! / 2) * k + x, frame.top + (s.y[b]! + s.h[b]! / 2) * k + y];
+    },
+    placeOfModule(path: string) {
+      const s = scene.value!;
+      for (let m = 0; m < recording.modules; m++) {
+        const b = recording.modulePath(m) === path ? s.boxOfModule[m]! : -1;
+        if (b < 0) continue;
+        const { k, x, y } = view.camera!;
+        const frame = view.renderer!.canvas.getBoundingClientRect();
+        return [frame.left + (s.x[b]! + s.w[b]! / 2) * k + x, frame.top + (s.y[b]! + 12) * k + y];
+      }
+      return null;
+    },
+  };
+}
+
 /** Starts what runs beside the drawing; once. */
 export function start(): void {
   if (started) return;
   started = true;
+  expose();
   goTo(span.value[1]);
   read(location.hash);
   startLayout();

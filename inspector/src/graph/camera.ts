@@ -1,8 +1,5 @@
 // Where the reader looks: a scale and a shift, moved by wheel, drag and pinch.
 
-import { select } from "d3-selection";
-import { zoom, zoomIdentity, type ZoomBehavior } from "d3-zoom";
-
 export interface Rectangle {
   x: number;
   y: number;
@@ -10,33 +7,74 @@ export interface Rectangle {
   h: number;
 }
 
+const [LEAST, MOST] = [0.01, 4];
+
 export class Camera {
   k = 1;
   x = 0;
   y = 0;
-  private readonly behaviour: ZoomBehavior<HTMLCanvasElement, unknown>;
+  private readonly fingers = new Map<number, [number, number]>();
+  /** Was the last press a drag? Then the click that ends it chooses nothing. */
+  dragged = false;
 
   constructor(
     private readonly canvas: HTMLCanvasElement,
     private readonly moved: () => void,
   ) {
-    this.behaviour = zoom<HTMLCanvasElement, unknown>()
-      .scaleExtent([0.01, 4])
-      .on("zoom", ({ transform }) => {
-        this.k = transform.k;
-        this.x = transform.x;
-        this.y = transform.y;
-        this.moved();
-      });
-    select(canvas).call(this.behaviour).on("dblclick.zoom", null);
+    canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+    canvas.addEventListener("pointerdown", (event) => this.press(event));
+    canvas.addEventListener("pointermove", (event) => this.drag(event));
+    for (const kind of ["pointerup", "pointercancel"] as const) {
+      canvas.addEventListener(kind, (event) => this.fingers.delete(event.pointerId));
+    }
+  }
+
+  private wheel(event: WheelEvent): void {
+    event.preventDefault();
+    const unit = event.deltaMode === 1 ? 0.05 : event.deltaMode ? 1 : 0.002;
+    const factor = 2 ** (-event.deltaY * unit * (event.ctrlKey ? 8 : 1));
+    this.zoomAt(event.offsetX, event.offsetY, Math.max(0.25, Math.min(4, factor)));
+  }
+
+  private press(event: PointerEvent): void {
+    if (event.pointerType === "mouse" && event.button !== 0) return;
+    if (!this.fingers.size) this.dragged = false;
+    this.fingers.set(event.pointerId, [event.offsetX, event.offsetY]);
+  }
+
+  private drag(event: PointerEvent): void {
+    const before = this.fingers.get(event.pointerId);
+    if (!before) return;
+    const now: [number, number] = [event.offsetX, event.offsetY];
+    const [dx, dy] = [now[0] - before[0], now[1] - before[1]];
+    if (!this.dragged) {
+      if (Math.abs(dx) + Math.abs(dy) < 4) return;
+      this.dragged = true;
+      this.canvas.setPointerCapture(event.pointerId);
+    }
+    const other = [...this.fingers].find(([id]) => id !== event.pointerId)?.[1];
+    this.fingers.set(event.pointerId, now);
+    if (!other) return this.set(this.k, this.x + dx, this.y + dy);
+    const [far, near] = [before, now].map(([x, y]) => Math.hypot(x - other[0], y - other[1])) as [number, number];
+    this.x += dx / 2;
+    this.y += dy / 2;
+    this.zoomAt((now[0] + other[0]) / 2, (now[1] + other[1]) / 2, near / Math.max(1, far));
+  }
+
+  private zoomAt(px: number, py: number, factor: number): void {
+    const k = Math.max(LEAST, Math.min(MOST, this.k * factor));
+    this.set(k, px - ((px - this.x) * k) / this.k, py - ((py - this.y) * k) / this.k);
   }
 
   set(k: number, x: number, y: number): void {
-    select(this.canvas).call(this.behaviour.transform, zoomIdentity.translate(x, y).scale(k));
+    this.k = Math.max(LEAST, Math.min(MOST, k));
+    this.x = x;
+    this.y = y;
+    this.moved();
   }
 
   zoomBy(factor: number): void {
-    select(this.canvas).call(this.behaviour.scaleBy, factor);
+    this.zoomAt(this.canvas.clientWidth / 2, this.canvas.clientHeight / 2, factor);
   }
 
   panBy(dx: number, dy: number): void {

@@ -188,6 +188,7 @@ export function Graph() {
     canvas.current!.title = node >= 0 ? `${recording.name(node)} · ${recording.shape(node)} ${recording.dtype(node)}` : "";
   };
   const click = (event: MouseEvent): void => {
+    if (view.camera?.dragged) return;
     const b = boxAt(event);
     const s = scene.peek();
     if (!s || b < 0) {
