@@ -11,9 +11,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from synthetic import SHAPES  # noqa: E402
+from synthetic import SHAPES
 
-from backlit.inspector.page import page as page_of  # noqa: E402
+from backlit.inspector.page import page as page_of
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
@@ -63,7 +63,9 @@ def opened(browser):
         context = browser.new_context(viewport=options.pop("viewport", SIZE), bypass_csp=False, **options)
         contexts.append(context)
         tab = context.new_page()
-        tab.on("console", lambda m: complaints.append(f"{m.type}: {m.text}") if m.type in ("error", "warning") else None)
+        tab.on(
+            "console", lambda m: complaints.append(f"{m.type}: {m.text}") if m.type in ("error", "warning") else None
+        )
         tab.on("pageerror", lambda error: complaints.append(f"error: {error}"))
         tab.on("request", lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else complaints.append(r.url))
         tab.goto(path.as_uri() + anchor)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from screen import cells, mismatches
@@ -188,7 +190,7 @@ def test_stepping_over_and_into_a_module(opened, shapes, tables):
 
 def overlaps(scene) -> list:
     """Pairs of siblings that overlap, and boxes that stick out of what they are in."""
-    x, y, w, h, parent = (np.array(list(scene[k].values())) for k in ("x", "y", "w", "h", "parent"))
+    x, y, w, h, parent = (np.array(scene[k]) for k in ("x", "y", "w", "h", "parent"))
     wrong = []
     inside = parent >= 0
     p = parent[inside]
@@ -206,7 +208,7 @@ def overlaps(scene) -> list:
     return wrong
 
 
-@pytest.mark.parametrize("name", ["S", "M", "R", "G", "X"])
+@pytest.mark.parametrize("name", ["S", "M", "R", "G", pytest.param("X", marks=pytest.mark.slow)])
 def test_boxes_keep_apart_and_lines_join_them(opened, shapes, tables, name):
     tab = opened(shapes(name))
     for press in ("", "e"):
@@ -216,19 +218,18 @@ def test_boxes_keep_apart_and_lines_join_them(opened, shapes, tables, name):
         scene = state(tab, "scene")
         assert overlaps(scene) == []
     # everything opened: one box a node, and each edge a way from its source to its target
-    assert sorted(scene["id"][str(b)] for b, k in scene["kind"].items() if k == 0) == list(range(len(scene["boxOfNode"])))
-    path, start, box = scene["paths"], scene["pathStart"], scene["boxOfNode"]
+    nodes = [i for i, kind in zip(scene["id"], scene["kind"], strict=True) if kind == 0]
+    assert sorted(nodes) == list(range(len(scene["boxOfNode"])))
+    start, box, points = scene["pathStart"], scene["boxOfNode"], scene["points"]
     edge = tables(name)["edge"]
     for e in range(0, len(edge["from"]), max(1, len(edge["from"]) // 200)):
-        way = [path[str(i)] for i in range(start[str(e)], start[str(e + 1)])]
-        assert scene["segmentFrom"][str(way[0])] == box[str(int(edge["from"][e]))]
-        assert scene["segmentTo"][str(way[-1])] == box[str(int(edge["to"][e]))]
-        for a, b in zip(way, way[1:], strict=False):
-            end = scene["pointStart"][str(a + 1)] - 2
-            begin = scene["pointStart"][str(b)]
-            for axis in (0, 1):
-                gap = scene["points"][str(end + axis)] - scene["points"][str(begin + axis)]
-                assert abs(gap) < 1.0, (e, a, b, axis, gap)
+        way = scene["paths"][start[e] : start[e + 1]]
+        assert scene["segmentFrom"][way[0]] == box[edge["from"][e]]
+        assert scene["segmentTo"][way[-1]] == box[edge["to"][e]]
+        for a, b in pairwise(way):
+            end, begin = scene["pointStart"][a + 1] - 2, scene["pointStart"][b]
+            gap = np.subtract(points[end : end + 2], points[begin : begin + 2])
+            assert np.abs(gap).max() < 1.0, (e, a, b, gap)
 
 
 def test_blocks_fold_and_unfold_and_open_in_place(opened, shapes):
@@ -258,8 +259,7 @@ def test_tied_weights_are_one_node_with_two_uses(opened, shapes):
     tab = opened(shapes("G"))
     assert rows(tab).count("wte") == 1
     scene = state(tab, "scene")
-    box = scene["boxOfNode"]["1"]
-    assert sum(1 for s in scene["segmentFrom"].values() if s == box) == 2
+    assert scene["segmentFrom"].count(scene["boxOfNode"][1]) == 2
 
 
 def test_wheel_drag_and_buttons_move_the_graph(opened, shapes):
@@ -289,7 +289,7 @@ def test_a_click_chooses_a_node_and_the_breadcrumb_says_where(opened, shapes):
     x, y = state(tab, "place('layers.0/matmul#0')")
     tab.mouse.click(x, y)
     assert state(tab, "selected") == "layers.0/matmul#0"
-    crumbs = tab.get_by_role("navigation").inner_text().split()
+    crumbs = tab.locator(".breadcrumb").inner_text().split()
     assert crumbs[-1] == "matmul" and "layers.0" in crumbs
     assert tab.locator("[role=treeitem][aria-selected=true]").inner_text().startswith("matmul")
 
@@ -328,8 +328,8 @@ def expected_hits(t: dict, question: str) -> set[int]:
     if question == "is:merge":
         counts = np.bincount(edge["from"][edge["event"] >= 0], minlength=n)
         return set(np.flatnonzero(counts > 1).tolist())
-    if question == "delta.rms>0.01 kind:parameter":
-        large = stat["node"][(stat["which"] == 1) & (stat["rms"] > 0.01)]
+    if question == "delta.rms>1e-4 kind:parameter":
+        large = stat["node"][(stat["which"] == 1) & (stat["rms"] > 1e-4)]
         return {int(i) for i in large if node["kind"][i] == 0}
     if question == "shape:32x64":
         shapes = [
@@ -345,7 +345,15 @@ def expected_hits(t: dict, question: str) -> set[int]:
 
 @pytest.mark.parametrize(
     "question",
-    ["op:matmul", "attn -kind:op", "is:merge", "delta.rms>0.01 kind:parameter", "shape:32x64", "bytes>=256000", "is:shared"],
+    [
+        "op:matmul",
+        "attn -kind:op",
+        "is:merge",
+        "delta.rms>1e-4 kind:parameter",
+        "shape:32x64",
+        "bytes>=256000",
+        "is:shared",
+    ],
 )
 def test_the_search_finds_what_it_says(opened, shapes, tables, question):
     g = tables("G")

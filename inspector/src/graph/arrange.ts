@@ -150,11 +150,16 @@ function wrap(boxes: readonly Sized[], pairs: readonly [number, number][], place
     const to = b < 0 ? cuts.length - 1 : column[b]!;
     const path = placed.paths[k]!;
     if (!path.length) return path;
-    if (from === to) return path.map((v, j) => (j % 2 ? v - cuts[from]! + 14 : v + shiftX(from)));
+    if (from === to) {
+      const same = path.map((v, j) => (j % 2 ? v - cuts[from]! + 14 : v + shiftX(from)));
+      if (a < 0) same[1] = 0;
+      if (b < 0) same[same.length - 1] = whole.height;
+      return same;
+    }
     // down to the end of its column, up through the gutter before the other, in at the top
-    const [sx, sy] = a < 0 ? [path[0]! + shiftX(0), 0] : [newX[a]! + outOf(boxes[a]!), newY[a]! + boxes[a]!.h];
+    const [sx, sy] = a < 0 ? [placed.entry, 0] : [newX[a]! + outOf(boxes[a]!), newY[a]! + boxes[a]!.h];
     const [tx, ty] =
-      b < 0 ? [path[path.length - 2]! + shiftX(to), whole.height] : [newX[b]! + intoOf(boxes[b]!), newY[b]!];
+      b < 0 ? [whole.exit, whole.height] : [newX[b]! + intoOf(boxes[b]!), newY[b]!];
     const gutter = shiftX(to) - GUTTER / 2;
     const below = to === from + 1 ? whole.height - 4 : sy + 12;
     const above = to === from + 1 ? 4 : Math.min(ty - 10, 8);

@@ -3,7 +3,7 @@
 import { useComputed, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { Icon } from "../frame/icons";
-import { openInPlace } from "../graph/graph";
+import { toggleInPlace } from "../graph/graph";
 import { scene } from "../graph/client";
 import { describe, valueText } from "../model/describe";
 import { backwardStart, firstBad, forwardStart, stepBy, stepOver, toggleBreakpoint, togglePlay } from "../model/play";
@@ -27,7 +27,7 @@ export function stepInto(): void {
   const node = recording.eventNode[time.value - 1] ?? -1;
   const s = scene.peek();
   const b = s && node >= 0 ? s.boxOfNode[node]! : -1;
-  if (s && b >= 0 && s.kind[b] !== 0) openInPlace(s.id[b]!);
+  if (s && b >= 0 && s.kind[b] !== 0) toggleInPlace(s.id[b]!);
 }
 
 export function goToFirstBad(): void {
