@@ -42,7 +42,7 @@ def test_the_theme_follows_the_system_until_chosen(opened, shapes):
     tab = opened(shapes("S"), color_scheme="light")
     html = tab.locator("html")
     tab.emulate_media(color_scheme="dark")
-    assert html.get_attribute("data-theme") == "dark"
+    tab.wait_for_selector("html[data-theme=dark]")
     tab.keyboard.press("d")
     assert html.get_attribute("data-theme") == "light"
     tab.emulate_media(color_scheme="light")

@@ -10,7 +10,7 @@ import {
   colourBy, colourScale, expanded, goTo, helpShown, playing, recording, reveal, selected, span, spoken, step, theme, time, widthBy,
 } from "../model/view";
 import { Panels } from "../panel";
-import { Search } from "../search/search";
+import { Search, startSearch } from "../search/search";
 import { Slider } from "../slider/slider";
 import { Tree } from "../tree/tree";
 import { Help } from "./help";
@@ -45,6 +45,10 @@ function expose(): void {
     get frames() {
       return view.renderer!.frames;
     },
+    /** Milliseconds of script of the latest drawing. */
+    get took() {
+      return view.renderer!.took.at(-1) ?? 0;
+    },
     get playing() {
       return playing.value;
     },
@@ -78,6 +82,7 @@ export function start(): void {
   goTo(span.value[1]);
   read(location.hash);
   startLayout();
+  startSearch();
   startKeys();
   startPlayer();
   startPermalink();

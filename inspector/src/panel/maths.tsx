@@ -88,7 +88,11 @@ export function Maths({ latex, display = false, onFactor, class: className }: Ma
   const html = useMemo(() => {
     const drawnHtml = render(latex, display);
     if (!onFactor) return drawnHtml;
-    return drawnHtml.replace(/<span class="([^"]*)" data-factor="(\w+)"/g, '<span class="$1 factor" role="button" tabindex="0" data-factor="$2"')
+    // what can be pressed must not be hidden: here the drawn formula is read, not the MathML beside it
+    return drawnHtml
+      .replace('class="katex-mathml"', 'class="katex-mathml" aria-hidden="true"')
+      .replace('class="katex-html" aria-hidden="true"', 'class="katex-html"')
+      .replace(/<span class="([^"]*)" data-factor="(\w+)"/g, '<span class="$1 factor" role="button" tabindex="0" data-factor="$2"')
       .replace(/<span data-factor="(\w+)"/g, '<span class="factor" role="button" tabindex="0" data-factor="$1"');
   }, [latex, display, !!onFactor]);
   const choose = (event: MouseEvent | KeyboardEvent) => {

@@ -1,21 +1,27 @@
 // The search box: hits are counted, walked with the arrows, and lit in the graph.
 
-import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { effect, signal } from "@preact/signals";
 import { nodeSpan } from "../graph/client";
 import { hits, query, recording, reveal, spoken, step } from "../model/view";
 import { find } from "./filter";
 
-export function Search() {
-  const at = useSignal(-1);
-  const problem = useSignal("");
-  useEffect(() => {
+/** Which hit is looked at, and what is wrong with the question. */
+const at = signal(-1);
+const problem = signal("");
+
+/** Answers the question whenever it, or the step on show, changes; once for the whole page. */
+export function startSearch(): void {
+  effect(() => {
     const asked = query.value.trim();
+    void step.value;
     const found = asked ? find(asked, ...nodeSpan()) : { nodes: null, problem: "" };
     problem.value = found.problem;
     hits.value = found.problem ? null : found.nodes;
     at.value = -1;
-  }, [query.value, step.value]);
+  });
+}
+
+export function Search() {
   const found = hits.value;
   const go = (by: number): void => {
     if (!found?.length) return;
