@@ -98,3 +98,19 @@ def test_bad_input_is_one_sentence_with_its_place_and_exit_code_2(arguments, mes
     assert done.returncode == 2 and not done.stdout
     assert done.stderr.startswith("backlit explain: ") and message in done.stderr
     assert "Traceback" not in done.stderr and ".py" not in done.stderr
+
+
+def test_a_page_is_written_on_request(tmp_path):
+    page = tmp_path / "merge.html"
+    done = explain(*MERGE, "--html", str(page))
+    assert done.returncode == 0 and f"The page is in {page}" in done.stdout and "dL/dy = 54" in done.stdout
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    data = tmp_path / "merge.blt"
+    assert explain(*MERGE, "--json", "--html", str(data)).returncode == 0
+    from backlit import load_recording
+
+    recording = load_recording(data)
+    assert [n.name for n in recording.nodes] == ["x", "y", "u", "v", "L"]
+    assert recording["y"].cotangent == 54 and len(recording["y"].contributions) == 2
+    refused = explain(*MERGE, "--html", str(tmp_path / "merge.txt"))
+    assert refused.returncode == 2 and "must end in .html" in refused.stderr

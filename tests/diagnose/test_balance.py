@@ -31,11 +31,8 @@ def around(name, dtype=np.float64):
         before = [
             bl.tensor(a.astype(dtype) if is_float(a.dtype) else a, requires_grad=is_float(a.dtype)) for a in arrays
         ]
-        inputs = (
-            [bl.sin(a.exp() * 0.1) + a if is_float(a.dtype) else a for a in before]
-            if op.name not in ("sin", "exp", "mul", "add")
-            else before
-        )
+        # a node before it, which leaves the values in the domain of the op
+        inputs = [a * 1.0 if is_float(a.dtype) and name != "mul" else a for a in before]
         out = op(*inputs, **params).astype(dtype)
         loss = (
             (bl.tanh(out) if name != "tanh" else out.exp()) @ rng.standard_normal(out.shape[-1:]).astype(dtype)
@@ -90,8 +87,8 @@ def test_a_wrong_derivative_is_seen_at_its_node(monkeypatch, name, dtype, factor
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_a_dropped_contribution_is_seen_at_the_node_that_dropped_it(monkeypatch, name):
     op = REGISTRY[name]
-    if name in ("sign", "floor", "floor_divide"):
-        return  # they contribute zeros
+    if not any(np.any(c.value) for a in around(name)[1].args for c in a.contributions):
+        return  # it contributes zeros
     patched(monkeypatch, op, lambda pair: None)
     recording, _ = around(name)
     found = balance(recording)

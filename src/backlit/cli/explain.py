@@ -17,8 +17,10 @@ from rich.text import Text
 from backlit.core.errors import BacklitError
 from backlit.diagnose.explain import Explanation, LocalRule, Step
 from backlit.diagnose.explain import explain as explained
+from backlit.diagnose.expressed import record_expression
 from backlit.diagnose.formula import array_text
 from backlit.diagnose.values import parse_values
+from backlit.inspector.file import save
 
 _WIDTH = 32  # characters that fit a column when three share a line of 80
 
@@ -29,6 +31,7 @@ def explain(
     ],
     values: Annotated[list[str] | None, typer.Argument(help="NAME=VALUE, as in x=2 or W=[[1,2],[3,4]].")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the explanation as JSON.")] = False,
+    html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="Write a page to watch it on.")] = None,
 ) -> None:
     """Shows the backward pass through an expression, value by value.
 
@@ -36,6 +39,8 @@ def explain(
     """
     try:
         found = explained(expression, parse_values(values or []))
+        if html is not None:
+            save(record_expression(expression, parse_values(values or [])), html)
     except BacklitError as error:
         typer.echo(f"backlit explain: {error}", err=True)
         raise typer.Exit(2) from None
@@ -43,6 +48,8 @@ def explain(
         typer.echo(json.dumps(as_data(found), allow_nan=False, ensure_ascii=False, indent=2))
     else:
         show(found, Console(highlight=False))
+        if html is not None:
+            typer.echo(f"\nThe page is in {html}")
 
 
 def as_data(found: Explanation) -> dict[str, Any]:

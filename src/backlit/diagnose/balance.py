@@ -114,6 +114,8 @@ def _balance(
         return NodeBalance(node, math.nan, math.nan, "no gradient reached it")
     arrays = [c for c in cotangents if c is not None] + list(passed.values())
     arrays += [a.value for a in node.args if isinstance(a, Node) and a.value is not None and is_float(a.dtype)]
+    if any(isinstance(a, Node) and a.value is None for a in node.args):
+        return NodeBalance(node, math.nan, math.nan, "the values were not kept")
     if any(a.dtype.kind == "c" for a in arrays):
         return NodeBalance(node, math.nan, math.nan, "complex numbers are not looked at")
     if not all(np.all(np.isfinite(a)) for a in arrays if a.dtype.kind in "fV"):

@@ -151,8 +151,9 @@ class Node:
 
     @property
     def label(self) -> str:
-        """A short name: the op, or what the value is called where it stands."""
-        return self.name.rsplit("/", 1)[-1] if self.op is None else self.op.name
+        """A short name: what the value is called where it stands, or the op that made it."""
+        last = self.name.rsplit("/", 1)[-1]
+        return last if self.op is None or "#" not in last else self.op.name
 
     @property
     def module(self) -> str:
@@ -282,6 +283,16 @@ class Recording:
             hint = near(name, {known for _, known in self._by_name})
             raise ArgumentError(f"recording: there is no node {name!r}{hint or '; see recording.nodes'}")
         return found
+
+    def rename(self, names: dict[Node, str]) -> None:
+        """Gives nodes other names, which no other node of their step may have."""
+        for node in names:
+            self._by_name.pop((node.step, node.name), None)
+        for node, name in names.items():
+            if (node.step, name) in self._by_name:
+                raise ArgumentError(f"recording: {name!r} is the name of another node")
+            node.name = name
+            self._by_name[node.step, name] = node
 
     @property
     def updates(self) -> list[Update]:
