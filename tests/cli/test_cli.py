@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +16,8 @@ import time
 import numpy as np
 import pytest
 
+import backlit as bl
+from backlit.inspector.wire import unpack
 from backlit.io import load, load_metadata
 
 
@@ -252,3 +256,39 @@ def test_help_tells_the_commands(tmp_path):
     assert done.returncode == 0
     for command in ("train", "predict", "explain"):
         assert command in done.stdout
+
+
+def test_the_page_of_a_run_has_curves_steps_and_mistakes(tmp_path):
+    done = backlit(tmp_path, "train", "digits", "--epochs", 3, "--hidden", 16, "--out", "m")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip().splitlines()[-1].startswith("page     m/report.html")
+    text = (tmp_path / "m" / "report.html").read_text(encoding="utf-8")
+    packed = base64.b64decode(re.search(r'id="recording">([^<]*)<', text)[1])
+    tables, info = unpack(packed)
+    names = set(tables["series"]["name"])
+    assert {"loss", "learning rate", "gradient norm of 0.weight"} <= names
+    history = [json.loads(line) for line in (tmp_path / "m" / "history.jsonl").read_text().splitlines()]
+    epochs = [
+        v for n, v in zip(tables["series"]["name"], tables["series"]["value"].tolist(), strict=True) if "epoch" in n
+    ]
+    assert epochs == [line["loss"] for line in history[1:4]]
+    numbers = tables["step"]["number"].tolist()
+    assert numbers[0] == 0 and numbers[-1] == 3 * 23 - 1 and len(numbers) == 6
+    assert set(tables["update"]["step"].tolist()) == set(range(6))
+    assert tables["example"]["truth"] and all(
+        t != p for t, p in zip(tables["example"]["truth"], tables["example"]["predicted"], strict=True)
+    )
+    assert "0, " in info["note"]
+
+
+def test_inspect_writes_the_page_of_a_recording(tmp_path):
+    x = bl.tensor(2.0, requires_grad=True)
+    with bl.record() as recording:
+        (x * x).backward()
+    recording.save(tmp_path / "a.blt")
+    done = backlit(tmp_path, "inspect", "a.blt", "--no-open")
+    assert done.returncode == 0, done.stderr
+    assert "a.html" in done.stdout and "<html" in (tmp_path / "a.html").read_text(encoding="utf-8")
+    (tmp_path / "bad.blt").write_bytes(b"no")
+    done = backlit(tmp_path, "inspect", "bad.blt", "--no-open")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "bad.blt" in done.stderr

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from backlit.cli.explain import explain
+from backlit.cli.inspect import inspect
 from backlit.cli.predict import predict
 from backlit.cli.train import train
 from backlit.core.errors import BacklitError
@@ -17,7 +18,7 @@ app = typer.Typer(
     help="Train, predict and explain with exact gradients.",
 )  # fmt: skip
 _USAGE: type = typer.BadParameter.__mro__[2]  # typer's base of usage errors; where it lives differs by version
-for _command in (train, predict):
+for _command in (train, predict, inspect):
     app.command()(_command)
 app.command(context_settings={"ignore_unknown_options": True})(explain)  # an expression may begin with a minus
 

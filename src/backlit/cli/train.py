@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from backlit.cli.report import TrainingPage
 from backlit.core.errors import ArgumentError
 from backlit.train import job
 from backlit.train.job import Problem, Result, Settings
@@ -64,7 +65,17 @@ def train(
         problem = job.table_problem(data, target, task, tuple(drop or ()))
     with job.output_folder(out, problem.name, force) as (folder, final):
         with _progress(problem, settings, quiet) as (on_step, on_epoch):
-            result = job.train(problem, settings, folder, on_step, on_epoch, eager)
+            page = TrainingPage(problem, settings)
+            result = job.train(
+                problem,
+                settings,
+                folder,
+                _both(page.on_step, on_step),
+                _both(page.on_epoch, on_epoch),
+                eager,
+                page.around,
+            )
+        page.write(result, folder / job.PAGE)
         with (folder / job.REPORT).open("w", encoding="utf-8") as file:
             _report(Console(file=file, width=100), problem, settings, result)
     if not quiet:
@@ -74,6 +85,17 @@ def train(
         typer.echo(f"backlit: stopped after {result.epochs} whole epochs; their model is saved in {final[0]}", err=True)
         return 130
     return 0
+
+
+def _both(first: Callable[..., Any], second: Callable[..., Any] | None) -> Callable[..., Any]:
+    if second is None:
+        return first
+
+    def call(*args: Any) -> None:
+        first(*args)
+        second(*args)
+
+    return call
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -156,4 +178,7 @@ def _table(console: Console, title: str) -> Table:
 
 
 def _locate(folder: Path) -> None:
-    typer.echo(f"model    {folder / job.MODEL}\nhistory  {folder / job.HISTORY}\nreport   {folder / job.REPORT}")
+    typer.echo(
+        f"model    {folder / job.MODEL}\nhistory  {folder / job.HISTORY}\nreport   {folder / job.REPORT}\n"
+        f"page     {folder / job.PAGE}  (open it in a browser)"
+    )

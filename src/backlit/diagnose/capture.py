@@ -160,6 +160,11 @@ class Capture(Listener):
         self._close()
         self._open()
 
+    def next_step(self) -> None:
+        """What is recorded from now on is another step."""
+        self._close()
+        self.closed = False
+
     def _close(self) -> None:
         if self.step is not None:
             self.step.stop_node, self.step.stop_event = len(self.nodes), len(self.events)

@@ -31,3 +31,29 @@ def record(*, statistics: bool = False) -> Iterator[Recording]:
             yield recording
     finally:
         capture.finish()
+
+
+class Sampler:
+    """A recording of some steps of many: those that run inside `step(number)`."""
+
+    def __init__(self) -> None:
+        self._recording = Recording()
+        self._capture = Capture(self._recording)
+
+    @contextmanager
+    def step(self, number: int) -> Iterator[None]:
+        """Records what runs inside, as a step of that number in training."""
+        first = len(self._recording.steps)
+        self._capture.next_step()
+        try:
+            with listening(self._capture):
+                yield
+        finally:
+            self._capture.next_step()
+            for step in self._recording.steps[first:]:
+                step.number = number
+
+    def finish(self) -> Recording:
+        """The recording; nothing more is added to it."""
+        self._capture.finish()
+        return self._recording

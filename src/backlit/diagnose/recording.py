@@ -249,13 +249,23 @@ class Step:
     updates: list[Update] = field(default_factory=list)
 
 
+class Example(NamedTuple):
+    """What a model says of one row: the true class, the one predicted and its probability, and the row to be drawn."""
+
+    truth: str
+    predicted: str
+    probability: float
+    array: Any
+
+
 class Recording:
     """A recorded run: its nodes in the order of the forward pass, and what happened to them.
 
     `recording["layers.0/linear/matmul#0"]` is the node of that name, in the last step that has one;
     `recording[2, "x"]` that of step 2. `modules` are the calls, each after the one it was made in; the first is the
-    root. `note` says what the reader has to know, such as that a compiled step was replayed; `series` are curves by name,
-    lists of (step of training, value).
+    root. `note` says what the reader has to know, such as that a compiled step was replayed, `difference` how far its results
+    are from what is shown. `series` are curves by name, lists of (step of training, value), `examples` what a trained model
+    says of some rows.
     """
 
     if TYPE_CHECKING:  # attached by the inspector, where files and pages are known
@@ -270,6 +280,8 @@ class Recording:
         self.modules: list[Scope] = []
         self.note = ""
         self.series: dict[str, list[tuple[int, float]]] = {}
+        self.difference = 0.0
+        self.examples: list[Example] = []
         self.packed: Any = None  # the tables it was read from, where it comes from a file
         self._by_name: dict[tuple[int, str], Node] = {}
 

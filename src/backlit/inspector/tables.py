@@ -78,6 +78,7 @@ class _Writer:
             "step": self.steps(),
             "update": self.updates(),
             "series": self.series(),
+            "example": self.examples(),
             **derived(self.recording, self.edge_of, self.ops, self.pictures),
             **written,
         }
@@ -236,15 +237,25 @@ class _Writer:
         gradient predicts."""
         table = Columns(
             node="i4", event="i4", step="i4", value_norm="f8", grad_norm="f8", change_norm="f8", ratio="f8",
-            predicted="f8",
+            predicted="f8", weight="i4", grad="i4", change="i4",
         )  # fmt: skip
         for step in self.recording.steps:
             for u in step.updates:
                 moved = u.measured()
                 ratio = moved.change / moved.value if moved.value else math.nan
+                arrays = [-1, -1, -1]
+                if u.before is not None:
+                    arrays = [self.pictures.add(x) for x in (u.before, u.gradient, np.subtract(u.after, u.before))]
                 table.add(
-                    u.node.index, u.event, step.index, moved.value, moved.gradient, moved.change, ratio, moved.predicted
-                )
+                    u.node.index, u.event, step.index, moved.value, moved.gradient, moved.change, ratio, moved.predicted,
+                    *arrays,
+                )  # fmt: skip
+        return table.columns()
+
+    def examples(self) -> dict[str, Any]:
+        table = Columns(truth="", predicted="", probability="f8", array="i4")
+        for e in self.recording.examples:
+            table.add(e.truth, e.predicted, e.probability, self.pictures.add(e.array))
         return table.columns()
 
     def series(self) -> dict[str, Any]:

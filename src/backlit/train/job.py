@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from backlit.train.loop import Epoch, Stepper, cosine, epochs_of
 from backlit.train.network import build_mlp
 
 Array = np.ndarray[Any, Any]
-MODEL, HISTORY, REPORT = "model.safetensors", "history.jsonl", "report.txt"
+MODEL, HISTORY, REPORT, PAGE = "model.safetensors", "history.jsonl", "report.txt", "report.html"
 PIXELS = 64
 
 
@@ -154,8 +154,11 @@ class Result:
 def train(
     problem: Problem, settings: Settings, folder: Path, on_step: Callable[[int, float], Any] | None = None,
     on_epoch: Callable[[Epoch], Any] | None = None, eager: bool = False,
+    around: Callable[[int], AbstractContextManager[Any]] = lambda step: nullcontext(),
 ) -> Result:  # fmt: skip
     """Trains, evaluates on the held-out rows, and leaves model and history in `folder`; steps are compiled unless `eager`.
+
+    A step runs inside `around(its number)`.
 
     Ctrl-C ends the training after the last whole epoch: its weights are evaluated and saved.
 
@@ -185,7 +188,7 @@ def train(
         stepper = Stepper(model, loss, optimizer, not eager)
         epochs = epochs_of(
             stepper, x, y, epochs=settings.epochs, batch_size=settings.batch_size, generator=generator,
-            schedule=cosine, on_step=on_step,
+            schedule=cosine, on_step=on_step, around=around,
         )  # fmt: skip
         try:
             for epoch in epochs:
@@ -256,7 +259,9 @@ def output_folder(wanted: str | None, name: str, force: bool = False) -> Iterato
             final, number = final.with_name(f"{name}-{number}"), number + 1
     elif final.exists() and not force:
         raise DataError(f"{final} exists already; choose another --out, or replace it with --force")
-    elif final.exists() and not (final.is_dir() and {p.name for p in final.iterdir()} <= {MODEL, HISTORY, REPORT}):
+    elif final.exists() and not (
+        final.is_dir() and {p.name for p in final.iterdir()} <= {MODEL, HISTORY, REPORT, PAGE}
+    ):
         raise DataError(f"{final} holds other things than a model; --force does not replace it")
     try:
         parents = [p for p in final.parents if not p.exists()]  # removed again when nothing is written

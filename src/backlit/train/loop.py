@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,8 +73,9 @@ def fit(
 def epochs_of(
     stepper: Stepper, x: Array, y: Array, *, epochs: int, batch_size: int, generator: Generator | None = None,
     schedule: Callable[[float], float] | None = None, on_step: Callable[[int, float], Any] | None = None,
+    around: Callable[[int], AbstractContextManager[Any]] = lambda step: nullcontext(),
 ) -> Iterator[Epoch]:  # fmt: skip
-    """What `fit` does, by a stepper."""
+    """What `fit` does, by a stepper; a step runs inside `around(its number)`, from 0."""
     model, optimizer = stepper.model, stepper.optimizer
     start_lr = optimizer.lr
     steps_an_epoch = max(1, math.ceil(len(x) / batch_size))
@@ -84,8 +86,9 @@ def epochs_of(
         for rows in batches(len(x), batch_size, generator or default_generator()):
             if schedule is not None:
                 optimizer.lr = start_lr * schedule(step / (epochs * steps_an_epoch))
+            with around(step):
+                now = stepper.step(Tensor(x[rows]), Tensor(y[rows]))
             step += 1
-            now = stepper.step(Tensor(x[rows]), Tensor(y[rows]))
             if not math.isfinite(now):
                 raise TrainingDivergedError(_diverged(model, step, number, now))
             total += now * len(rows)
