@@ -109,6 +109,7 @@ from backlit.ops.elementwise import neg as negative
 from backlit.ops.elementwise import not_equal as not_equal
 from backlit.ops.elementwise import right_shift as bitwise_right_shift
 from backlit.ops.elementwise import sub as subtract
+from backlit.ops.error_functions import erfc, erfinv
 from backlit.ops.exponential import (
     cbrt,
     exp2,
@@ -121,6 +122,7 @@ from backlit.ops.exponential import (
     square,
     xlogy,
 )
+from backlit.ops.gamma import digamma, lgamma, polygamma
 from backlit.ops.rounding import (
     ceil,
     copysign,
@@ -198,12 +200,15 @@ __all__ = [
     "custom_vjp",
     "debug",
     "deg2rad",
+    "digamma",
     "divide",
     "eager",
     "empty",
     "enable_grad",
     "equal",
     "erf",
+    "erfc",
+    "erfinv",
     "exp",
     "exp2",
     "expand_dims",
@@ -229,6 +234,7 @@ __all__ = [
     "jvp",
     "less",
     "less_equal",
+    "lgamma",
     "linspace",
     "load",
     "load_recording",
@@ -263,6 +269,7 @@ __all__ = [
     "optim",
     "pad",
     "permute_dims",
+    "polygamma",
     "positive",
     "pow",
     "profile",

@@ -37,7 +37,7 @@ FUNCTIONS = dict.fromkeys(
     (
         "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "normal_cdf", "sigmoid", "softplus", "pow", "exp2", "log2",
         "log10", "cbrt", "logaddexp", "xlogy", "logit", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "asinh",
-        "acosh", "atanh", "hypot", "sinc",
+        "acosh", "atanh", "hypot", "sinc", "erfc", "erfinv", "lgamma", "digamma", "trigamma", "polygamma",
     ), 8,
 )  # fmt: skip
 

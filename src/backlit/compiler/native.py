@@ -27,11 +27,11 @@ from backlit.compiler.llvm.nest import Nest
 from backlit.compiler.llvm.nest_kernel import nest_kernel
 from backlit.compiler.llvm.philox import philox_kernel
 from backlit.compiler.llvm.product import product
+from backlit.compiler.llvm.rare import definitions
 from backlit.compiler.llvm.runtime import DIVIDE, PROGRAM_WORDS, SHARE, STEP_WORDS
 from backlit.compiler.llvm.scatter import OWN_KERNELS
 from backlit.compiler.llvm.sequential import sequential_kernel
 from backlit.compiler.llvm.target import Code, attributes
-from backlit.compiler.llvm.trigonometry import definitions
 from backlit.compiler.llvm.values import contracting
 from backlit.compiler.llvm.writer import declarations
 from backlit.compiler.memory import Range, place

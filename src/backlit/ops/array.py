@@ -14,7 +14,18 @@ from backlit.core.op import shown
 from backlit.core.record import scope
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
-from backlit.ops import contract, elementwise, exponential, linear, reduce, rounding, special, trigonometry
+from backlit.ops import (
+    contract,
+    elementwise,
+    error_functions,
+    exponential,
+    gamma,
+    linear,
+    reduce,
+    rounding,
+    special,
+    trigonometry,
+)
 
 Axis = int | tuple[int, ...] | None
 
@@ -263,6 +274,8 @@ _METHODS: dict[Any, tuple[str, ...]] = {
         "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "asinh", "acosh", "atanh", "hypot", "sinc",
     ),
     special: ("erf", "sigmoid"),
+    error_functions: ("erfc", "erfinv"),
+    gamma: ("lgamma", "digamma"),
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from backlit.ops.elementwise import _Unary, exp
 
 # Chebyshev interpolants, computed in 50 digits and written as powers.
 # For z in [0, 1]: erf(z) / z in powers of z^2.
-_NEAR = (
+ERF = (
     1.1283791670955126,
     -0.3761263890318375,
     0.11283791670954882,
@@ -71,7 +71,7 @@ def _horner(table: tuple[float, ...], x: Any) -> Any:
 def _erf(x: Any) -> Any:
     wide = np.asarray(x, np.float64)
     z = np.abs(wide)
-    near = z * _horner(_NEAR, np.minimum(z, 1.0) ** 2)
+    near = z * _horner(ERF, np.minimum(z, 1.0) ** 2)
     y = np.clip(z, 1.0, 6.0)
     high = y.astype(np.float32).astype(np.float64)  # its square is exact, so exp(-y^2) keeps its last digits
     shrink = np.exp(-high * high) * np.exp(-(y - high) * (y + high))
@@ -97,7 +97,7 @@ def _normal_cdf(x: Any) -> Any:
     below = shrink * _horner(NORMAL, (z - 5.0) / (z + 5.0)) / (z + 5.0)
     out = np.where(wide < 0.0, below, 1.0 - below)
     root = np.clip(wide, -NEAR, NEAR) * math.sqrt(0.5)
-    out = np.where(z < NEAR, 0.5 + 0.5 * root * _horner(_NEAR, root * root), out)
+    out = np.where(z < NEAR, 0.5 + 0.5 * root * _horner(ERF, root * root), out)
     return out.astype(x.dtype) if x.dtype.kind in "fV" else out
 
 

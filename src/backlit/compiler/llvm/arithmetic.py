@@ -155,7 +155,11 @@ class Floats:
         """The result of an intrinsic of LLVM."""
         return self.b.call(f"llvm.{name}", self.kind, *(self.operand(o) for o in operands))
 
-    def polynomial(self, table: Sequence[float], x: str) -> str:
+    def rarely(self, name: str, x: str, value: str) -> str:
+        """`value`, but another way to compute a function where that is to be taken: out of line, see `rare`."""
+        return self.b.call(f"backlit.{name}", self.kind, x, value)
+
+    def polynomial(self, table: Sequence[str | float], x: str) -> str:
         """The sum of table[n] x^n: by Horner's rule, in long tables by pairs of pairs but for the first two steps.
 
         Pairs halve the chain of operations that wait for each other (erf of doubles takes 1.05 ns instead of 1.4 on an
@@ -167,7 +171,7 @@ class Floats:
             value = self.fma(value, x, coefficient)
         return value
 
-    def paired(self, table: Sequence[float], power: str) -> str:
+    def paired(self, table: Sequence[str | float], power: str) -> str:
         """The sum of table[n] power^n, by Estrin's scheme."""
         terms: list[str | float] = list(table)
         while len(terms) > 1:

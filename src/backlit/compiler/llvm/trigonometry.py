@@ -1,4 +1,4 @@
-"""sin and cos in LLVM IR: branch-free up to a bound, beyond which a function out of line takes one element at a time.
+"""sin, cos and tan in LLVM IR: branch-free up to a bound, beyond which a function out of line takes one element at a time.
 
 |x| = n pi/2 + r with |r| <= pi/4: pi/2 is taken in three parts, and since the first has as many bits as the format, the
 fused x - n part is exact; then one polynomial for the sine of r, one for the cosine, and n mod 4 to choose. A single number
@@ -12,6 +12,7 @@ import re
 
 from backlit.compiler.llvm.arithmetic import Builder, Floats
 from backlit.compiler.llvm.reduction import remainder, table
+from backlit.compiler.llvm.shared import widened
 from backlit.compiler.llvm.writer import Writer, constant
 
 # pi / 2 in parts, each but the last cut off below the bits of the format, so that none is negative.
@@ -67,6 +68,33 @@ def cos(b: Builder, kind: str, x: str) -> str:
     n, s, c = _quadrant(v, v.call("fabs", x))
     value = _signed(v, v.integer("add", n, 1), v.select(_odd(v, n), s, c))
     return b.call("backlit.cos", kind, x, value)
+
+
+def _tan(v: Floats, kind: str, x: str) -> str:
+    """tan(x) = s / c, or -c / s: the sign of zero stays, NaN for both infinities."""
+    n, s, c = _quadrant(v, v.call("fabs", x))
+    return v.b.call("backlit.tan", "double", x, _quotient(v, n, s, c, x))
+
+
+def _quotient(v: Floats, n: str, s: str, c: str, x: str) -> str:
+    odd = _odd(v, n)
+    value = v.div(v.select(odd, c, s), v.select(odd, v.neg(s), c))
+    sign = v.integer("and", v.bits(x), v.f.bits(-0.0))
+    return v.from_bits(v.integer("xor", v.bits(value), sign))
+
+
+def _sinc(v: Floats, kind: str, x: str) -> str:
+    """sin(pi r) / (pi x) with r what is left of x after the nearest integer, whose parity gives the sign."""
+    whole = v.call("rint", x)
+    half = v.mul(whole, 0.5)
+    t = v.mul(v.sub(x, whole), math.pi)
+    z = v.mul(t, t)
+    sine = v.fma(v.mul(t, z), v.paired(_WIDE_SINE["double"], z), t)
+    sine = v.select(v.compare("une", v.call("rint", half), half), v.neg(sine), sine)
+    return v.select(v.compare("oeq", x, 0.0), 1.0, v.div(sine, v.mul(x, math.pi)))
+
+
+tan, sinc = widened(_tan), widened(_sinc)
 
 
 def sin_of_one(w: Writer, kind: str, x: str) -> str:
@@ -131,7 +159,7 @@ def _signed(v: Floats, n: str, value: str) -> str:
 
 def definitions(text: str) -> str:
     """The functions out of line that IR calls: they return their second operand unless a lane of the first is large."""
-    found = sorted(set(re.findall(r"@backlit\.(sin|cos)\.(v\d+)?(f32|f64)\(", text)))
+    found = sorted(set(re.findall(r"@backlit\.(sin|cos|tan)\.(v\d+)?(f32|f64)\(", text)))
     if not found:
         return ""
     chosen = [_definition(name, int(width[1:]) if width else 1, suffix) for name, width, suffix in found]
@@ -139,13 +167,15 @@ def definitions(text: str) -> str:
 
 
 def _large(name: str) -> str:
-    """sin or cos of one double, large and of any sign."""
+    """sin, cos or tan of one double, large and of any sign."""
     w = Writer(name, "")
     v = Floats(w, "double")
     n, r, low = remainder(w, "%x")
     s, c = _series(v, r)
     s, c = v.add(s, v.mul(low, c)), v.sub(c, v.mul(low, s))
-    if name == "sin":
+    if name == "tan":
+        value = _quotient(v, n, s, c, "%x")
+    elif name == "sin":
         value = _signed(v, n, v.select(_odd(v, n), c, s))
         sign = v.integer("and", v.bits("%x"), v.f.bits(-0.0))
         value = v.from_bits(v.integer("xor", v.bits(value), sign))
