@@ -38,10 +38,10 @@ HAS_WIDER = {"float": True, "double": np.finfo(np.longdouble).nmant >= 63}
 LIMITS = {
     "exp": (1.0, 1.0), "expm1": (1.6, 1.6), "log": (1.0, 1.0), "log1p": (1.5, 1.5), "pow": (0.51, 1.2),
     "sin": (1.8, 1.6), "cos": (1.8, 1.6), "tanh": (2.7, 2.7), "erf": (1.3, 1.5), "normal_cdf": (3.8, 3.4), "sigmoid": (2.5, 2.5),
-    "softplus": (2.0, 2.0), "exp2": (1.0, 1.0), "log2": (0.51, 1.1), "log10": (0.51, 0.9), "cbrt": (0.51, 0.51),
-    "logit": (1.4, 1.4), "tan": (0.51, 3.4), "asin": (0.51, 2.2), "acos": (0.51, 1.3), "atan": (0.51, 1.7), "sinh": (1.7, 1.6),
-    "cosh": (1.2, 1.3), "asinh": (0.51, 2.5), "acosh": (0.51, 3.0), "atanh": (0.51, 1.8), "sinc": (0.51, 3.2),
-    "atan2": (0.51, 2.1), "hypot": (0.51, 1.0), "logaddexp": (2.7, 2.7), "xlogy": (1.8, 1.8), "lgamma": (0.51, 3.0),
+    "softplus": (2.0, 2.0), "exp2": (1.0, 1.0), "log2": (1.1, 1.1), "log10": (0.9, 0.9), "cbrt": (0.51, 0.51),
+    "logit": (1.4, 1.4), "tan": (0.51, 3.4), "asin": (2.7, 2.2), "acos": (1.3, 1.3), "atan": (2.1, 1.7), "sinh": (1.7, 1.6),
+    "cosh": (1.2, 1.3), "asinh": (2.5, 2.5), "acosh": (2.5, 3.0), "atanh": (1.9, 1.8), "sinc": (0.51, 3.2),
+    "atan2": (2.5, 2.1), "hypot": (0.51, 1.0), "logaddexp": (2.7, 2.7), "xlogy": (1.8, 1.8), "lgamma": (0.51, 3.0),
     "digamma": (0.51, 2.9), "trigamma": (0.51, 2.9), "erfc": (0.51, 3.9), "erfinv": (0.51, 2.6),
 }  # fmt: skip
 # Where each function does something: beyond, it is constant, overflows or is near its argument.

@@ -136,6 +136,7 @@ def test_derivatives_of_logaddexp_and_xlogy():
     gx, gy = grad(lambda x, y: bl.xlogy(x, y).sum(), argnums=(0, 1))(x, y)
     assert gx.tolist() == [0, 0, math.log(3), math.log(3), INF] and gy.tolist() == [0, 0, 0, 2 / 3, 0]
     assert grad(lambda x: bl.xlogy(x, 2.0).sum())(x).tolist() == [math.log(2.0)] * 5
+    assert bl.xlogy(np.ones(2, np.float32), 3.0).dtype == bl.xlogy(3.0, np.ones(2, np.float32)).dtype == np.float32
     assert grad(lambda y: bl.xlogy(2.0, y).sum())(np.array([4.0])).tolist() == [0.5]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core.dtypes import is_float
 from backlit.core.op import Value, declare
 from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops.elementwise import (
@@ -110,7 +111,7 @@ class Xlogy(_Binary):
 
     @staticmethod
     def forward(x: Any, y: Any) -> Any:
-        found = np.log(y)
+        found = np.log(y if hasattr(y, "dtype") or not is_float(x.dtype) else x.dtype.type(y))
         return np.where((x == 0) & ~np.isnan(y), found.dtype.type(0), x * found)
 
     def reads(self, argnum: int) -> frozenset[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core.dtypes import is_float
 from backlit.core.errors import ArgumentError
 from backlit.core.op import Value, declare
 from backlit.core.tensor import Tensor
@@ -371,7 +372,7 @@ class Polygamma(_Binary):
 
     @staticmethod
     def forward(x: Any, y: Any) -> Any:
-        y = np.asarray(y)
+        y = y if hasattr(y, "dtype") else np.asarray(y, x.dtype if is_float(x.dtype) else None)
         y = y if y.dtype.kind in "fV" else y.astype(np.float64)
         orders, wide = np.broadcast_arrays(np.asarray(x, np.float64), y.astype(np.float64))
         found = np.full(wide.shape, math.nan)
