@@ -288,3 +288,45 @@ def test_of_many_steps_only_statistics_stay():
         assert ours.node.name == theirs.node.name
         assert ours.measured()[:3] == pytest.approx(theirs.measured()[:3], rel=1e-5)
     assert hook.active == 0
+
+
+def kept_by_the_graph(out, parameters):
+    """Bytes of the arrays that the nodes behind `out` hold, each memory once, without the parameters'."""
+    memory, waiting, seen = {}, [out.node], set()
+    theirs = {id(p._value) for p in parameters}
+    while waiting:
+        node = waiting.pop()
+        if node.id in seen:
+            continue
+        seen.add(node.id)
+        for x in (*node.inputs, node.out):
+            if isinstance(x, (np.ndarray, np.generic)):
+                while isinstance(x.base, np.ndarray):
+                    x = x.base
+                if id(x) not in theirs:
+                    memory[id(x)] = x
+        waiting.extend(p for p in node.parents if p is not None)
+    return sum(x.nbytes for x in memory.values())
+
+
+def deep(x, net):
+    h = net(x)
+    for _ in range(3):
+        h = h + softmax(backlit.tanh(h) * h.mean(axis=-1, keepdims=True)) @ backlit.ones((3, 3))
+        h = backlit.where(h > 0, h, h * 0.5).reshape(2, 6).reshape(4, 3)
+    return h
+
+
+def test_the_bytes_that_are_kept_are_those_the_graph_holds():
+    net, (data, labels) = network(), batch()
+    for run in (lambda: cross_entropy(net(data), labels), lambda: backlit.sum(deep(data, net))):
+        expected = kept_by_the_graph(run(), list(net.parameters()))
+        with backlit.record() as recording:
+            run().backward()
+        assert recording.peak_bytes == expected > 0
+        assert recording.kept_bytes()[-1] == 0
+    with backlit.record() as recording:
+        loss = run()
+        held = kept_by_the_graph(loss, list(net.parameters()))
+        loss.backward(retain_graph=True)
+    assert recording.kept_bytes()[-1] == held == expected

@@ -45,6 +45,9 @@ def test_a_recording_comes_back(tmp_path):
     ]
     assert read.peak_bytes == made.peak_bytes and read.kept_bytes() == made.kept_bytes()
     assert [s.loss for s in read.steps] == [s.loss for s in made.steps]
+    assert [(u.node.name, u.event, u.measured()) for u in read.updates] == [
+        (u.node.name, u.event, u.measured()) for u in made.updates
+    ]
     for ours, theirs in zip(read.nodes, made.nodes, strict=True):
         assert (ours.kind, ours.op, ours.shape, ours.dtype, ours.module, ours.scope) == (
             theirs.kind, theirs.op, theirs.shape, theirs.dtype, theirs.module, theirs.scope

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from backlit.diagnose.recording import Recording
 from backlit.inspector.loading import recording_of
 from backlit.inspector.page import page
 from backlit.inspector.pictures import Limits
-from backlit.inspector.tables import tables_of
+from backlit.inspector.tables import Written
 from backlit.inspector.wire import MAX_BYTES, pack, unpack
 from backlit.io.replace import replaced
 
@@ -40,9 +41,9 @@ def save(recording: Recording, path: Path, *, max_mb: float | None = None, sourc
 
 
 def _fitting(recording: Recording, as_page: bool, max_mb: float | None, sources: bool, title: str) -> bytes:
-    limits = Limits()
+    limits, source = Limits(), _source(recording, sources)
     while True:
-        packed = packed_of(recording, limits, sources)
+        packed = pack(*source(limits))
         data = page(packed, title=title).encode() if as_page else packed
         if max_mb is None or len(data) <= max_mb * _MEGABYTE:
             return data
@@ -56,20 +57,33 @@ def _fitting(recording: Recording, as_page: bool, max_mb: float | None, sources:
 
 def packed_of(recording: Recording, limits: Limits, sources: bool = True) -> bytes:
     """The bytes of a `.blt` file."""
-    if recording.packed is not None:
-        tables, info = recording.packed
-        if limits.side <= 1:
-            tables = _without_pictures(tables)
-        if not sources:
-            tables = {**tables, "source": {**tables["source"], "snippet": [None] * len(tables["source"]["snippet"])}}
-    else:
-        tables, info = tables_of(recording, limits, sources)
-    return pack(tables, info)
+    return pack(*_source(recording, sources)(limits))
+
+
+def _source(recording: Recording, sources: bool) -> Callable[[Limits], tuple[Any, Any]]:
+    """What gives the tables for limits: made once, or those of the file that the recording was read from."""
+    if recording.packed is None:
+        return Written(recording, sources).tables
+    tables, info = recording.packed
+    if not sources:
+        tables = {**tables, "source": {**tables["source"], "snippet": [None] * len(tables["source"]["snippet"])}}
+    return lambda limits: (tables if limits.side > 1 else _without_pictures(tables), info)
 
 
 def _without_pictures(tables: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    none = {name: np.full(len(tables[name]["array"]), -1, np.int32) for name in ("stat", "edge")}
-    found = {k: {**v, "array": none[k]} if k in none else v for k, v in tables.items()}
+    """The tables of a file without the contents of arrays, of which no other column may speak then."""
+    speak: dict[str, tuple[str, ...]] = {
+        "stat": ("array",),
+        "edge": ("array",),
+        "partial": ("array",),
+        "example": ("array",),
+    }
+    speak["update"] = ("weight", "grad", "change")
+    found = dict(tables)
+    for name, columns in speak.items():
+        if name in tables:
+            none = {column: np.full_like(tables[name][column], -1) for column in columns if column in tables[name]}
+            found[name] = {**tables[name], **none}
     return found | {k: {n: c[:0] for n, c in tables[k].items()} for k in ("array", "raw")}
 
 

@@ -15,12 +15,14 @@ from backlit.diagnose.recording import (
     Contribution,
     Event,
     EventKind,
+    Moved,
     Node,
     Place,
     Recording,
     Saved,
     Scope,
     Step,
+    Update,
 )
 from backlit.diagnose.statistics import N_BINS, Statistics
 from backlit.inspector.tables import KINDS, SCOPES, STATISTICS
@@ -178,6 +180,10 @@ class _Reader:
             step = Step(index, number, node, event, node_stop, event_stop, None if math.isnan(loss) else loss)
             step.root = self.made.nodes[_index(root)] if root >= 0 else None
             self.made.steps.append(step)
+        moves = self.rows("update", "node", "event", "step", "value_norm", "grad_norm", "change_norm", "predicted")
+        for k, event, step_number, *norms in moves:
+            update = Update(self.made.nodes[_index(k)], None, None, None, event, Moved(*norms))
+            self.made.steps[_index(step_number)].updates.append(update)
         for name, step_number, value in self.rows("series", "name", "step", "value"):
             self.made.series.setdefault(name, []).append((step_number, value))
 

@@ -36,8 +36,7 @@ class Limits:
 class Pictures:
     """Collects arrays, each once, and lays them out as the tables `array` and `raw`."""
 
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+    def __init__(self) -> None:
         self.rows: dict[int, int] = {}
         self.arrays: list[Array] = []
 
@@ -51,17 +50,17 @@ class Pictures:
             self.arrays.append(array)
         return row
 
-    def tables(self) -> dict[str, dict[str, Any]]:
-        """The tables `array` and `raw`, and how many arrays are exact."""
+    def tables(self, limits: Limits) -> dict[str, dict[str, Any]]:
+        """The tables `array` and `raw`, of contents within the limits."""
         shown = [_shown(a) for a in self.arrays]
-        full, room = [False] * len(shown), self.limits.full_bytes
+        full, room = [False] * len(shown), limits.full_bytes
         for k in sorted(range(len(shown)), key=lambda k: shown[k].nbytes):
-            if shown[k].size <= self.limits.full_elements and shown[k].nbytes <= room:
+            if shown[k].size <= limits.full_elements and shown[k].nbytes <= room:
                 full[k] = True
                 room -= shown[k].nbytes
-        side = self.limits.side
+        side = limits.side
         while side > 1 and sum(_pooled_size(x, side) for x, f in zip(shown, full, strict=True) if not f) > (
-            self.limits.thumbnail_bytes
+            limits.thumbnail_bytes
         ):
             side //= 2
         columns: dict[str, list[Any]] = {

@@ -25,20 +25,33 @@ _AROUND = 3  # lines of the source that are shown before and after the one
 STATISTICS = ("n", "min", "max", "mean", "rms", "absmax", "zeros", "nans", "infs", "subnormals")
 
 
+class Written:
+    """The tables of a recording and `info`, but for the contents of arrays, of which any amount may be added."""
+
+    def __init__(self, recording: Recording, sources: bool) -> None:
+        self._pictures = Pictures()
+        self._tables = _Writer(recording, self._pictures, sources).tables()
+        self._info = _info(recording)
+
+    def tables(self, limits: Limits) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+        """The tables, with contents within the limits."""
+        return {**self._tables, **self._pictures.tables(limits)}, {**self._info, "thumbnail_side": limits.side}
+
+
 def tables_of(recording: Recording, limits: Limits, sources: bool) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """The tables of a recording, and `info`. Without `sources` no line of the user's program is in them."""
-    writer = _Writer(recording, Pictures(limits), sources)
-    tables = writer.tables()
-    info = {
+    return Written(recording, sources).tables(limits)
+
+
+def _info(recording: Recording) -> dict[str, Any]:
+    return {
         "backlit": __version__,
         "note": recording.note,
         "steps": len(recording.steps),
         "peak_bytes": recording.peak_bytes,
         "peak_event": peak_event(recording),
         "hist_edges": list(HISTOGRAM_EDGES),
-        "thumbnail_side": limits.side,
     }
-    return tables, info
 
 
 class _Writer:
@@ -82,7 +95,7 @@ class _Writer:
             **derived(self.recording, self.edge_of, self.ops, self.pictures),
             **written,
         }
-        return {**tables, **self.pictures.tables()}
+        return tables
 
     def modules(self) -> tuple[dict[str, Any], dict[Scope, int]]:
         """The calls in which something was recorded, and the row of each."""
