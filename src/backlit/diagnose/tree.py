@@ -1,0 +1,93 @@
+"""The contributions to a gradient as a tree that is opened row by row; what a row holds adds to the row exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backlit.autodiff.walk import Pick
+from backlit.core.errors import ArgumentError
+from backlit.core.op import Masked
+from backlit.core.tensor import Tensor
+from backlit.diagnose.recording import Contribution, Node, Recording
+from backlit.diagnose.replay import Replay, is_joint
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One part of the gradient of a target: what came through the contributions of `way`, the last of which is nearest
+    to the loss.
+
+    `value` is that part, `share` its part of the whole, <value, g> / <g, g>. `rest` says that the row stands for the
+    remaining ones of its level, or for what a backward pass began with: it cannot be opened.
+    """
+
+    way: tuple[Contribution, ...]
+    value: Array
+    share: float
+    rest: bool = False
+
+    @property
+    def node(self) -> Node | None:
+        """The node that the last contribution of the way came from."""
+        return self.way[-1].child if self.way else None
+
+
+class ContributionTree:
+    """The gradient of a node as a tree: each level sums to the row above it.
+
+    A row is opened by one partial backward pass: the contributions to the node where it came from are taken through the
+    rules on the row's way. Stretches where a gradient has one source are gone through at once. At most `most` rows a level;
+    the others are one row of the rest.
+
+    Raises:
+      ArgumentError: there is no such node, or no gradient reached it.
+    """
+
+    def __init__(self, recording: Recording, of: str | Node, most: int = 8) -> None:
+        self.target = recording[of] if isinstance(of, str) else of
+        if self.target.cotangent is None:
+            raise ArgumentError(f"ContributionTree: no gradient reached {self.target.name!r}")
+        self.most = most
+        self._replay = Replay()
+        g = np.asarray(self.target.cotangent, np.float64)
+        self._gradient, self._unit = g, float(np.vdot(g, g))
+        self.root = Row((), np.asarray(self.target.cotangent), 1.0)
+
+    def open(self, row: Row) -> list[Row]:
+        """The parts of a row, the largest first; empty where it came from the beginning of the backward pass."""
+        way = row.way
+        node = self.target if not way else way[-1].child
+        while not row.rest and _goes_on(node) and len(node.contributions) == 1 and node.seed is None:
+            way = (*way, node.contributions[0])
+            node = way[-1].child
+        if row.rest or not _goes_on(node) or (not node.contributions and node.seed is None):
+            return []
+        found = [self._row((*way, c), c.value) for c in node.contributions]
+        if node.seed is not None and node.contributions:
+            found.append(self._row(way, node.seed, seeded=True))
+        found.sort(key=lambda r: -abs(r.share))
+        if len(found) > self.most:
+            others = found[self.most - 1 :]
+            value = np.sum([r.value for r in others], axis=0)
+            found = [*found[: self.most - 1], Row(way, value, self._share(value), rest=True)]
+        return found
+
+    def _row(self, way: tuple[Contribution, ...], value: Array, seeded: bool = False) -> Row:
+        carried: Masked = (Tensor(value), None)
+        for contribution in reversed(way if seeded else way[:-1]):
+            carried = self._replay.pull(contribution.child, [carried])[contribution.argnum]
+        part = np.asarray(carried[0]._value)
+        return Row(way, part, self._share(part), rest=seeded)
+
+    def _share(self, part: Array) -> float:
+        return float(np.vdot(np.asarray(part, np.float64), self._gradient)) / self._unit if self._unit else 0.0
+
+
+def _goes_on(node: Node) -> bool:
+    """Whether the way can be followed further: not through one of several results."""
+    return not isinstance(node.op, Pick) and not (is_joint(node) and node.value is None)
