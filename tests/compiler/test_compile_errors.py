@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -215,6 +216,58 @@ def test_an_exception_in_a_callback_leaves_all_as_it_was(monkeypatch):
         assert (w.tolist(), count.tolist(), generator.counter) == state
     step(x)
     assert w.tolist() == [10.0] * 3 and count.item() == 2.0
+
+
+def test_state_is_written_where_it_lies_after_the_last_callback():
+    w, other, powers = bl.tensor(np.ones(4)), bl.tensor(np.ones(4)), bl.tensor(np.arange(4))
+
+    @bl.compile
+    def step(x):
+        w[...] = w * 2.0 + x
+        found = x.astype("int64") ** powers
+        other[...] = other + (w.astype("int64") ** powers).astype("float64")  # made of the new state
+        return found
+
+    x = bl.tensor(np.full(4, 3.0))
+    assert step(x).tolist() == [1, 3, 9, 27]
+    native, places = step._last.native, [w._value.ctypes.data, other._value.ctypes.data]
+    assert len(native.callbacks) == 2 and step._last.entry is not None
+    (over,) = (step._last.sources[j].owner for j in native.over.values())
+    assert over is other
+    step(x)
+    assert w.tolist() == [13.0] * 4 and other.tolist() == [3.0, 19.0, 195.0, 2323.0]
+    assert other._value.ctypes.data == places[1]
+    with bl.eager():
+        step(x)
+    assert w.tolist() == [29.0] * 4
+
+
+def test_callbacks_in_two_threads():
+    """Each program runs its own, whatever thread it is in, and errors stay where they belong."""
+    results = {}
+
+    def make(k):
+        total, powers = bl.tensor(np.zeros(3, np.int64)), bl.tensor(np.arange(3))
+
+        @bl.compile
+        def step(x):
+            total[...] = total + x**powers
+            return total * 1
+
+        def run():
+            for _ in range(50):
+                results[k] = step(bl.tensor(np.full(3, k))).tolist()
+            with pytest.raises(ValueError, match="negative integer powers"):
+                bl.compile(lambda x: x ** bl.tensor(np.array([-k, 0, 1])))(bl.tensor(np.full(3, k)))
+
+        return threading.Thread(target=run)
+
+    threads = [make(k) for k in (2, 3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert results == {k: [50, 50 * k, 50 * k * k] for k in (2, 3)}
 
 
 def test_out_of_memory():

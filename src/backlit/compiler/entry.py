@@ -121,7 +121,7 @@ class Entry:
             "muted": int(step.muted),
             "dynamic": native.dynamic.ctypes.data,
             "flag": native.flag_address,
-            "releases": int(step.is_long),
+            "releases": int(step.is_long or bool(native.callbacks)),  # arrays are held while Python runs
             "busy": step.busy.ctypes.data,
             "allowed": -1,
             "stamped": int(bool(self._taken)),
@@ -249,6 +249,9 @@ class Entry:
             if found is True:
                 break
             if found is None:
+                raised, self.step.native.raised = self.step.native.raised, None
+                if raised is not None:
+                    raise raised
                 return MISS
             wait_for(self, leaves)
         for at in self._kept:

@@ -50,9 +50,21 @@ watch: Callable[[Program], None] | None = None  # called when the buffers of a p
 profiler: Profiler | None = None  # times kernels, while somebody profiles
 
 
+OUTSIDE, RAISED = 1, 2  # why a run ends: an index is out of bounds, an op's forward has raised
+
+
 def empty(aval: Aval) -> Array:
     """New memory for an output."""
     return np.empty(aval.shape, aval.dtype)
+
+
+def _at(address: int, aval: Aval) -> Array:
+    """An array that lies somewhere, as long as whoever it belongs to keeps it."""
+    size = math.prod(aval.shape) * aval.dtype.itemsize
+    if not size:
+        return np.empty(aval.shape, aval.dtype)
+    words: Any = (ctypes.c_uint8 * size).from_address(address)
+    return np.frombuffer(words, np.uint8).view(aval.dtype).reshape(aval.shape)
 
 
 class Profiler(Protocol):
@@ -214,6 +226,8 @@ class Program:
         self.threads, self.contract = threads, contract
         self.name = "program"  # for reports
         self._inner: dict[Eqn, list[Program]] = {}
+        self._entered: Any = None
+        self.raised: BaseException | None = None  # by an op's forward in a run that was entered in native code
         self.seconds: dict[str, float] = {}
         clock = Phases(self.seconds)
         checked, has_flag = bounds(loops_apart(graph))
@@ -259,8 +273,6 @@ class Program:
 
     def _replaced(self, state: Sequence[tuple[int, int]]) -> dict[int, int]:
         """Outputs that may be written over an input, as far as the work that computes them is concerned."""
-        if self.callbacks:  # which may raise when part of the state is written
-            return {}
         writer = {v: w for w in self.works for v in w.writes}
         handed = Counter(self.plan.kept[a] for a in self.lowered.outputs if isinstance(a, Var))
         found = {}
@@ -274,15 +286,22 @@ class Program:
 
     def _order(self) -> None:
         """Puts the works in an order in which what is written over has been read by all others, as far as there is one."""
+        writer = {v: number for number, w in enumerate(self.works) for v in w.writes}
+        # what may end a run comes before anything is written over, and so does what it needs
+        first = {number for number, w in enumerate(self.works) if w.kernel is None or self.flag in w.writes}
+        needed, pending = set(first), list(first)
+        while pending:
+            more = {writer[v] for v in self.works[pending.pop()].reads if v in writer} - needed
+            needed |= more
+            pending += more
+        self.over = {k: j for k, j in self.over.items() if writer[self.buffer_of[k]] not in needed}
         while True:
-            writer = {v: number for number, w in enumerate(self.works) for v in w.writes}
             last = {self.lowered.inputs[j]: writer[self.buffer_of[k]] for k, j in self.over.items()}
             before: list[set[int]] = [set() for _ in self.works]
-            first = [] if self.flag is None else [writer[self.flag]]  # before anything is written over
             for number, w in enumerate(self.works):
                 before[number] |= {writer[v] for v in w.reads if v in writer}
                 if number in last.values():
-                    before[number].update(first)
+                    before[number] |= first
                 for v in w.reads:
                     if v in last and last[v] != number:
                         before[last[v]].add(number)
@@ -452,7 +471,7 @@ class Program:
         for start, stop, eqn in self._segments:
             if stop > start:
                 self._do(shared, start, stop)
-            if self._flag[0]:  # by the ops' own forwards, one of which raises
+            if self._flag[0] == OUTSIDE:  # by the ops' own forwards, one of which raises
                 return evaluate(self.graph, *held)
             if eqn is not None:
                 with nullcontext() if profiler is None else profiler.callback(self, eqn):
@@ -461,17 +480,38 @@ class Program:
 
     def calls(self) -> list[tuple[int, ...]] | None:
         """Native functions with their operands that are all of a run, once `dynamic` holds the addresses of inputs and
-        outputs and for as long as the number of threads stays the same; None where ops run by their forwards.
+        outputs and for as long as the number of threads stays the same; None where an index is known to be out of bounds.
+
+        They need not hold the GIL; what an op's forward raises ends the run, and is then in `raised`.
         """
-        if self.callbacks or (self.flag is None and self._flag[0]):
+        if self.flag is None and self._flag[0] == OUTSIDE:
             return None
         bind, run = (native().address(name) for name in ("bind", "run"))
         found: list[tuple[int, ...]] = [(bind, *self._bound())]
-        ends = [0, *([self._guard] if self._guard else []), len(self._kernels)]
-        for start, stop in itertools.pairwise(ends):
-            of = (run, self._shared(), self._program_address, start, stop)
-            found.append(of if profiler is None else profiler.timed(self, *of))
+        for number, (start, stop, eqn) in enumerate(self._segments):
+            if stop > start:
+                of = (run, self._shared(), self._program_address, start, stop)
+                found.append(of if profiler is None else profiler.timed(self, *of))
+            if eqn is not None:
+                found.append((self._into_python(), number))
         return found
+
+    def _into_python(self) -> int:
+        """The address of a function that runs an op by its forward; what that raises is kept, and the flag set."""
+        if self._entered is None:
+
+            def called(number: int) -> None:
+                try:
+                    eqn = self._segments[number][2]
+                    assert eqn is not None
+                    with nullcontext() if profiler is None else profiler.callback(self, eqn):
+                        self._call(eqn, None, None)
+                except BaseException as error:  # noqa: BLE001 - nothing may go through native code; it is raised behind it
+                    self.raised = error
+                    self._flag[0] = RAISED
+
+            self._entered = ctypes.CFUNCTYPE(None, ctypes.c_int64)(called)
+        return ctypes.cast(self._entered, ctypes.c_void_p).value or 0
 
     @property
     def flag_address(self) -> int:
@@ -514,19 +554,21 @@ class Program:
         found = made[what] if kind == "made" else held[what] if kind == "input" else what
         return found if (kind, what) == ("made", k) else np.array(found).reshape(shape)
 
-    def _value(self, v: Var, held: list[Array], outputs: list[Array | None]) -> Array:
-        """The contents of a kept variable."""
+    def _value(self, v: Var, held: list[Array] | None, outputs: list[Array | None] | None) -> Array:
+        """The contents of a kept variable; without arrays, what lies at the addresses in `dynamic`."""
         root = self.plan.kept[v]
+        k, j = self._results_of.get(root), self._inputs.get(root)
         if root in self._consts:
             array = self._consts[root]
-        elif root in self._inputs:
-            array = held[self._inputs[root]]
+        elif j is None and k is None:
+            array = self._array(root)
+        elif held is None or outputs is None:
+            array = _at(int(self.dynamic[len(self._inputs) + k if j is None else j]), root.aval)  # type: ignore[operator]
         else:
-            k = self._results_of.get(root)
-            array = self._array(root) if k is None else outputs[k]  # type: ignore[assignment]
+            array = outputs[k] if j is None else held[j]  # type: ignore[assignment, index]
         return array.reshape(v.aval.shape)
 
-    def _call(self, e: Eqn, held: list[Array], outputs: list[Array | None]) -> None:
+    def _call(self, e: Eqn, held: list[Array] | None, outputs: list[Array | None] | None) -> None:
         operands = [a.value if isinstance(a, Literal) else self._value(a, held, outputs) for a in e.inputs]
         token = variable.set(silence)
         try:

@@ -53,7 +53,7 @@ def picking(template: tuple[Any, ...], shape: tuple[int, ...], arrays: list[tupl
     """What an index does on an array of `shape` with integer arrays of these shapes."""
     common = np.broadcast_shapes(*arrays)
     chosen = [i for i, part in enumerate(template) if part == "array" or isinstance(part, int)]
-    together = chosen[-1] - chosen[0] == len(chosen) - 1
+    together = "array" in template and chosen[-1] - chosen[0] == len(chosen) - 1
     first = sum(part is not Ellipsis for part in template[: chosen[0]]) if together else 0
     parts: list[At | Along | Chosen] = []
     axis = number = 0
@@ -89,9 +89,9 @@ def picked_shape(e: Eqn) -> tuple[int, ...]:
 
 
 def is_picked(e: Eqn) -> bool:
-    """Whether an equation picks or writes by integer arrays in a way that has native code."""
+    """Whether an equation picks by integer arrays, or writes, in a way that has native code."""
     n = OPERANDS.get(e.op.name)
-    if n is None or len(e.inputs) == n or any(isinstance(a, Literal) for a in e.inputs):
+    if n is None or (len(e.inputs) == n and e.op.name == "index") or any(isinstance(a, Literal) for a in e.inputs):
         return False
     dtypes = [a.aval.dtype for a in e.inputs if isinstance(a, Var)]
     if any(d not in SCALARS for d in (*dtypes, e.out.aval.dtype)) or len(set(dtypes[:n])) > 1:

@@ -1,4 +1,4 @@
-"""Kernels that write to places given by integer arrays, and one that joins many arrays.
+"""Kernels that write to places of an array, mostly given by integer arrays, and one that joins many arrays.
 
 A unit is one row of the result along its first axis, which it alone writes: it goes over all places in order and takes those in
 its rows. So what falls on one place is added, or overwritten, in the order of the places, whatever the number of threads.
@@ -20,7 +20,7 @@ from backlit.compiler.llvm.kernel import PARAMETERS, Kernel
 from backlit.compiler.llvm.target import vector_bytes
 from backlit.compiler.llvm.values import emit
 from backlit.compiler.llvm.writer import Index, Writer
-from backlit.compiler.picks import Along, At, Chosen, arrays_of, picking_of
+from backlit.compiler.picks import OPERANDS, Along, At, Chosen, arrays_of, picking_of
 
 _CHUNKS = 8  # each of which looks at all places
 
@@ -46,10 +46,9 @@ class _Scatter:
         self.w, self.e = Writer(name, PARAMETERS), e
         *operands, self.out = _pointers(self.w, slots)
         self.base = operands[0] if e.op.name == "put" else None
-        arrays = arrays_of(e)
-        self.arrays = list(zip(operands[-len(arrays) :], arrays, strict=True))
-        self.values = operands[-len(arrays) - 1]
-        source = e.inputs[-len(arrays) - 1]
+        n = OPERANDS[e.op.name]
+        self.arrays = list(zip(operands[n:], arrays_of(e), strict=True))
+        self.values, source = operands[n - 1], e.inputs[n - 1]
         assert isinstance(source, Var)
         self.how, self.shape = picking_of(e), e.out.aval.shape
         self.dtype = e.out.aval.dtype
