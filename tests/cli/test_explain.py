@@ -86,7 +86,7 @@ def test_json_has_every_number():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("L = sinn(x)", "x=1"), "unknown function sinn; did you mean sin or sign? (at column 5)\n    L = sinn(x)\n        ^"),
+        (("L = sinn(x)", "x=1"), "unknown function sinn; did you mean sin or sinh? (at column 5)\n    L = sinn(x)\n        ^"),
         (("x", "x"), "a value is given as NAME=VALUE, like x=2 or W=[[1,2],[3,4]]; got 'x'"),
         (("x*y", "x=1"), "y has no value; give it as y=NUMBER (at column 3)\n    x*y\n      ^"),
         (("x*2", "x=[1,2]"), "end with sum(...) or mean(...) (at column 1)"),

@@ -145,6 +145,10 @@ def test_vectors_and_dtypes_show_what_the_engine_inserts():
 
 CASES = {
     **{name: (f"sum({name}(x))", {"x": [0.3, 1.2]}) for name, f in FUNCTIONS.items() if f.n_args == 1},
+    **{name: (f"sum({name}(x))", {"x": [0.3, -0.7]}) for name in ("asin", "acos", "atanh", "erfinv")},
+    "acosh": ("sum(acosh(x))", {"x": [1.3, 4.0]}),
+    "logit": ("sum(logit(x))", {"x": [0.3, 0.9]}),
+    **{name: (f"sum({name}(x, y) * [1, 3])", {"x": [1, 5], "y": 2}) for name in ("atan2", "hypot", "logaddexp")},
     "sum": ("sum(sum(x, axis=0)**2)", {"x": [[1, 2], [3, 4]]}),
     "mean": ("sum(mean(x, axis=1, keepdims=True)**3)", {"x": [[1, 2], [3, 5]]}),
     "max": ("sum(max(x, axis=-1)**2)", {"x": [[1, 2], [3, 1]]}),

@@ -69,8 +69,8 @@ def test_a_power_tower_is_a_float():
 @pytest.mark.parametrize(
     "expression, message",
     [
-        ("L = sinn(x)", "unknown function sinn; did you mean sin or sign? (at column 5)\n    L = sinn(x)\n        ^"),
-        ("qqq(x)", "unknown function qqq; there are abs, cos"),
+        ("L = sinn(x)", "unknown function sinn; did you mean sin or sinh? (at column 5)\n    L = sinn(x)\n        ^"),
+        ("qqq(x)", "unknown function qqq; there are abs, acos"),
         ("L = x^2", "^ is not power; write ** (at column 5)"),
         ("x // 2", "// has no useful derivative; write /"),
         ("x % 2", "% is not supported"),

@@ -11,7 +11,7 @@ from backlit import functional
 from backlit.core.errors import DataError
 from backlit.core.op import NUMBERS, Elementwise
 from backlit.core.tensor import Tensor
-from backlit.ops import array, elementwise, linear, special
+from backlit.ops import array, elementwise, error_functions, exponential, gamma, linear, rounding, special, trigonometry
 
 _EXACT = 2**53  # whole numbers up to it are exact in float64
 
@@ -64,9 +64,27 @@ _REDUCTION = frozenset({"axis", "keepdims"})
 FUNCTIONS: dict[str, Function] = {
     **{
         name: Function(getattr(elementwise, name))
-        for name in ("sin", "cos", "tanh", "exp", "log", "log1p", "expm1", "sqrt", "abs", "sign")
+        for name in ("sin", "cos", "tanh", "exp", "log", "log1p", "expm1", "sqrt", "abs", "sign", "floor")
     },
     **{name: Function(getattr(special, name)) for name in ("erf", "sigmoid", "softplus")},
+    **{name: Function(getattr(rounding, name)) for name in ("ceil", "trunc", "round")},
+    **{
+        name: Function(getattr(exponential, name))
+        for name in ("exp2", "log2", "log10", "rsqrt", "cbrt", "square", "reciprocal", "logit")
+    },
+    **{
+        name: Function(getattr(trigonometry, name))
+        for name in ("tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "sinc")
+    },
+    **{name: Function(getattr(error_functions, name)) for name in ("erfc", "erfinv")},
+    **{name: Function(getattr(gamma, name)) for name in ("lgamma", "digamma")},
+    **{
+        name: Function(getattr(functional, name))
+        for name in ("leaky_relu", "elu", "selu", "celu", "silu", "mish", "logsigmoid", "hardtanh", "relu6", "softsign")
+    },
+    "atan2": Function(trigonometry.atan2, 2),
+    "hypot": Function(trigonometry.hypot, 2),
+    "logaddexp": Function(exponential.logaddexp, 2),
     **{name: Function(getattr(array, name), 1, _REDUCTION) for name in ("sum", "mean", "max", "min", "logsumexp")},
     **{name: Function(getattr(functional, name), 1, _AXIS) for name in ("softmax", "log_softmax")},
     "relu": Function(functional.relu),

@@ -381,6 +381,9 @@ class Polygamma(_Binary):
                 found[orders == n] = _one_polygamma(int(n), wide[orders == n])
         return found.astype(y.dtype)[()]
 
+    def is_condition(self, argnum: int) -> bool:
+        return argnum == 0  # integers, which have no gradient
+
     def reads(self, argnum: int) -> frozenset[str]:
         return frozenset({"x", "y"})
 
