@@ -120,10 +120,16 @@ def _layers(nodes: Sequence[Node], amber: float, red: float) -> list[Layer]:
                     key, call = _call(node)
                     groups.setdefault(key, []).append(a)
                     calls[key] = call
-    outs = {key: _result(nodes, key, call) for key, call in calls.items()}
+    last: dict[Any, Node] = {}  # the last value of each call that got a gradient
+    for node in nodes:
+        if node.op is not None and node.cotangent is not None:
+            last[node] = node
+            for scope in node.call.ancestors():
+                last[scope] = node
+    outs = {key: last.get(key) for key in calls}
     kept = sorted(((out, key) for key, out in outs.items() if out is not None), key=lambda pair: pair[0].index)
     norms = [_norm(out.cotangent) for out, _ in kept]
-    children = _children(nodes)
+    ways = _Ways(kept[-1][0]) if kept else None
     made = []
     for i, (out, key) in enumerate(kept):
         product = _ratio(norms[i], norms[-1])
@@ -141,7 +147,7 @@ def _layers(nodes: Sequence[Node], amber: float, red: float) -> list[Layer]:
                 gain=_ratio(norms[i], norms[i + 1]) if i + 1 < len(kept) else 1.0,
                 product=product,
                 band=band,
-                culprits=_culprits(out, kept[-1][0], children, product) if band else (),
+                culprits=_culprits(ways.factors(out), product) if band and ways is not None else (),
             )
         )
     return made
@@ -156,22 +162,10 @@ def _call(node: Node) -> tuple[Any, Scope | None]:
     return (node, None) if call is None else (call, call)
 
 
-def _result(nodes: Sequence[Node], key: Any, call: Scope | None) -> Node | None:
-    """The last value of a layer that got a gradient."""
-    if call is None:
-        return key if key.cotangent is not None else None
-    inside = [n for n in nodes if n.op is not None and n.cotangent is not None and call in n.call.ancestors()]
-    return inside[-1] if inside else None
-
-
 def _layer_name(out: Node, call: Scope | None) -> str:
     if call is None:
         return out.name
     return call.path or call.name
-
-
-def _children(nodes: Sequence[Node]) -> dict[Node, list[Contribution]]:
-    return {n: n.contributions for n in nodes if n.contributions}
 
 
 def _norm(x: Any) -> float:
@@ -189,37 +183,79 @@ def _ratio(a: float, b: float) -> float:
 # Why: the product of a layer as factors along the way that most of the gradient came
 
 
-def _culprits(out: Node, last: Node, children: dict[Node, list[Contribution]], product: float) -> tuple[Culprit, ...]:
-    logs: dict[tuple[str, str], list[tuple[float, Node]]] = {}
-    node = out
-    while node is not last and node.index < last.index and children.get(node):
-        largest = max(children[node], key=lambda c: _norm(c.value))
-        part, whole, before = _norm(largest.value), _norm(node.cotangent), _norm(largest.child.cotangent)
-        if len(children[node]) > 1:
-            logs.setdefault(("merge", ""), []).append((_ratio(whole, part), node))
-        if largest.child.cotangent is not None:
-            logs.setdefault(_kind(largest.child, largest.argnum), []).append((_ratio(part, before), largest.child))
-        node = largest.child
+Kind = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class _Factors:
+    """All factors of one kind along a way: their product as a logarithm, how many, the smallest and the largest."""
+
+    log: float
+    count: int
+    least: tuple[float, Node]
+    most: tuple[float, Node]
+
+    def also(self, factor: float, node: Node) -> _Factors:
+        least = (factor, node) if factor < self.least[0] else self.least
+        most = (factor, node) if factor > self.most[0] else self.most
+        return _Factors(self.log + _log10(factor), self.count + 1, least, most)
+
+
+class _Ways:
+    """The factors by which a gradient changed on its way from the last layer, of which the largest contributions are followed.
+
+    What is known of a node is kept, so that all nodes together cost one step each.
+    """
+
+    def __init__(self, last: Node) -> None:
+        self.known: dict[Node, dict[Kind, _Factors]] = {last: {}}
+        self.last = last
+
+    def factors(self, node: Node) -> dict[Kind, _Factors]:
+        """The factors between the last layer and a node, by kind."""
+        way: list[tuple[Node, Contribution]] = []
+        while node not in self.known and node.index < self.last.index and node.contributions:
+            largest = node.contributions[0]
+            if len(node.contributions) > 1:
+                largest = max(node.contributions, key=lambda c: _norm(c.value))
+            way.append((node, largest))
+            node = largest.child
+        found = self.known.setdefault(node, {})
+        for taker, contribution in reversed(way):
+            found = dict(found)
+            part, child = _norm(contribution.value), contribution.child
+            if child.cotangent is not None:
+                _multiply(found, _kind(child, contribution.argnum), _ratio(part, _norm(child.cotangent)), child)
+            if len(taker.contributions) > 1:
+                _multiply(found, ("merge", ""), _ratio(_norm(taker.cotangent), part), taker)
+            self.known[taker] = found
+        return found
+
+
+def _multiply(found: dict[Kind, _Factors], kind: Kind, factor: float, node: Node) -> None:
+    before = found.get(kind)
+    found[kind] = (
+        _Factors(_log10(factor), 1, (factor, node), (factor, node)) if before is None else before.also(factor, node)
+    )
+
+
+def _culprits(factors: dict[Kind, _Factors], product: float) -> tuple[Culprit, ...]:
     found = []
-    for kind, factors in logs.items():
-        total = _product([f for f, _ in factors])
-        if (total < 1) == (product < 1) and total != 1:
-            worst = min(factors) if product < 1 else max(factors)
-            found.append(Culprit(_described(kind, factors, worst), total, worst[1]))
-    found.sort(key=lambda c: -abs(math.log10(c.factor)) if c.factor > 0 and math.isfinite(c.factor) else -math.inf)
-    return tuple(found)
+    for kind, known in factors.items():
+        if known.log and (known.log < 0) == (product < 1):
+            worst = known.least if product < 1 else known.most
+            found.append(
+                (abs(known.log), Culprit(_described(kind, known.count, worst), 10.0 ** min(known.log, 300.0), worst[1]))
+            )
+    found.sort(key=lambda pair: -pair[0])
+    return tuple(culprit for _, culprit in found)
 
 
-def _product(factors: Sequence[float]) -> float:
-    total = 0.0
-    for f in factors:
-        if not f > 0:
-            return f
-        total += math.log10(f)
-    return 10.0**total if abs(total) < 300 else math.inf if total > 0 else 0.0
+def _log10(x: float) -> float:
+    return math.log10(x) if 0 < x < math.inf else -math.inf if x == 0 else math.inf
 
 
-def _kind(node: Node, argnum: int) -> tuple[str, str]:
+def _kind(node: Node, argnum: int) -> Kind:
     op = node.op
     assert op is not None
     norm = next((s for s in node.call.ancestors() if s.kind == "module" and "norm" in s.class_name.lower()), None)
@@ -242,9 +278,9 @@ def _is_scale(node: Node) -> bool:
     return node.op is not None and node.op.name in ("mul", "div")
 
 
-def _described(kind: tuple[str, str], factors: Sequence[tuple[float, Node]], worst: tuple[float, Node]) -> str:
+def _described(kind: Kind, count: int, worst: tuple[float, Node]) -> str:
     family, name = kind
-    times = f"{len(factors)} times, " if len(factors) > 1 else ""
+    times = f"{count} times, " if count > 1 else ""
     factor, node = worst
     at = f"{times}the strongest x{factor:.3g} at {node.name}"
     if family == "slope":
