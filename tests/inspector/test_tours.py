@@ -93,7 +93,7 @@ def test_every_number_names_the_cell_it_stands_in(name):
     written = text.replace('\\"', '"')
     numbers = re.findall(r'data-cell="(\w+):(\d+):(\w+)">([^<]*)<', written)
     for table, row, col, shown in numbers:
-        assert shown == f"{tables[table][col][int(row)]:.6g}"
+        assert shown == f"{tables[table][col][int(row)]:.6g}".replace("-", "\N{MINUS SIGN}")
     assert numbers or name in ("hidden_layer", "practice_medium", "practice_hard")
     for step in data["steps"]:
         assert 0 < step["time"] <= len(recording.events)
@@ -165,3 +165,63 @@ def test_what_a_tour_says_wrongly_is_refused(old, new, message):
     assert GOOD.count(old) >= 1
     with pytest.raises(DataError, match=re.escape(message)):
         tour_page(parse_tour(GOOD.replace(old, new), "square"))
+
+
+# In a browser
+
+
+def formulas(tab):
+    """The LaTeX of every formula on the page."""
+    return tab.evaluate(
+        "[...document.querySelectorAll('annotation[encoding=\"application/x-tex\"]')].map(a => a.textContent)"
+    )
+
+
+def begun(opened, tmp_path, tour):
+    path = tmp_path / f"{tour.name}.html"
+    path.write_text(tour_page(tour), encoding="utf-8")
+    tab = opened(path)
+    if not tab.locator("[data-tour-step]").count():
+        tab.get_by_role("tab", name="Tour").click()
+        tab.get_by_role("button", name="Begin").click()
+    tab.wait_for_selector("[data-tour-step='0']")
+    return tab
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_a_tour_is_gone_through_in_a_browser(opened, tmp_path, name):
+    tour = TOURS[name]
+    recording = record_tour(tour)
+    tables, _ = tour_tables(tour, recording)
+    data = json.loads(tables["tour"]["json"][0])
+    tab = begun(opened, tmp_path, tour)
+    shown = []
+    for k, step in enumerate(data["steps"]):
+        here = tab.locator(f"[data-tour-step='{k}']")
+        here.wait_for()
+        assert here.locator("h2").inner_text() == step["title"]
+        assert tab.locator("input[type=range]").first.input_value() == str(step["time"])
+        if step["ask"]:
+            assert not here.locator("[data-revealed]").count(), (
+                "the answer is not shown before the reader has predicted"
+            )
+            choices = step["ask"]["choices"]
+            options = here.locator(".option")
+            assert options.count() == len(choices)
+            for i in sorted(range(len(choices)), key=lambda i: choices[i]["right"]):
+                options.nth(i).click()
+                mark = "right" if choices[i]["right"] else "wrong"
+                assert mark in options.nth(i).get_attribute("class").split()
+                assert bool(here.locator("[data-revealed]").count()) == choices[i]["right"]
+        for number in here.locator("[data-cell]").all():
+            table, row, col = number.get_attribute("data-cell").split(":")
+            assert number.inner_text() == f"{tables[table][col][int(row)]:.6g}".replace("-", "\N{MINUS SIGN}")
+        shown += formulas(tab)
+        if k + 1 < len(data["steps"]):
+            tab.get_by_role("button", name="Next").click()
+    rules = [f for f in shown if r"\delta" in f or "htmlData" in f]
+    assert rules, "the rules that ran stand in the panel"
+    if name in ("hidden_layer", "practice_medium", "practice_hard"):
+        assert any(r"\mathsf{T}" in f for f in rules), "a transpose"
+    if name == "softmax":
+        assert any("softmax" in f and "- " in f for f in rules), "p - y"

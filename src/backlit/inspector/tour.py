@@ -237,6 +237,10 @@ def tour_page(tour: Tour) -> str:
     return page(pack(*tour_tables(tour, record_tour(tour))), title=tour.title)
 
 
+def _written(x: float, digits: int) -> str:
+    return f"{x:.{digits}g}".replace("-", "\N{MINUS SIGN}")
+
+
 class _Prose:
     """Texts of a tour as HTML; numbers name the cell of the tables that they are in."""
 
@@ -285,10 +289,10 @@ class _Prose:
             raise DataError(f"tour {self.tour.name}: {written} was not computed")
         row = self.rows[node.index, which, edge]
         if np.size(array) == 1 and not np.ndim(array):
-            return f'<span class="number" data-cell="stat:{row}:mean">{float(array):.6g}</span>'
+            return f'<span class="number" data-cell="stat:{row}:mean">{_written(float(array), 6)}</span>'
         if np.size(array) > SMALL or np.ndim(array) > 2:
             raise DataError(f"tour {self.tour.name}: {written} has more than {SMALL} elements")
-        lines = (" & ".join(f"{float(x):.4g}" for x in line) for line in np.atleast_2d(array))
+        lines = (" & ".join(_written(float(x), 4) for x in line) for line in np.atleast_2d(array))
         latex = r"\begin{bmatrix} " + r" \\ ".join(lines) + r" \end{bmatrix}"
         return f'<span class="math" data-latex="{html.escape(latex)}"></span>'
 
