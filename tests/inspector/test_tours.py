@@ -200,7 +200,7 @@ def test_a_tour_is_gone_through_in_a_browser(opened, tmp_path, name):
         here = tab.locator(f"[data-tour-step='{k}']")
         here.wait_for()
         assert here.locator("h2").inner_text() == step["title"]
-        assert tab.locator("input[type=range]").first.input_value() == str(step["time"])
+        tab.wait_for_function("t => document.querySelector('input[type=range]').value === t", arg=str(step["time"]))
         if step["ask"]:
             assert not here.locator("[data-revealed]").count(), (
                 "the answer is not shown before the reader has predicted"

@@ -27,7 +27,7 @@ from backlit.inspector.tables import tables_of
 from backlit.inspector.wire import pack
 
 Tables = dict[str, dict[str, Any]]
-_LOOK = re.compile(r"look at: *(\w+) *, *after (.+)")
+_LOOK = re.compile(r"look at: *(\w+) *, *after ([^,]+)(?:, *see (.+))?")
 _AFTER = re.compile(r"(value|gradient) of (\w+)|contribution (\d+) of (\w+)|(end)")
 _CHOICE = re.compile(r"- \[([ x])\] (.+?) :: (.+?) :: (.+)")
 _NUMBER = re.compile(r"\{(d_)?(\w+)(?:<(\w+))?\}")
@@ -56,11 +56,13 @@ class Question:
 
 @dataclass(frozen=True)
 class TourStep:
-    """A station: text, the node to look at, and the moment, as in "value of u", "contribution 1 of y" or "end"."""
+    """A station: text, the node to look at, the moment, as in "value of u", "contribution 1 of y" or "end", and nodes to see
+    afterwards."""
 
     title: str
     node: str
     after: str
+    see: tuple[str, ...]
     text: str
     question: Question | None
 
@@ -83,7 +85,7 @@ def parse_tour(text: str, name: str) -> Tour:
 
     It begins with a head between lines of `---`: `title`, `kind` (`example` or `practice`), `expression`, `values` (as on the
     command line). An introduction follows, then the stations. Each has a heading `## ...`, the line
-    `look at: NODE, after MOMENT`, text, and perhaps a question `? d_NODE: text` with a choice a line,
+    `look at: NODE, after MOMENT` (and perhaps `, see NODE NODE`), text, and perhaps a question `? d_NODE: text` with a choice a line,
     `- [x] text :: formula :: what is said`, and after them the text that is revealed. In texts `$...$` is LaTeX, `{u}`
     the value of u, `{d_u}` its gradient and `{y<v}` the contribution to the gradient of y that came from v.
 
@@ -114,7 +116,12 @@ def _step(tour: str, title: str, body: str) -> TourStep:
     asked = next((i for i, line in enumerate(lines) if line.startswith("? ")), None)
     text = "\n".join(lines[1:asked]).strip()
     return TourStep(
-        title, look[1], look[2].strip(), text, None if asked is None else _question(tour, title, lines[asked:])
+        title,
+        look[1],
+        look[2].strip(),
+        tuple((look[3] or "").split()),
+        text,
+        None if asked is None else _question(tour, title, lines[asked:]),
     )
 
 
@@ -222,7 +229,7 @@ def tour_tables(tour: Tour, recording: Recording, limits: Limits | None = None) 
         steps.append(
             {
                 "title": step.title, "html": writer.html(step.text), "node": node.index,
-                "time": _time(tour, step, recording), "panel": "node", "follow": [], "ask": ask,
+                "time": _time(tour, step, recording), "panel": "node", "follow": [_node(tour, recording, n).index for n in step.see], "ask": ask,
             }
         )  # fmt: skip
     data = {"name": tour.name, "title": tour.title, "kind": tour.kind, "intro": writer.html(tour.intro), "steps": steps}
