@@ -78,8 +78,9 @@ def plan(kind: str, n_batch: int, m: int, n: int, k: int, a: Operand, b: Operand
     # 2048: 113 GFLOP/s, 87 unpacked)
     pack_a = a_depth != 1 and (a_row != 1 or (a_depth >= page and lanes * SIZES[kind] < 64 and n > 8 * width))
     # as many steps of k in one go as fit the second-level cache, and fewer if each is on another page (Zen 5, 1 MiB:
-    # 1024 x 256 over 1024 with a transposed at 187 GFLOP/s with 1024 steps, 216 with 384)
-    most = 384 if not pack_a and a_depth * SIZES[kind] > 2048 else 1024
+    # 1024 x 256 over 1024 with a transposed at 187 GFLOP/s with 1024 steps, 216 with 384; 218 x 870 over 1333 at 222 with
+    # all steps at once, 215 in halves)
+    most = 384 if not pack_a and a_depth * SIZES[kind] > 2048 else 1536
     depth = max(1, k)
     if k > most:
         depth = -(-k // -(-k // most))
