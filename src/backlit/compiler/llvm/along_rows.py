@@ -8,8 +8,11 @@ from typing import Any
 
 from backlit.compiler.llvm import loops, totals
 from backlit.compiler.llvm.nest import Apply
+from backlit.compiler.llvm.target import features
 from backlit.compiler.llvm.totals import Totals
 from backlit.compiler.llvm.writer import Index
+
+SHORT = 8  # vectors of a row; from so many on there are several totals of each
 
 
 class AlongRows(Totals):
@@ -36,14 +39,78 @@ class AlongRows(Totals):
                 self._kept_loops(0, {}, env, levels, segments, (start, stop), block.i)
             return n, rows * max(1, loops.GRAIN_BYTES // 8 // totals.BLOCK), blocks
         if kept:
-            with w.loop("%low", "%high") as row:
-                at = {0: row.i}
-                inner = dict(env)
-                self._at_level(0, levels, inner, at, segments, vector=None)
-                self._kept_loops(1, at, inner, levels, segments, (0, sizes[kept]), None)
+            self._kept_loop(0, "%low", "%high", {}, env, levels, segments, (0, sizes[kept]), None)
             return sizes[0], max(1, loops.GRAIN_BYTES // 8 // max(1, math.prod(sizes[1:]))), None
         self._kept_loops(0, {}, env, levels, segments, (0, sizes[kept]), None)
         return 1, 1, None
+
+    def _kept_loop(
+        self, loop: int, low: Index, high: Index, index: dict[int, Index], env: dict[int, Any], levels: dict[int, int],
+        segments: Sequence[tuple[int, int]], bounds: tuple[Index, Index], block: Index | None,
+    ) -> None:  # fmt: skip
+        """One of the loops that are kept; the last of them goes over several short rows at once as far as there are so many."""
+        w, rows = self.w, self._rows_at_once(bounds)
+        if loop == self.n_kept - 1 and rows > 1:
+            whole = w.add(low, w.mul(w.div(w.sub(high, low), rows), rows))
+            with w.loop(low, whole, rows) as turn:
+                self._together(rows, turn.i, index, env, levels, segments)
+            low = whole
+        with w.loop(low, high) as turn:
+            at = {**index, loop: turn.i}
+            inner = dict(env)
+            self._at_level(loop, levels, inner, at, segments, vector=None)
+            self._kept_loops(loop + 1, at, inner, levels, segments, bounds, block)
+
+    def _rows_at_once(self, bounds: tuple[Index, Index]) -> int:
+        """How many rows are joined at once: of short ones it is the joining of lanes that takes the time."""
+        low, high = bounds
+        alone = self.nest.stores or self.wide > 1 or len(self.sizes) != self.n_kept + 1
+        if alone or not isinstance(low, int) or not isinstance(high, int) or (high - low) // self.lanes >= SHORT:
+            return 1
+        most = (8 if features().registers >= 32 else 4) // len(self.nest.reductions)
+        return next((n for n in (8, 4, 2) if n <= min(most, self.lanes)), 1)
+
+    def _together(
+        self, rows: int, first: Index, index: dict[int, Index], env: dict[int, Any], levels: dict[int, int],
+        segments: Sequence[tuple[int, int]],
+    ) -> None:  # fmt: skip
+        """Some neighbouring rows, each summed as one alone is; lanes of all are joined by the same instructions."""
+        w, nest, outer, loop = self.w, self.nest, self.n_kept - 1, self.n_kept
+        places = [{**index, outer: w.add(first, r)} for r in range(rows)]
+        own = {k: its for k, its in levels.items() if self._depends(k, outer, segments)}
+        envs = []
+        for at in places:
+            inner = dict(env)
+            self._at_level(outer, own, inner, at, segments, vector=None)
+            envs.append(inner)
+        w.lanes = self.lanes
+        carry = [
+            (w.type(scalar), w.constant(scalar, nothing)) for scalar, nothing in map(self._identity, nest.reductions)
+        ]
+
+        def once(i: Index, totals: list[str], mask: str | None) -> list[str]:
+            made, shared = [], dict[int, Any]()
+            for r, (at, its) in enumerate(zip(places, envs, strict=True)):
+                inside = {**its, **shared}
+                todo = own if r else levels  # what is the same in every row is computed for the first
+                self._at_level(
+                    loop, todo, inside, {**at, loop: i}, segments, vector=loop, mask=mask, end=self.sizes[loop]
+                )
+                shared = {k: inside[k] for k in inside if k not in own}
+                before = totals[r * len(carry) : (r + 1) * len(carry)]
+                made += [self._added(x, t, inside, mask) for x, t in zip(nest.reductions, before, strict=True)]
+            return made
+
+        totals = self._accumulated(0, self.sizes[loop], carry * rows, once)
+        for n, r in enumerate(nest.reductions):
+            scalar, _ = self._identity(r)
+            value = self._joined(r, totals[n :: len(carry)])
+            w.lanes = rows
+            if self.stride(r.strides, outer) == 1:
+                w.store(scalar, value, self.address(scalar, r.slot, 0, r.strides, places[0]))
+            else:
+                self._scattered(scalar, value, r.slot, 0, r.strides, places[0], None, outer)
+            w.lanes = self.lanes
 
     def _kept_loops(
         self, loop: int, index: dict[int, Index], env: dict[int, Any], levels: dict[int, int],
@@ -51,11 +118,7 @@ class AlongRows(Totals):
     ) -> None:  # fmt: skip
         w = self.w
         if loop < self.n_kept:
-            with w.loop(0, self.sizes[loop]) as turn:
-                at = {**index, loop: turn.i}
-                inner = dict(env)
-                self._at_level(loop, levels, inner, at, segments, vector=None)
-                self._kept_loops(loop + 1, at, inner, levels, segments, bounds, block)
+            self._kept_loop(loop, 0, self.sizes[loop], index, env, levels, segments, bounds, block)
             return
         w.lanes = self.lanes
         carry = []
@@ -103,7 +166,7 @@ class AlongRows(Totals):
         w, lanes = self.w, self.lanes
         w.lanes = lanes
         fixed = isinstance(low, int) and isinstance(high, int)
-        if fixed and (high - low) // lanes < 8:  # type: ignore[operator]
+        if fixed and (high - low) // lanes < SHORT:  # type: ignore[operator]
             chains = 1
         else:
             short = len(carry) == 1 or sum(isinstance(what, Apply) for what, _, _ in self.nest.nodes) < 12
