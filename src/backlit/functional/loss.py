@@ -10,10 +10,11 @@ from backlit.core.errors import ArgumentError, DTypeError, ShapeError
 from backlit.core.op import shown
 from backlit.core.record import scope
 from backlit.core.source import here
-from backlit.core.tensor import Box, Tensor, as_tensor
+from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops import elementwise as ew
 from backlit.ops import entropy
 from backlit.ops.array import mean, one_hot, permute_dims, sum, take
+from backlit.ops.classes import classes
 
 
 def _reduced(losses: Tensor, reduction: str, who: str) -> Tensor:
@@ -42,11 +43,7 @@ def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
 
 def _weights(who: str, labels: Tensor, n: int, weight: Any, ignore_index: int, dtype: Any) -> tuple[Tensor, Tensor]:
     """Labels with the ignored ones replaced by 0, and the weight of each example."""
-    if not isinstance(labels._value, Box):
-        values = np.asarray(labels._value)
-        wrong = values[(values != ignore_index) & ((values < 0) | (values >= n))]
-        if wrong.size:
-            raise ArgumentError(f"{who}: the class {wrong.flat[0]} is not in 0..{n - 1} ({wrong.size} such){here()}")
+    labels = classes(labels, n=n, ignored=ignore_index, who=who)
     counted = labels != ignore_index
     safe = ew.where(counted, labels, 0)
     shares = counted.astype(dtype)

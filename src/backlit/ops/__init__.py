@@ -2,6 +2,7 @@
 
 from backlit.ops import (
     array,
+    classes,
     contract,
     dispatch,
     elementwise,
@@ -21,6 +22,7 @@ from backlit.ops import (
 
 __all__ = [
     "array",
+    "classes",
     "contract",
     "dispatch",
     "elementwise",

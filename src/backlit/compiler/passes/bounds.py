@@ -1,4 +1,4 @@
-"""Whether every index that a program picks or writes by is in bounds, as one more output of it.
+"""Whether every index that a program picks or writes by, and every class number, is in bounds, as one more output of it.
 
 Native code never reads or writes outside, whatever the indices are; this output says whether it would have had to. What is known
 to be in bounds (constants, positions of extremes, remainders) is not looked at.
@@ -7,6 +7,7 @@ to be in bounds (constants, positions of extremes, remainders) is not looked at.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,8 @@ def _checked(graph: Graph, given: dict[Var, Range]) -> tuple[Graph, Var | None]:
         made.eqns.append(e)
         if e.out.aval.dtype.kind in "iu" and (found := _range(e, ranges)) is not None:
             ranges[e.out] = found
+        if e.op.name == "classes" and 0 not in e.out.aval.shape:
+            flags.append(_write(made, partial(_no_class, n=e.params["n"], ignored=e.params["ignored"]), e.inputs[0]))  # type: ignore[arg-type]
         if is_picked(e):
             for v, n in _wanted(e, ranges):
                 if (v, n) not in seen:
@@ -77,11 +80,28 @@ def _wanted(e: Eqn, ranges: dict[Var, Range]) -> list[tuple[Var, int]]:
 
 
 def _outside(x: Tensor, n: int) -> Tensor:
+    return _some(_beyond(x, -n, n))
+
+
+def _no_class(x: Tensor, n: int, ignored: int) -> Tensor:
+    wrong = _beyond(x, 0, n)
     info = np.iinfo(x.dtype)
-    wrong = [ew.greater_equal(x, n)] if n <= info.max else []
-    wrong += [ew.less(x, -n)] if -n > info.min else []
-    found = linear.astype(wrong[0] if len(wrong) == 1 else ew.logical_or(*wrong), dtype=np.uint8)
-    return reduce.max(found, axis=tuple(range(x.ndim))) if x.ndim else found
+    return _some(ew.logical_and(wrong, ew.not_equal(x, ignored)) if info.min <= ignored <= info.max else wrong)
+
+
+def _beyond(x: Tensor, low: int, high: int) -> Tensor:
+    """Where a value is not in `range(low, high)`, as far as its dtype allows it to be elsewhere."""
+    info = np.iinfo(x.dtype)
+    wrong: list[Tensor] = [ew.greater_equal(x, high)] if high <= info.max else []
+    wrong += [ew.less(x, low)] if low > info.min else []
+    if len(wrong) == 2:
+        wrong = [ew.logical_or(*wrong)]
+    return wrong[0] if wrong else ew.not_equal(x, x)
+
+
+def _some(wrong: Tensor) -> Tensor:
+    found = linear.astype(wrong, dtype=np.uint8)
+    return reduce.max(found, axis=tuple(range(wrong.ndim))) if wrong.ndim else found
 
 
 def _any(made: Graph, flags: list[Var]) -> Var | None:

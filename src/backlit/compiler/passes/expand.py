@@ -281,5 +281,5 @@ _RULES: dict[str, Callable[..., Any]] = {
     "sum": _sum, "max": _extreme(reduce.max), "min": _extreme(reduce.min),
     "argmax": _position(largest=True), "argmin": _position(largest=False),
     "logsumexp": _logsumexp, "softmax_cross_entropy": _softmax_cross_entropy, "sum_to": _sum_to, "pow": _pow,
-    "matmul": _matmul, "scatter_add": _scatter_add, "put": _put, "concat": _concat,
+    "classes": lambda x, **params: x, "matmul": _matmul, "scatter_add": _scatter_add, "put": _put, "concat": _concat,
 }  # fmt: skip
