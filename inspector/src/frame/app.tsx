@@ -7,8 +7,9 @@ import { choices } from "../graph/colours";
 import { fitNext, Graph, view } from "../graph/graph";
 import { startPlayer } from "../model/play";
 import {
-  colourBy, colourScale, expanded, goTo, helpShown, playing, recording, reveal, selected, span, spoken, step, theme, time, widthBy,
+  colourBy, colourScale, expanded, goTo, helpShown, playing, recording, selected, span, spoken, step, theme, time, widthBy,
 } from "../model/view";
+import { format } from "../number";
 import { Panels } from "../panel";
 import { Search, startSearch } from "../search/search";
 import { Slider } from "../slider/slider";
@@ -49,6 +50,7 @@ function expose(): void {
     get took() {
       return view.renderer!.took.at(-1) ?? 0;
     },
+    format,
     get playing() {
       return playing.value;
     },
@@ -98,7 +100,6 @@ export function start(): void {
     selected.value = name ? sameName(name, shown) : -1;
     restructure();
   });
-  if (selected.value >= 0) reveal(selected.value);
 }
 
 /** The node of another step with the same call path. */
@@ -131,8 +132,14 @@ export function App() {
   );
 }
 
+/** What the recording is called: its own title, or that of the page. */
+export function titleOf(): string {
+  const given = recording.info<string>("title") || document.title;
+  return given === "backlit" ? "" : given;
+}
+
 function Toolbar() {
-  const title = recording.info<string>("title") ?? "";
+  const title = titleOf();
   const copyLink = async (): Promise<void> => {
     const link = `${location.href.split("#")[0]}#${written()}`;
     try {

@@ -1,9 +1,9 @@
-// The view as the address: event, node, panel, colours, what is opened. Read at the start, written as it changes.
+// The view as the address: event, node, panel, colours, question. Read at the start, written as it changes.
 
 import { effect } from "@preact/signals";
 import {
-  colourBy, expanded, goTo, panel, type PanelName, query, recording, select, selected, selectedModule, span, step, target,
-  time, unfolded, widthBy,
+  colourBy, goTo, panel, type PanelName, query, recording, reveal, selected, selectedModule, span, step, target,
+  time, widthBy,
 } from "../model/view";
 
 const PANEL_NAMES: readonly PanelName[] = ["node", "provenance", "flow", "memory", "training", "cost", "tour"];
@@ -30,7 +30,7 @@ export function read(hash: string): void {
   const t = parts.get("t");
   if (t !== null && Number.isFinite(Number(t))) goTo(span.value[0] + Number(t));
   const node = parts.get("n");
-  if (node) select(recording.find(node));
+  if (node) reveal(recording.find(node));
   const module = parts.get("m");
   if (module) {
     for (let m = 1; m < recording.modules; m++) if (recording.modulePath(m) === module) selectedModule.value = m;
@@ -47,19 +47,22 @@ export function read(hash: string): void {
 
 export function startPermalink(): void {
   let due = 0;
+  let known = location.hash; // what was read or written last: anything else is a wish of the reader's, about to be heard
   effect(() => {
-    void [expanded.value, unfolded.value];
-    const text = written();
+    const text = `#${written()}`;
     clearTimeout(due);
     due = setTimeout(() => {
+      if (location.hash !== known || known === text) return;
       try {
-        if (location.hash.slice(1) !== text) history.replaceState(null, "", `#${text}`);
+        history.replaceState(null, "", text);
+        known = location.hash;
       } catch {
         // a frame in a notebook has no address of its own
       }
     }, 250) as unknown as number;
   });
   addEventListener("hashchange", () => {
-    if (location.hash.slice(1) !== written()) read(location.hash);
+    known = location.hash;
+    if (known !== `#${written()}`) read(known);
   });
 }

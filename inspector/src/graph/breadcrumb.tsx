@@ -20,7 +20,7 @@ export function Breadcrumb() {
             selectedModule.value = m;
           }}
         >
-          {recording.module.text(m, "name") || recording.module.text(m, "class") || "model"}
+          {m > 0 ? recording.module.text(m, "name") : "all"}
         </button>
       ))}
       {node >= 0 ? <span aria-current="true">{recording.label(node)}</span> : null}

@@ -95,14 +95,16 @@ export class Camera {
     return [(px - this.x) / this.k, (py - this.y) / this.k];
   }
 
-  /** Shows a rectangle of the scene, not larger than `most` and not smaller than `least`, from its upper edge. */
-  fit(r: Rectangle, least: number, most: number, margin = 28, below = 30): void {
-    const [w, h] = [this.canvas.clientWidth, this.canvas.clientHeight - below];
-    const whole = Math.min((w - 2 * margin) / Math.max(1, r.w), (h - 2 * margin) / Math.max(1, r.h));
+  /** Shows a rectangle of the scene between the breadcrumb and the legend, not larger than `most` nor smaller than `least`. */
+  fit(r: Rectangle, least: number, most: number): void {
+    const [w, h] = [this.canvas.clientWidth, this.canvas.clientHeight];
+    const [top, bottom, side] = [48, 56, 28];
+    const room = { w: w - 2 * side, h: h - top - bottom };
+    const whole = Math.min(room.w / Math.max(1, r.w), room.h / Math.max(1, r.h));
     const k = Math.max(least, Math.min(most, whole));
-    const x = w / 2 - (r.x + r.w / 2) * k;
-    const y = r.h * k > h - 2 * margin ? margin - r.y * k : h / 2 - (r.y + r.h / 2) * k;
-    this.set(k, r.w * k > w - 2 * margin ? margin - r.x * k : x, y);
+    const x = r.w * k > room.w ? side - r.x * k : w / 2 - (r.x + r.w / 2) * k;
+    const y = r.h * k > room.h ? top - r.y * k : top + room.h / 2 - (r.y + r.h / 2) * k;
+    this.set(k, x, y);
   }
 
   /** Moves no more than needed for the rectangle to be in view. */

@@ -2,7 +2,7 @@
 
 import { signal } from "@preact/signals";
 import source from "worker:graph/worker.ts";
-import { expanded, recording, span, step, unfolded } from "../model/view";
+import { expanded, recording, step, unfolded } from "../model/view";
 import { type Hierarchy, hierarchy, type Structure } from "./hierarchy";
 import { readPalette } from "./palette";
 import type { Scene } from "./scene";
@@ -106,15 +106,32 @@ export function startLayout(): void {
   restructure();
 }
 
-/** For another step of the recording. */
+/** The names of the modules from the outermost one inwards: equal in every step. */
+function chain(module: number): string {
+  const names: string[] = [];
+  for (let m = module; m > 0; m = recording.moduleParent(m)) names.unshift(recording.module.text(m, "name"));
+  return names.join("\n");
+}
+
+/** For the first, or another step of the recording: what was opened there is opened here. */
 export function restructure(): void {
-  void span.value;
   const made = structure();
   post({ kind: "structure", structure: made });
   laying.value = true;
+  const h = hierarchy(made);
+  if (expanded.peek().size) {
+    const here = new Map<string, number>();
+    for (let m = 0; m < recording.modules; m++) if (m === 0 || h.end[m]! > h.start[m]!) here.set(chain(m), m);
+    const moved = (all: ReadonlySet<number>): Set<number> => {
+      const found = [...all].map((m) => here.get(chain(m)) ?? -1);
+      return new Set(found.filter((m) => m >= 0));
+    };
+    expanded.value = moved(expanded.peek());
+    unfolded.value = moved(unfolded.peek());
+  }
   const opened = expanded.peek();
   post({ kind: "scene", turn: ++turn, opened: opened.size ? [...opened] : null, unfolded: [...unfolded.peek()] });
-  tree.value = hierarchy(made);
+  tree.value = h;
 }
 
 export function relayout(): void {
