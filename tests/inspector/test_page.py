@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import models
 import numpy as np
 import pytest
 from screen import cells, mismatches
@@ -183,6 +184,21 @@ def test_stepping_over_and_into_a_module(opened, shapes, tables):
     tab.keyboard.press("i")
     settled(tab)
     assert "h.0" in rows(tab) and "h.11" in rows(tab)
+
+
+def test_another_step_keeps_the_place_and_what_is_opened(opened, tmp_path):
+    path = tmp_path / "steps.html"
+    models.perceptron((6, 5, 4), 3, steps=4).save(path)
+    tab = opened(path, "#t=9&n=2/weight")
+    opened_first, first = state(tab, "opened.length"), state(tab, "time")
+    shown = rows(tab)
+    tab.get_by_label("training step").evaluate(
+        "(e) => { e.value = 2; e.dispatchEvent(new Event('input', { bubbles: true })); }"
+    )
+    settled(tab)
+    assert slider_text(tab).startswith("event 9 of ")
+    assert state(tab, "time") > first and state(tab, "selected") == "2/weight"
+    assert (state(tab, "opened.length"), rows(tab)) == (opened_first, shown)
 
 
 # -- the graph
@@ -403,6 +419,18 @@ def test_the_address_keeps_the_view(opened, shapes):
     assert again.locator("#tab-memory").get_attribute("aria-selected") == "true"
     assert again.get_by_label("width of the lines").input_value() == "share"
     assert again.get_by_label("colour of the boxes").input_value() == "bytes"
+
+
+def test_an_address_of_a_hidden_node_opens_what_is_around_it(opened, shapes):
+    before = rows(opened(shapes("G")))
+    tab = opened(shapes("G"), "#n=h.3.attn.c_proj/weight")
+    tab.wait_for_function("() => inspector.scene !== null && inspector.opened.includes('h.3.attn.c_proj')")
+    tab.wait_for_function(
+        """() => { const [x, y] = inspector.place(inspector.selected) ?? [-1, -1];
+        return document.elementFromPoint(x, y) === document.querySelector(".graph > canvas"); }"""
+    )
+    assert "ln_f" in before and tab.locator("[role=treeitem][aria-selected=true]").inner_text().startswith("weight")
+    assert "cross_entropy" in tab.evaluate("() => inspector.opened")
 
 
 def test_an_address_of_another_recording_opens_what_it_can(opened, shapes):

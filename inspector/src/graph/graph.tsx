@@ -79,6 +79,7 @@ export function Graph() {
   useEffect(() => {
     const element = canvas.current!;
     let hitBoxes: Set<number> | null = null;
+    let shown = 0; // which wish to show a node was heard last
     const lamps = new Set<number>();
     const lamp = recording.table("lamp");
     for (let i = 0; i < lamp.rows; i++) if (lamp.number(i, "guilty") === 1) lamps.add(lamp.number(i, "node"));
@@ -110,7 +111,7 @@ export function Graph() {
     );
     camera = new Camera(element, () => {
       renderer.invalidate();
-      moved.value++;
+      moved.value = moved.peek() + 1; // reading it here would tie every effect that moves the camera to its moves
     });
     view.renderer = renderer;
     view.camera = camera;
@@ -154,8 +155,10 @@ export function Graph() {
         renderer.invalidate();
       }),
       effect(() => {
-        const { node } = revealed.value;
-        if (node < 0 || !tree.value) return;
+        const { node, turn } = revealed.value;
+        // before the first scene nothing is opened yet that could be opened further
+        if (node < 0 || turn === shown || !tree.value || !scene.value) return;
+        shown = turn;
         toShow = node;
         if (!uncover(node)) show(node);
       }),

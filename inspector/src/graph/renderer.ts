@@ -1,6 +1,7 @@
 // Draws a scene on a canvas at a time: what is in view, as much of it as can be read, and only when something changed.
 
 import Flatbush from "flatbush";
+import { Event } from "../model/recording";
 import { recording } from "../model/view";
 import type { Camera } from "./camera";
 import { type Colouring, shade } from "./colours";
@@ -389,7 +390,8 @@ export class Renderer {
     if (look.hovered >= 0 && look.hovered !== look.selected) this.edges!.along(c, look.hovered, p.hover, k);
     if (look.eventEdge >= 0) this.edges!.mark(c, look.eventEdge, p.backward, k);
     ring(look.hovered, p.hover, 1.6, 2);
-    ring(look.eventNode, recording.forwardEvent[look.eventNode]! === look.time - 1 ? p.forward : p.backward, 2.2, 3);
+    const forwards = recording.eventKind[look.time - 1]! <= Event.save;
+    ring(look.eventNode, forwards ? p.forward : p.backward, 2.2, 3);
     ring(look.selected, p.focus, 2.4, 3);
   }
 
