@@ -165,6 +165,7 @@ class Linearised:
 
     def __init__(self, name: str, f: Callable[..., Any], args: tuple[Any, ...], has_aux: bool) -> None:
         self.name = name
+        self.visited: list[Node] = []  # by the walk that was last
         cells, _ = tree.flatten(args)
         flags = tree.trained(args)
         self.primals = [x if isinstance(x, Tensor) else as_tensor(x) for x in cells]
@@ -198,7 +199,7 @@ class Linearised:
             if root is not None:
                 present = seeds.get(root)
                 seeds[root] = (cotangent if present is None else present[0] + cotangent, None)
-        found, _ = walk(seeds, self.name, arrays=False, record_again=False)
+        found, self.visited = walk(seeds, self.name, arrays=False, record_again=False)
         return [
             None if node is None else found[node][0] if node in found else zeros(node.shape, node.dtype)
             for node in self.nodes
@@ -294,6 +295,8 @@ def _grad(name: str, f: Callable[..., Any], argnums: int | tuple[int, ...], has_
         if not is_float(out.dtype):
             raise DTypeError(f"{name}: the output {shown(out)} is not a float and has no gradient{here()}")
         found = tree.unflatten(tree.flatten(chosen)[1], run.pull([Tensor(out.dtype.type(1))]))
+        for listener in record.current():
+            listener.freed(run.visited)  # the graph ends here
         value = (run.out, run.aux) if has_aux else run.out
         return value, found[0] if isinstance(argnums, int) else found
 

@@ -46,7 +46,7 @@ class Capture(Listener):
         self.keeping = _Keeping(self)
         self.step: Step | None = None
         self.closed = False  # a backward pass or an update has ended: a new forward pass is another step
-        self.walks = 0
+        self.walks: list[bool] = []  # that are under way, and whether each is through nodes that are recorded
         self.ns = 0
         self.pulled: Event | None = None
         self.began_ns = 0
@@ -54,7 +54,7 @@ class Capture(Listener):
     # Forward
 
     def entered(self, owner: Any, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self.closed and not self.walks:
+        if self.closed and not any(self.walks):
             self._continued((*args, *kwargs.values()))
         self.calls.enter(owner, function, args, kwargs)
 
@@ -66,12 +66,12 @@ class Capture(Listener):
 
     def recorded(self, node: Any, out: Any, args: Sequence[Any]) -> None:
         ns, self.ns = self.ns, 0
-        if self.walks and isinstance(out._value, Box):
+        if any(self.walks) and isinstance(out._value, Box):
             return  # inside a rule that differentiates a function of its own
         value = array_of(out)
         if value is None:
             return  # stands for many values at once, or is differentiated at a lower level where it is heard as well
-        if self.closed and not self.walks:
+        if self.closed and not any(self.walks):
             self._continued(args)
         plan, params = node.plan, node.params
         if plan.op.__class__ is Pick:
@@ -173,10 +173,10 @@ class Capture(Listener):
     # Backward
 
     def began(self, seeds: dict[Any, Any]) -> None:
-        self.walks += 1
+        self.walks.append(any(source.id in self.of_graph for source in seeds))
         for source, (cotangent, _) in seeds.items():
             node, value = self.of_graph.get(source.id), array_of(cotangent)
-            if node is None or value is None:
+            if node is None or value is None or value.shape != node.shape:
                 continue
             self._again(node)
             node.seed = value
@@ -206,7 +206,7 @@ class Capture(Listener):
             self.pulled = None
         giver, taker = self.of_graph.get(child.id), self.of_graph.get(parent.id)
         value = array_of(cotangent)
-        if giver is None or taker is None or value is None:
+        if giver is None or taker is None or value is None or value.shape != taker.shape:
             return
         self._again(taker)
         found = Contribution(giver, argnum, value, len(self.events))
@@ -215,16 +215,16 @@ class Capture(Listener):
 
     def completed(self, node: Any, cotangent: Any) -> None:
         made, value = self.of_graph.get(node.id), array_of(cotangent)
-        if made is None or value is None:
-            return
+        if made is None or value is None or value.shape != made.shape:
+            return  # or one for each of many examples
         made.cotangent = value
         made.completed_event = len(self.events)
         self.events.append(Event(COMPLETED, made, bytes=value.nbytes))
 
     def walked(self) -> None:
-        self.walks -= 1
+        known = self.walks.pop()
         self.pulled = None
-        if not self.walks and self.step is not None:
+        if known and not any(self.walks) and self.step is not None:
             self.closed = True
 
     def freed(self, nodes: Sequence[Any]) -> None:
@@ -363,7 +363,7 @@ def array_of(x: Any) -> Any:
     """The contents of a tensor, of the value below where it is traced; None where that has no contents."""
     value = x._value
     if isinstance(value, Box):
-        value = value.primal._value
+        value = value.primal._value if value.trace.one_value else value
         if isinstance(value, Box):
             return None
     return value

@@ -13,6 +13,7 @@ from backlit.core.errors import ArgumentError
 from backlit.core.op import REGISTRY, Elementwise
 from backlit.core.tensor import Tensor, no_grad
 from backlit.diagnose.recording import Contribution, Node, Recording, Scope, Step
+from backlit.diagnose.statistics import plain
 
 Array = np.ndarray[Any, Any]
 STEEPEST = {"tanh": 1.0, "sigmoid": 0.25, "erf": 2.0 / math.sqrt(math.pi), "normal_cdf": 1.0 / math.sqrt(2.0 * math.pi)}
@@ -169,7 +170,7 @@ def _layer_name(out: Node, call: Scope | None) -> str:
 
 
 def _norm(x: Any) -> float:
-    return math.nan if x is None else float(np.linalg.norm(np.asarray(x, np.float64).reshape(-1)))
+    return math.nan if x is None else float(np.linalg.norm(plain(x).astype(np.float64).reshape(-1)))
 
 
 def _rms(x: Any) -> float:

@@ -127,6 +127,8 @@ def number_text(x: Any) -> str:
     kind = np.asarray(x).dtype.kind
     if kind in "biu":
         return str(bool(x) if kind == "b" else int(x))
+    if kind == "c":
+        return f"{complex(x):.8g}"
     return f"{float(x) + 0.0:.8g}"  # + 0.0 takes the sign from a zero
 
 

@@ -228,7 +228,7 @@ def _inner(x: Any, tangent: Any) -> float:
     if a.dtype.itemsize < 8 or not is_float(a.dtype):
         a, b = a.astype(np.float64), b.astype(np.float64)
     with np.errstate(all="ignore"):
-        found = float(np.dot(a, b))
+        found = float(np.vdot(a, b).real)
         if not np.isfinite(found):  # what is not finite where nothing moves does not count
             found = float(np.sum(a[b != 0] * b[b != 0]))
     return found

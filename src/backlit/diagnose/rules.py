@@ -16,7 +16,7 @@ from backlit.autodiff.walk import Joint, Pick
 from backlit.core import tree
 from backlit.core.dtypes import is_float
 from backlit.core.graph import leaf_node
-from backlit.core.op import Elementwise, record_node
+from backlit.core.op import Elementwise, Struct, record_node
 from backlit.core.tensor import Tensor
 from backlit.diagnose.formula import Constant, Formula, Symbol, Term, array_text, text
 from backlit.diagnose.latex import SMALL, latex, latex_array, latex_name
@@ -274,7 +274,12 @@ def _joint_rules(node: Node, args: Sequence[Formula]) -> Rules:
         ]
         leaves = [leaf_node(a.shape, a.dtype) for a, w in zip(node.args, node.wanted, strict=True) if w]
         inner = record_node(
-            joint, sum(1 << i for i, w in enumerate(node.wanted) if w), leaves, [None] * len(args), None, {}
+            joint,
+            sum(1 << i for i, w in enumerate(node.wanted) if w),
+            leaves,
+            [None] * len(args),
+            Struct(node.shape),
+            {},
         )
         pulled = joint.pull([None if g is None else (g, None) for g in ups], None, (), inner)
         found = {i: pulled[i] for i in inner.plan.argnums}

@@ -62,7 +62,7 @@ class Summary(Capture):
         return made
 
     def began(self, seeds: dict[Any, Any]) -> None:
-        self.walks += 1
+        self.walks.append(any(source.id in self.of_graph for source in seeds))
         self._take_fresh()
         for source in seeds:
             node = self.of_graph.get(source.id)

@@ -12,7 +12,7 @@ import numpy as np
 from backlit.core.source import Source
 from backlit.core.version import __version__
 from backlit.diagnose.recording import CONTRIBUTION, Contribution, Node, Recording, Scope
-from backlit.diagnose.statistics import HISTOGRAM_EDGES, Statistics, measure
+from backlit.diagnose.statistics import HISTOGRAM_EDGES, Statistics, measure, plain
 from backlit.inspector.columns import Columns
 from backlit.inspector.derived import derived, peak_event
 from backlit.inspector.diagnosed import flows, formulas, keeps_values, lamps, origins
@@ -297,7 +297,7 @@ def _part(part: Any, whole: Any) -> tuple[float, float]:
         return math.nan, math.nan
     if part is whole:
         return 1.0, 1.0
-    x, y = np.asarray(part, "f8").reshape(-1), np.asarray(whole, "f8").reshape(-1)
+    x, y = (plain(a).astype(np.float64).reshape(-1) for a in (part, whole))
     with np.errstate(all="ignore"):
         inner, square = float(np.dot(x, y)), float(np.dot(y, y))
         length = math.sqrt(float(np.dot(x, x))) * math.sqrt(square)
