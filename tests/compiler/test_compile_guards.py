@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 import types
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -290,3 +292,27 @@ def test_a_number_that_counts_calls_in_the_function_itself_counts_every_call():
 
     g = bl.compile(f)
     assert [g(X).tolist()[0] for _ in range(4)] == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_programs_called_longest_ago_are_dropped_and_made_again(monkeypatch, caplog):
+    monkeypatch.setattr("backlit.compiler.compile.MOST", 3)
+    f = bl.compile(lambda x: x * 2.0)
+    xs = [bl.tensor(np.arange(float(n))) for n in range(1, 6)]
+
+    def kept():
+        return sorted(report.argument_bytes // 8 for report in f.reports())
+
+    with caplog.at_level(logging.INFO, "backlit"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for x in (*xs[:3], xs[0], xs[3]):  # the second was called longest ago
+            assert f(x).tolist() == (x * 2.0).tolist()
+        assert kept() == [1, 3, 4] and any("is dropped" in r.getMessage() for r in caplog.records)
+        for _ in range(2):
+            for x in xs:
+                assert f(x).tolist() == (x * 2.0).tolist()
+                assert len(kept()) == 3 == len(f._steps) and x.size in kept()
+    dropped = weakref.ref(f._last)
+    for x in xs[:3]:
+        f(x)
+    gc.collect()
+    assert dropped() is None

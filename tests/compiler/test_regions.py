@@ -12,9 +12,10 @@ from test_instruction_sets import ALLOWED, called
 import backlit as bl
 from backlit import compile, cond, fori_loop, grad, jvp, scan, switch, value_and_grad, vjp, vmap, while_loop
 from backlit.compiler import evaluate, make_graph, parse, simplify, verify
+from backlit.compiler.costs import _flops_of_graph
 from backlit.compiler.llvm.target import features, restricted
 from backlit.compiler.native import Program
-from backlit.compiler.passes import fission
+from backlit.compiler.passes import fission, loops_apart
 from backlit.core.errors import CompilerError, GradientError, TraceError
 from backlit.nn.functional import sigmoid
 
@@ -639,3 +640,48 @@ def test_any_number_of_threads_gives_the_same_bits():
     assert bits[0] == bits[1] == bits[2] == bits[3]
     for a, b in zip(program(w, u, h, xs), evaluate(program.graph, w, u, h, xs), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_a_gradient_of_nested_scans_takes_one_forward_more_for_each_level():
+    w, h = RNG.standard_normal((8, 8)) / 4, np.ones((4, 8))
+
+    def nest(depth):
+        def level(d):
+            inner = lambda h: scan(level(d - 1), h, None, length=5)[0]
+            return lambda h, _: (inner(h) if d else bl.tanh(h @ w_now[0]), None)
+
+        def f(w):
+            w_now[0] = w
+            return (level(depth)(h, None)[0] ** 2).sum()
+
+        return f
+
+    w_now = [None]
+    ratios = []
+    for depth in (1, 2, 3, 4):
+        flops = [
+            _flops_of_graph(simplify(loops_apart(simplify(make_graph(g)(w))))) for g in (nest(depth), grad(nest(depth)))
+        ]
+        ratios.append(flops[1] / flops[0])
+    assert ratios[0] < 3.5
+    assert all(0.8 < b - a < 1.2 for a, b in itertools.pairwise(ratios)), ratios
+
+
+def test_gradients_and_hooks_inside_a_body_are_refused_with_what_to_do_instead():
+    p = bl.tensor(np.ones(2), requires_grad=True)
+
+    def sets(c, _):
+        p.grad = c
+        return c * 2, None
+
+    def hooks(c, _):
+        (c * p).register_hook(lambda g: g)
+        return c, None
+
+    def walks(c, _):
+        (c * p).sum().backward()
+        return c, None
+
+    for body, words in ((sets, "use backlit.grad inside"), (hooks, "backlit.custom_vjp"), (walks, "use backlit.grad")):
+        with pytest.raises((TraceError, GradientError), match=words):
+            compile(lambda x, body=body: scan(body, x, None, length=3)[0])(bl.tensor(np.ones(2)))

@@ -101,7 +101,11 @@ def _node_for_hook(x: Tensor, what: str) -> Node:
     traced = isinstance(x._value, Box) and not x._value.trace.imperative
     node = x._value.extra if traced else x.node
     if not isinstance(node, Node):
-        raise GradientError(f"{what}: {shown(x)} does not require grad{here()}")
+        why = (
+            "is a value of a transform or of a loop in a graph, where nothing is recorded for it; give the function a rule "
+            "with backlit.custom_vjp, or use the result behind it" if traced else "does not require grad"
+        )  # fmt: skip
+        raise GradientError(f"{what}: {shown(x)} {why}{here()}")
     return node
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ from backlit.core.tensor import muted
 
 log = logging.getLogger("backlit")
 STORM = 8  # so many programs of one function are worth a warning
+MOST = 64  # programs of one function are kept, those that were called last
 _eager: ContextVar[bool] = ContextVar("eager", default=False)
 
 
@@ -62,6 +64,7 @@ class Compiled:
                 raise ArgumentError(f"compile: static_argnames {unknown} are no arguments of the function{here()}")
         self._steps: dict[Any, list[Step]] = {}
         self._last: Step | None = None
+        self._uses = itertools.count()
         self.reasons: list[str] = []
         update_wrapper(self, f)
 
@@ -83,7 +86,7 @@ class Compiled:
         if not (given.traced or given.recorded):
             for step in self._known(given):
                 if (found := step.quick(step.handed(given))) is not MISS:
-                    self._last = step
+                    self._use(step)
                     return found
         with running.tracing:  # so that no other thread has lent its tensors to a trace
             given = self._given(args, kwargs)
@@ -116,26 +119,47 @@ class Compiled:
         """The step for these arguments and the state as it is, made where there is none yet."""
         for step in known:
             if step.fits(given):
-                self._last = step
-                return step
+                return self._use(step)
         now = Reached({ROOT: self.function, **given.roots})
         for step in known:  # as it was before, in other objects of the same meaning
             if not step.reached.difference(now) and step.fits_state(given):
                 step.reached = now
-                self._last = step
-                return step
+                return self._use(step)
         if self._last is not None:
             self._say_why(known, now, given)
         function = _filled(self.function, given.static) if given.static else self.function
         with garbage.kept():
             step = Step(self, function, given)
         known.insert(0, step)
-        self._last = step
+        self._use(step)
+        self._trim()
         return step
+
+    def _use(self, step: Step) -> Step:
+        """`step`, noted as the one called last."""
+        self._last, step.used = step, next(self._uses)
+        return step
+
+    def _trim(self) -> None:
+        """Drops the programs that were called longest ago, with their memory, where there are more than are kept."""
+        every = [(step.used, key) for key, steps in self._steps.items() for step in steps]
+        gone = {used for used, _ in sorted(every, key=lambda pair: pair[0])[: max(0, len(every) - MOST)]}
+        if not gone:
+            return
+        for key, steps in list(self._steps.items()):  # new lists: another thread may go over the old ones
+            left = [step for step in steps if step.used not in gone]
+            if left:
+                self._steps[key] = left
+            else:
+                del self._steps[key]
+        log.info("compile: %s has more than %d programs: the one called longest ago is dropped", self._name(), MOST)
+
+    def _name(self) -> str:
+        return getattr(self.function, "__name__", "function")
 
     def _say_why(self, known: list[Step], now: Reached, given: Arguments) -> None:
         """Logs in one sentence why another program is made, and warns when there are many."""
-        name = getattr(self.function, "__name__", "function")
+        name = self._name()
         described = given.described()
         others = known or [step for steps in self._steps.values() for step in steps]
         differences = [changes(step.described, described) for step in others]
@@ -144,6 +168,7 @@ class Compiled:
         why = "; ".join(differences[near][:3]) or step.mode_difference() or step.reached.difference(now)
         why = why or step.state_difference(given) or "the arguments are shared in another way"
         self.reasons.append(why)
+        del self.reasons[: -(10 * MOST)]
         log.info("compile: %s is compiled again: %s", name, why)
         if len(self.reasons) == STORM:
             warnings.warn(
@@ -186,12 +211,11 @@ class Compiled:
         Raises:
           ArgumentError: nothing is compiled yet and no arguments are given.
         """
-        return report_of(getattr(self.function, "__name__", "function"), self._step(args, kwargs))
+        return report_of(self._name(), self._step(args, kwargs))
 
     def reports(self) -> list[Report]:
-        """The reports of all programs made so far."""
-        name = getattr(self.function, "__name__", "function")
-        return [report_of(name, step) for steps in self._steps.values() for step in reversed(steps)]
+        """The reports of all programs that there are."""
+        return [report_of(self._name(), step) for steps in list(self._steps.values()) for step in reversed(steps)]
 
     def ir(self, *args: Any, **kwargs: Any) -> str:
         """The graph of the program for these arguments, or of the one that ran last, as text."""
@@ -265,6 +289,8 @@ def compile(
     A step happens whole or not at all: what it leaves behind is written after the last thing that can fail, and a signal is
     handled after the call. `contract` lets a product and the sum it goes into be rounded once, which is quicker and changes
     bits; `threads` is how many threads the program uses, else as many as `set_num_threads` says.
+
+    The 64 programs called last are kept; one that was dropped is made again, from the cache of machine code.
 
     A call costs about a microsecond beyond the program where all arguments are tensors given by position.
 

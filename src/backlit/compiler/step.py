@@ -84,6 +84,7 @@ class Step:
         self.default_dtype = default_dtype()
         self.described = given.described()
         self.number = next(_numbers)  # later steps have higher ones
+        self.used = -1  # higher than that of all others of its function when it was called last
         known = {id(x): k for k, x in enumerate(given.leaves)}
         every = [x for _, x in self.reached.cells.values()] + trace.strangers_lent
         self.aliases = [(known[id(x)], id(x)) for x in every if id(x) in known]

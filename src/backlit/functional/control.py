@@ -32,7 +32,8 @@ def scan(
 
     `init`, `xs` and what `f` returns are trees; the leaves of `xs` share their leading axis, those of `ys` get it. With
     `xs` None there are `length` steps. With `reverse` the steps go from the last x to the first, and `ys` stays in
-    the order of `xs`. Keeps the residuals of every step.
+    the order of `xs`. Keeps the residuals of every step. In a graph the carry of each step is kept and the step computed
+    again; so a gradient through scans in scans takes the forward once more for each of them around a step.
 
     Raises:
       ShapeError: leading axes differ, there is no length, or the carry changes its structure, shape or dtype.
