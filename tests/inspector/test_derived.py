@@ -194,3 +194,24 @@ def test_without_arrays_nothing_is_diagnosed():
     assert "lamp" not in tables and "provenance" not in tables
     assert (tables["node"]["formula"] == -1).all()
     assert len(tables["merge"]["node"]) == 0
+
+
+def test_what_is_worked_out_ahead():
+    recording = merged()
+    tables, _ = tables_of(recording, Limits(), sources=False)
+    y = 1
+    paths = tables["paths"]
+    assert dict(zip(paths["target"].tolist(), paths["count"], strict=True)) == {0: "1", y: "2"}
+    of_y = tables["path"]["weight"][tables["path"]["paths"] == paths["target"].tolist().index(y)]
+    assert sorted(of_y) == pytest.approx([18, 36])  # the weights of scalar paths add to the gradient
+    tree = tables["tree"]
+    assert sorted(tree["share"][(tree["target"] == y) & (tree["parent"] == -1)]) == pytest.approx([1 / 3, 2 / 3])
+    graded = tables["graded"]
+    assert graded["share"][graded["target"] == y].sum() == pytest.approx(1)
+    nudge = tables["nudge"]
+    row = nudge["node"].tolist().index(y)
+    assert nudge["delta"][row] == 54 and nudge["estimate"][row] == pytest.approx(54, rel=1e-9)
+    cells, terms = tables["cellview"], tables["cellterm"]
+    for k, total in enumerate(cells["total"]):
+        own = slice(cells["term_start"][k], cells["term_start"][k] + cells["term_count"][k])
+        assert terms["product"][own].sum() == pytest.approx(total)

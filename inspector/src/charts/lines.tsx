@@ -116,12 +116,15 @@ export function Lines({ curves, label, xLabel, logX = false, logY = false, heigh
         ))}
         {curves.map((curve, k) =>
           curve.x.length <= 40
-            ? Array.from({ length: curve.x.length }, (_, i) => (
-                <circle key={`${k}:${i}`} class={`dot curve-${k % 4}`} cx={px(curve.x[i]!)} cy={py(curve.y[i]!)} r={2.4} />
-              ))
+            ? Array.from({ length: curve.x.length }, (_, i) => {
+                const x = px(curve.x[i]!);
+                const y = py(curve.y[i]!);
+                if (!Number.isFinite(x) || !Number.isFinite(y)) return null; // such as the logarithm of no error at all
+                return <circle key={`${k}:${i}`} class={`dot curve-${k % 4}`} cx={x} cy={y} r={2.4} />;
+              })
             : null,
         )}
-        {at != null && Number.isFinite(px(at)) ? <line class="now" x1={px(at)} x2={px(at)} y1={TOP} y2={height - BOTTOM} /> : null}
+        {at != null && Number.isFinite(px(at)) ? <line class="present" x1={px(at)} x2={px(at)} y1={TOP} y2={height - BOTTOM} /> : null}
         {hovered >= 0 ? <line class="hover" x1={px(xs[hovered]!)} x2={px(xs[hovered]!)} y1={TOP} y2={height - BOTTOM} /> : null}
       </svg>
       {curves.length > 1 ? (

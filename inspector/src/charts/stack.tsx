@@ -123,7 +123,7 @@ export function Stack(props: Props) {
     const k = column.tops.findIndex((top) => top >= bytes);
     return { x, tensor: k < 0 || bytes < 0 ? -1 : column.tensors[k]!, event: column.event };
   };
-  const across = (event: number) => (event / Math.max(events, 1)) * width;
+  const across = (event: number) => Math.min((event / Math.max(events, 1)) * width, width - 2);
   const peakLeft = across(peakEvent) > width * 0.6;
   return (
     <div class="stack" ref={box} style={{ height: `${HEIGHT}px` }}>
@@ -152,7 +152,7 @@ export function Stack(props: Props) {
         <span class={`stack-note${peakLeft ? " left" : ""}`} style={peakLeft ? { right: `${width - across(peakEvent) + 4}px` } : { left: `${across(peakEvent) + 4}px` }}>
           peak
         </span>
-        <i class="stack-line now" style={{ left: `${across(now)}px` }} />
+        <i class="stack-line present" style={{ left: `${across(now)}px` }} />
       </div>
       <div class="stack-foot quiet">
         <span>first event</span>

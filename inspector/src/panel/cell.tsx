@@ -3,7 +3,8 @@
 import { recording, select } from "../model/view";
 import { Cell } from "../number";
 import { number, text, where } from "./data";
-import { Maths, shortName } from "./maths";
+import { Maths, fill, plainName, shortName } from "./maths";
+import { argumentName } from "./rules";
 import { Section } from "./section";
 import { indices } from "./tensors";
 
@@ -41,7 +42,7 @@ function Operand({ row, side }: { row: number; side: "left" | "right" }) {
       <Cell table="cellterm" row={row} column={side} />{" "}
       <button type="button" class="link quiet" title={recording.name(node)} onClick={() => select(node)}>
         {delta ? "δ " : ""}
-        {shortName(node)}
+        {plainName(node)}
         {elementText(node, number("cellterm", row, `${side}_element`))}
       </button>
     </>
@@ -80,12 +81,13 @@ export function CellView({ node, picked, onPick }: Props) {
         const count = number("cellview", row, "term_count");
         const argnum = number("cellview", row, "argnum");
         const latex = text("cellview", row, "latex");
+        const maker = number("cellview", row, "node");
         return (
           <div key={row} class="apart">
             {argnum >= 0 ? (
-              <p class="quiet">passed back by {shortName(number("cellview", row, "node"))}</p>
+              <p class="quiet">passed back by {shortName(maker)}</p>
             ) : null}
-            {latex ? <Maths latex={latex} /> : <code>{text("cellview", row, "text")}</code>}
+            {latex ? <Maths latex={fill(latex, maker, (k) => argumentName(maker, k))} /> : null}
             <div class="scroll tall">
               <table class="products">
                 <tbody>

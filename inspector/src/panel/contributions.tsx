@@ -4,11 +4,11 @@ import { useMemo } from "preact/hooks";
 import { useSignal } from "@preact/signals";
 import { Heatmap } from "../charts/heatmap";
 import type { Place } from "../charts/heatmap";
-import { deltaState, edgeDone } from "../model/state";
-import { contribution, goTo, hovered, recording, select, theme, time } from "../model/view";
+import { contribution, goTo, hovered, recording, select, theme } from "../model/view";
 import { Cell, Element } from "../number";
 import { contents, number, reach, where } from "./data";
 import { Maths, latexName, shortName } from "./maths";
+import { usePhase } from "./phase";
 import { Section } from "./section";
 
 const METHOD_WIDTH = 96; // of a thumbnail in the list
@@ -71,9 +71,8 @@ function RunningSum({ node, arrived, of, done }: { node: number; arrived: number
 
 export function Contributions({ node }: { node: number }) {
   const edges = recording.contributions(node);
-  const now = time.value;
+  const { arrived, of, state } = usePhase(node);
   if (edges.length === 0) return null;
-  const { arrived, of, state } = deltaState(node, now);
   const merge = where("merge", "node", node)[0] ?? -1;
   const cancels = merge >= 0 && number("merge", merge, "cancels") === 1;
   const shares = recording.edge.has("share") && edges.some((e) => Number.isFinite(number("edge", e, "share")));
@@ -87,7 +86,7 @@ export function Contributions({ node }: { node: number }) {
       <ol class="terms">
         {edges.map((edge, i) => {
           const child = number("edge", edge, "to");
-          const there = edgeDone(edge, now);
+          const there = i < arrived; // they arrive in the order in which they are added
           const row = contributionStat(edge);
           const array = number("edge", edge, "array") >= 0 ? number("edge", edge, "array") : row >= 0 ? number("stat", row, "array") : -1;
           const share = number("edge", edge, "share");

@@ -43,6 +43,12 @@ export function shortName(node: number): string {
   return label.slice(label.lastIndexOf("/") + 1);
 }
 
+/** What a node is called in running text: a transposed weight by the weight's name. */
+export function plainName(node: number): string {
+  const inner = recording.opName(node) === "permute_dims" ? recording.arguments(node)[0] : undefined;
+  return inner !== undefined && recording.dims(node).length === 2 ? `${shortName(recording.edgeFrom[inner]!)}ᵀ` : shortName(node);
+}
+
 /** What a factor of a formula stands for: the value of an argument or of the node itself, or its gradient. */
 export type Factor = { readonly kind: "argument"; readonly argnum: number } | { readonly kind: "out" | "delta" };
 

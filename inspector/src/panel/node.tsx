@@ -1,8 +1,7 @@
 /** All about one node: its rule, its arrays, what met in its gradient, why it is kept. */
 
 import { useEffect, useState } from "preact/hooks";
-import { deltaState, forwardDone } from "../model/state";
-import { recording, select, selected, selectedModule, target, panel, time } from "../model/view";
+import { recording, select, selected, selectedModule, target, panel } from "../model/view";
 import { CellView } from "./cell";
 import { Contributions } from "./contributions";
 import { CopyButton } from "./copy";
@@ -10,6 +9,7 @@ import { argumentsOf, number } from "./data";
 import { shortName } from "./maths";
 import type { Factor } from "./maths";
 import { Nudge } from "./nudge";
+import { usePhase } from "./phase";
 import { Rules, meaning } from "./rules";
 import { WhySaved } from "./saved";
 import { SourceView } from "./source";
@@ -19,8 +19,7 @@ import { Tensors } from "./tensors";
 const KIND = { parameter: "parameter", input: "input", constant: "constant", op: "operation" } as const;
 
 function State({ node }: { node: number }) {
-  const now = time.value;
-  const { state, arrived, of } = deltaState(node, now);
+  const { there, state, arrived, of } = usePhase(node);
   const gradient =
     state === "done" ? "gradient complete"
     : of === 0 && recording.completedEvent[node]! < 0 ? "no gradient"
@@ -28,7 +27,7 @@ function State({ node }: { node: number }) {
     : `gradient: ${arrived} of ${of} ${of === 1 ? "term" : "terms"}`;
   return (
     <p class="state">
-      <span class={`dot ${forwardDone(node, now) ? "forward" : "off"}`} /> {forwardDone(node, now) ? "value computed" : "value not computed"}
+      <span class={`dot ${there ? "forward" : "off"}`} /> {there ? "value computed" : "value not computed"}
       <span class={`dot ${state === "done" ? "backward" : arrived > 0 ? "part" : "off"}`} /> {gradient}
     </p>
   );
@@ -103,9 +102,9 @@ export function NodePanel() {
         picked={picked}
         onPick={recording.has("cellview") || recording.has("nudge") ? (which, element) => setPicked({ which, element }) : undefined}
       />
+      <Contributions node={node} />
       <CellView node={node} picked={picked} onPick={setPicked} />
       <Nudge node={node} picked={picked} onPick={setPicked} />
-      <Contributions node={node} />
       <Statistics node={node} />
       <WhySaved node={node} />
       <SourceView node={node} />

@@ -1,5 +1,6 @@
 /** How many paths lead from the loss to a parameter, the heaviest of them, and the split by branches taken. */
 
+import { decade } from "../charts/axis";
 import { recording, reveal } from "../model/view";
 import { Cell } from "../number";
 import { ShareBar } from "./contributions";
@@ -26,7 +27,7 @@ function Walk({ start, count }: { start: number; count: number }) {
 }
 
 function digits(count: string): string {
-  return count.length <= 15 ? count.replace(/\B(?=(\d{3})+$)/g, "\u202f") : `about ${count[0]}.${count.slice(1, 3)} × 10^${count.length - 1}`;
+  return count.length <= 15 ? count.replace(/\B(?=(\d{3})+$)/g, "\u202f") : `about ${count[0]}.${count.slice(1, 3)} × ${decade(count.length - 1)}`;
 }
 
 export function Paths({ target }: { target: number }) {

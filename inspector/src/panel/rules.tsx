@@ -2,7 +2,7 @@
 
 import { recording, select } from "../model/view";
 import { argumentsOf, number, text, where } from "./data";
-import { Maths, fill, latexName, latexOf, shortName } from "./maths";
+import { Maths, fill, latexName, latexOf, plainName, shortName } from "./maths";
 import type { Factor } from "./maths";
 import { Section } from "./section";
 
@@ -72,7 +72,7 @@ export function Rules({ node, onFactor }: Props) {
               back to{" "}
               {argument >= 0 ? (
                 <button type="button" class="link" onClick={() => select(argument)} title={recording.name(argument)}>
-                  {shortName(argument)}
+                  {plainName(argument)}
                 </button>
               ) : (
                 `argument ${argnum}`

@@ -3,13 +3,13 @@
 import { goTo, recording, select } from "../model/view";
 import { Cell } from "../number";
 import { number, where } from "./data";
-import { shortName } from "./maths";
+import { plainName } from "./maths";
 import { Section } from "./section";
 
 function NodeLink({ node }: { node: number }) {
   return (
     <button type="button" class="link" onClick={() => select(node)} title={recording.name(node)}>
-      {shortName(node)}
+      {plainName(node)}
     </button>
   );
 }
@@ -91,7 +91,7 @@ export function WhySaved({ node }: { node: number }) {
 
 function argumentText(node: number, argnum: number): string {
   for (const edge of recording.arguments(node)) {
-    if (number("edge", edge, "argnum") === argnum) return shortName(number("edge", edge, "from"));
+    if (number("edge", edge, "argnum") === argnum) return plainName(number("edge", edge, "from"));
   }
   return `argument ${argnum}`;
 }

@@ -1,10 +1,10 @@
 /** Statistics, histogram and state of health of a value and its gradient. */
 
 import { Histogram } from "../charts/histogram";
-import { recording, time } from "../model/view";
-import { deltaState, forwardDone } from "../model/state";
+import { recording } from "../model/view";
 import { Cell } from "../number";
 import { number, rowOf, where } from "./data";
+import { usePhase } from "./phase";
 import { Section } from "./section";
 
 const COLUMNS: [string, string][] = [
@@ -52,10 +52,10 @@ export function pills(row: number, which: "value" | "delta", node: number): Pill
 }
 
 export function Health({ node }: { node: number }) {
-  const now = time.value;
+  const { there, state } = usePhase(node);
   const rows: ["value" | "delta", number][] = [];
-  if (forwardDone(node, now)) rows.push(["value", recording.statRow(node, "value")]);
-  if (deltaState(node, now).state === "done") rows.push(["delta", recording.statRow(node, "delta")]);
+  if (there) rows.push(["value", recording.statRow(node, "value")]);
+  if (state === "done") rows.push(["delta", recording.statRow(node, "delta")]);
   const found = rows.flatMap(([which, row]) => pills(row, which, node).map((pill) => ({ ...pill, which })));
   const lamp = where("lamp", "node", node)[0];
   const guilty = lamp !== undefined && number("lamp", lamp, "guilty") === 1;
@@ -79,9 +79,9 @@ export function Health({ node }: { node: number }) {
 }
 
 export function Statistics({ node }: { node: number }) {
-  const now = time.value;
-  const value = forwardDone(node, now) ? recording.statRow(node, "value") : -1;
-  const delta = deltaState(node, now).state === "done" ? recording.statRow(node, "delta") : -1;
+  const { there, state } = usePhase(node);
+  const value = there ? recording.statRow(node, "value") : -1;
+  const delta = state === "done" ? recording.statRow(node, "delta") : -1;
   if (value < 0 && delta < 0) return null;
   if (recording.node.number(node, "size") === 1) return null;
   const rows = [value, delta];

@@ -7,20 +7,20 @@ import { Heatmap } from "../charts/heatmap";
 import type { Place } from "../charts/heatmap";
 import { inkOn, isDark, signed } from "../charts/colour";
 import type { Contents } from "../model/recording";
-import { deltaState, forwardDone } from "../model/state";
-import { goTo, recording, theme, time } from "../model/view";
+import { goTo, recording, theme } from "../model/view";
 import { Element } from "../number";
 import { CopyButton } from "./copy";
 import { contents, number, reach, where } from "./data";
+import { usePhase } from "./phase";
+import type { Phase } from "./phase";
 import { Section } from "./section";
 
-/** Which row of `array` shows the gradient of a node at this time: the running sum while contributions arrive. */
-export function deltaArray(node: number, at: number): { array: number; arrived: number; of: number; done: boolean } {
-  const { state, arrived, of } = deltaState(node, at);
-  if (state === "done") return { array: recording.arrayRow(node, "delta"), arrived, of, done: true };
-  if (arrived === 0) return { array: -1, arrived, of, done: false };
+/** Which row of `array` shows the gradient of a node: the running sum while contributions arrive. */
+function deltaArray(node: number, { state, arrived }: Phase): number {
+  if (state === "done") return recording.arrayRow(node, "delta");
+  if (arrived === 0) return -1;
   const partial = where("partial", "node", node).find((r) => number("partial", r, "order") === arrived - 1);
-  return { array: partial === undefined ? -1 : number("partial", partial, "array"), arrived, of, done: false };
+  return partial === undefined ? -1 : number("partial", partial, "array");
 }
 
 interface FaceProps {
@@ -257,11 +257,12 @@ export function Tensors({ node, lit, onPick, picked }: Props) {
     cursor.value = null;
     setSlice(0);
   }, [node]);
-  const now = time.value;
+  const phase = usePhase(node);
+  const { there, arrived, of } = phase;
+  const done = phase.state === "done";
   const shape = recording.dims(node);
   const value = recording.arrayRow(node, "value");
-  const there = forwardDone(node, now);
-  const delta = deltaArray(node, now);
+  const delta = deltaArray(node, phase);
   const valueContents = contents(value);
   const slices = valueContents?.full ? valueContents.slices : 1;
   const name = JSON.stringify(recording.name(node));
@@ -276,10 +277,10 @@ export function Tensors({ node, lit, onPick, picked }: Props) {
     return { row: Math.floor(inside / cols), col: inside % cols };
   };
   let missing = "No gradient reaches this node.";
-  if (delta.of > 0 || recording.completedEvent[node]! >= 0) missing = "No gradient has arrived yet.";
-  if (delta.arrived > 0 && delta.array < 0) missing = `${delta.arrived} of ${delta.of} terms have arrived; the sum so far was not kept.`;
-  if (delta.done && delta.array < 0) missing = "Its contents were not kept.";
-  const about = delta.done ? "" : delta.arrived > 0 ? `so far, ${delta.arrived} of ${delta.of}` : "";
+  if (of > 0 || recording.completedEvent[node]! >= 0) missing = "No gradient has arrived yet.";
+  if (arrived > 0 && delta < 0) missing = `${arrived} of ${of} terms have arrived; the sum so far was not kept.`;
+  if (done && delta < 0) missing = "Its contents were not kept.";
+  const about = done ? "" : arrived > 0 ? `so far, ${arrived} of ${of}` : "";
   return (
     <Section
       title="Value and gradient"
@@ -309,14 +310,14 @@ export function Tensors({ node, lit, onPick, picked }: Props) {
         <Face
           title="gradient δ"
           about={about}
-          array={delta.array}
+          array={delta}
           shape={shape}
           cursor={cursor}
           slice={slice}
           lit={lit === "delta"}
           missing={missing}
           python={`recording[${name}].cotangent`}
-          onPick={delta.done ? pick?.("delta") : undefined}
+          onPick={done ? pick?.("delta") : undefined}
           picked={placeOf("delta")}
         />
       </div>

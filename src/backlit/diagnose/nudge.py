@@ -84,11 +84,13 @@ def nudge(
 def sampled_nudges(recording: Recording, most: int = 60, each: int = 2, work: float = 3e7) -> Iterator[Nudge]:
     """Nudges of elements of parameters, then of other values, for a file: the largest gradients and others.
 
-    `work` bounds how many elements are computed again in all.
+    `work` bounds how many elements are computed again in all; after many that cost too much only those near the loss are tried.
     """
     nodes = sorted((n for n in recording.nodes if n.cotangent is not None and n.value is not None), key=_importance)
-    made = 0
+    made = missed = 0
     for node in nodes:
+        if missed > 20 and node.index < len(recording.nodes) - 60:
+            continue  # too far from the loss to be worth a look
         try:
             loss = _Loss(recording, node)
         except ArgumentError:
@@ -102,6 +104,7 @@ def sampled_nudges(recording: Recording, most: int = 60, each: int = 2, work: fl
             if made >= most:
                 return
             if cost > work:
+                missed += 1
                 break
             work -= cost
             made += 1

@@ -19,7 +19,7 @@ from backlit.diagnose.rules import RuleBook
 from backlit.inspector.columns import Columns
 from backlit.inspector.sankey import Flow, views
 
-TARGETS = 12  # parameters whose gradient is followed back to the loss
+TARGETS = 8  # parameters whose gradient is followed back to the loss
 
 _WHICH = {"value": 0, "delta": 1, "contribution": 2}
 
@@ -126,7 +126,7 @@ def origins(recording: Recording, edges: Edges, module: Sequence[int], parent: S
     )  # fmt: skip
     share = Columns(edge="i4", share="f8")
     drawing = _Drawing()
-    for node in _targets(recording):
+    for node in targets_of(recording):
         root = recording.steps[node.step].root
         if root is None or root is node:
             continue
@@ -150,7 +150,7 @@ def origins(recording: Recording, edges: Edges, module: Sequence[int], parent: S
     return {"provenance": target.columns(), "provshare": share.columns(), **drawing.tables()}
 
 
-def _targets(recording: Recording) -> list[Node]:
+def targets_of(recording: Recording) -> list[Node]:
     """The parameters of the last step that got a gradient; of many some, evenly."""
     last = len(recording.steps) - 1
     found = [n for n in recording.nodes if n.kind == "parameter" and n.step == last and n.cotangent is not None]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 MAX_BOXES = 24  # no module is opened where the picture would have more boxes
 FEW_BOXES = 8  # with fewer the largest module is opened, with more only one that holds half of all there is
+WORTH = 4  # nodes in a module from which on it has a picture of its own
 MAX_VIEWS = 64  # pictures for one target
 ABOVE, BELOW = -2, -3  # what lies outside the opened module: towards the loss, towards the target
 
@@ -25,9 +27,18 @@ class Flow:
     module: Sequence[int]
     parent: Sequence[int]
 
+    @cached_property
     def nodes(self) -> list[int]:
         """The nodes on the way, from the loss on."""
         return sorted({n for giver, taker, _ in self.edges for n in (giver, taker)}, reverse=True)
+
+    @cached_property
+    def givers(self) -> dict[int, list[int]]:
+        """From where each node got its shares."""
+        found: dict[int, list[int]] = {}
+        for giver, taker, _ in self.edges:
+            found.setdefault(taker, []).append(giver)
+        return found
 
 
 @dataclass
@@ -63,14 +74,15 @@ def views(flow: Flow) -> dict[int, View]:
         if within and len(drawn.boxes) < 4:
             continue  # opening it would show nothing new
         found[within] = drawn
-        waiting.extend(box.module for box in drawn.boxes if box.module >= 0 and box.inner > 1)
+        waiting.extend(box.module for box in drawn.boxes if box.module >= 0 and box.inner >= WORTH)
     return found
 
 
 def view(flow: Flow, within: int) -> View:
     """The picture with module `within` opened, and in it the largest modules while there is little to see otherwise."""
-    nodes = flow.nodes()
-    chains = {n: _chain(flow, n, within) for n in nodes}
+    nodes = flow.nodes
+    of_module = {m: _chain(flow, m, within) for m in {flow.module[n] for n in nodes}}
+    chains = {n: of_module[flow.module[n]] for n in nodes}
     outside = _outside(flow, nodes, chains)
     opened: set[int] = {within}
     drawn = _drawn(flow, nodes, chains, outside, opened)
@@ -86,10 +98,9 @@ def view(flow: Flow, within: int) -> View:
         drawn = wider
 
 
-def _chain(flow: Flow, node: int, within: int) -> list[int] | None:
-    """The modules around a node inside `within`, outermost first; None for a node outside of it."""
+def _chain(flow: Flow, module: int, within: int) -> list[int] | None:
+    """A module and those around it up to `within`, outermost first; None for one outside of it."""
     chain: list[int] = []
-    module = flow.module[node]
     while module >= 0:
         if module == within:
             return chain[::-1]
@@ -101,22 +112,20 @@ def _chain(flow: Flow, node: int, within: int) -> list[int] | None:
 def _outside(flow: Flow, nodes: Iterable[int], chains: dict[int, list[int] | None]) -> dict[int, int]:
     """Whether each node outside the opened module comes before or after it on the way from the loss."""
     behind: set[int] = set()
-    takers: dict[int, list[int]] = {}
-    for giver, taker, _ in flow.edges:
-        takers.setdefault(giver, []).append(taker)
+    found = {}
     for node in nodes:
-        if node in behind or chains[node] is not None:
-            behind.update(takers.get(node, ()))
-    return {n: BELOW if n in behind else ABOVE for n in nodes if chains[n] is None}
+        after = any(giver in behind for giver in flow.givers.get(node, ()))
+        if after or chains[node] is not None:
+            behind.add(node)
+        if chains[node] is None:
+            found[node] = BELOW if after else ABOVE
+    return found
 
 
 def _drawn(
     flow: Flow, nodes: Sequence[int], chains: dict[int, list[int] | None], outside: dict[int, int], opened: set[int]
 ) -> View:
     """Nodes gathered in boxes, from the loss on; a box never comes before itself, so that rows can be given."""
-    givers: dict[int, list[int]] = {}
-    for giver, taker, _ in flow.edges:
-        givers.setdefault(taker, []).append(giver)
     boxes: list[Box] = []
     box_of: dict[int, int] = {}
     latest: dict[int, int] = {}  # the box of a group that still takes nodes
@@ -127,7 +136,7 @@ def _drawn(
             group = next((m for m in chains[node] or () if m not in opened), None)
         if node in (flow.root, flow.target):
             group = None
-        from_boxes = {box_of[g] for g in givers.get(node, ())}
+        from_boxes = {box_of[g] for g in flow.givers.get(node, ())}
         reach = 0
         for b in from_boxes:
             reach |= before[b] | 1 << b

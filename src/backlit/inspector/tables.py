@@ -15,7 +15,8 @@ from backlit.diagnose.recording import CONTRIBUTION, Contribution, Node, Recordi
 from backlit.diagnose.statistics import HISTOGRAM_EDGES, Statistics, measure, plain
 from backlit.inspector.columns import Columns
 from backlit.inspector.derived import derived, peak_event
-from backlit.inspector.diagnosed import flows, formulas, keeps_values, lamps, origins
+from backlit.inspector.diagnosed import flows, formulas, keeps_values, lamps, origins, targets_of
+from backlit.inspector.explored import explored
 from backlit.inspector.pictures import Limits, Pictures
 
 VALUE, DELTA, CONTRIBUTED = range(3)
@@ -76,6 +77,7 @@ class _Writer:
         if keeps_values(self.recording):
             written |= lamps(self.recording) | flows(self.recording, place)
             written |= origins(self.recording, self.edge_of, node["module"], module["parent"])
+            written |= explored(self.recording, self.edge_of, targets_of(self.recording))
         tables = {
             "op": {"name": [op.name for op in self.ops], "notation": [op.notation for op in self.ops]},
             "module": module,

@@ -1,0 +1,127 @@
+"""Tables of what is worked out ahead for a file, where nothing can be run any more: paths, trees of contributions, single
+elements taken apart and nudged. Each has a bound on its work, so that a large recording is saved as quickly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from backlit.core.errors import BacklitError
+from backlit.diagnose.cells import Operand, sampled_cells
+from backlit.diagnose.graded import graded, residual_sums
+from backlit.diagnose.nudge import sampled_nudges
+from backlit.diagnose.paths import paths
+from backlit.diagnose.recording import Node, Recording
+from backlit.diagnose.tree import ContributionTree, Row
+from backlit.inspector.columns import Columns
+
+PATHS_LISTED = 200
+TREE_TARGETS, TREE_ROWS, TREE_DEPTH = 2, 24, 3
+CELLS = 400
+PATH_WORK, GRADED_WORK, NUDGE_WORK = 6e6, 5e7, 1e6  # elements that are read
+_WHICH = {"value": 0, "delta": 1}
+
+Tables = dict[str, dict[str, Any]]
+Edges = Mapping[tuple[int, int], int]  # the row of an edge, by the index of the node it leads to and the argument
+
+
+def explored(recording: Recording, edges: Edges, targets: Sequence[Node]) -> Tables:
+    """Paths, graded splits and trees for the targets; cells and nudges for elements of all nodes."""
+    return {**_paths(recording, targets), **_tree(recording, edges, targets), **_cells(recording), **_nudges(recording)}
+
+
+def _size(recording: Recording) -> int:
+    return sum(int(node.value.size) for node in recording.nodes if node.value is not None)
+
+
+def _paths(recording: Recording, targets: Sequence[Node]) -> Tables:
+    of = Columns(target="i4", count="", entropy="f8", exact="u1", heaviest_start="i4", heaviest_count="i4", listed="u1")
+    path = Columns(paths="i4", start="i4", count="i4", weight="f8")
+    along = Columns(node="i4")
+    split = Columns(target="i4", branches="i4", share="f8")
+    size = max(1, _size(recording))
+    for target in targets[: max(1, int(PATH_WORK / size))]:
+        found = paths(recording, target)
+        start = len(along.rows)
+        for node in found.heaviest.nodes:
+            along.add(node.index)
+        row = of.add(
+            target.index, str(found.count), found.entropy, found.exact, start, len(found.heaviest.nodes),
+            found.listed is not None,
+        )  # fmt: skip
+        for listed in (found.listed or ())[:PATHS_LISTED]:
+            path.add(row, len(along.rows), len(listed.nodes), listed.weight)
+            for node in listed.nodes:
+                along.add(node.index)
+    branches = len(residual_sums(recording)) + 1
+    for target in targets[: int(GRADED_WORK / (size * branches))] if branches > 1 else ():
+        try:
+            parts = graded(recording, target)
+        except BacklitError:
+            continue
+        if len(parts.shares) > 1:
+            for k, share in enumerate(parts.shares):
+                split.add(target.index, k, share)
+    return {"paths": of.columns(), "path": path.columns(), "pathnode": along.columns(), "graded": split.columns()}
+
+
+def _tree(recording: Recording, edges: Edges, targets: Sequence[Node]) -> Tables:
+    table = Columns(target="i4", parent="i4", node="i4", edge="i4", share="f8", rest="u1")
+    for target in targets[:TREE_TARGETS]:
+        tree = ContributionTree(recording, target)
+        waiting: list[tuple[Row, int, int]] = [(tree.root, -1, 0)]
+        made = 0
+        while waiting and made < TREE_ROWS:
+            above, parent, depth = waiting.pop(0)
+            found = tree.open(above)
+            if depth and len(found) == 1:
+                continue  # nothing parts here
+            for row in found:
+                last = row.way[-1] if row.way else None
+                edge = -1 if last is None else edges.get((last.child.index, last.argnum), -1)
+                node = -1 if row.node is None else row.node.index
+                at = table.add(target.index, parent, node, edge, row.share, row.rest)
+                made += 1
+                if depth + 1 < TREE_DEPTH and not row.rest:
+                    waiting.append((row, at, depth + 1))
+            waiting.sort(key=lambda entry: -abs(entry[0].share))
+    return {"tree": table.columns()}
+
+
+def _cells(recording: Recording) -> Tables:
+    view = Columns(
+        node="i4", argnum="i4", element="i4", total="f8", latex="", term_start="i4", term_count="i4"
+    )  # fmt: skip
+    term = Columns(
+        text="", left="f8", left_node="i4", left_which="u1", left_element="i4", right="f8", right_node="i4",
+        right_which="u1", right_element="i4", product="f8",
+    )  # fmt: skip
+    for found in sampled_cells(recording, CELLS):
+        view.add(
+            found.node.index, found.argnum, found.element, found.total, found.latex or None, len(term.rows),
+            len(found.terms),
+        )  # fmt: skip
+        for one in found.terms:
+            term.add(one.text or None, *_operand(one.left), *_operand(one.right), one.product)
+    return {"cellview": view.columns(), "cellterm": term.columns()}
+
+
+def _operand(operand: Operand | None) -> tuple[float, int, int, int]:
+    if operand is None:
+        return float("nan"), -1, 0, -1
+    return operand.number, -1 if operand.node is None else operand.node.index, _WHICH[operand.which], operand.element
+
+
+def _nudges(recording: Recording) -> Tables:
+    nudge = Columns(
+        node="i4", element="i4", delta="f8", estimate="f8", step="f8", error="f8", point_start="i4", point_count="i4"
+    )
+    point = Columns(h="f8", estimate="f8", error="f8")
+    for found in sampled_nudges(recording, work=NUDGE_WORK):
+        nudge.add(
+            found.node.index, found.element, found.delta, found.estimate, found.step, found.error, len(point.rows),
+            len(found.points),
+        )  # fmt: skip
+        for one in found.points:
+            point.add(one.step, one.estimate, one.error)
+    return {"nudge": nudge.columns(), "nudgepoint": point.columns()}
