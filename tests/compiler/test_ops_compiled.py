@@ -154,6 +154,25 @@ def test_reductions_of_every_dtype(name, dtype):
         check(lambda x: [op(x.T, axis=0), op(x.T, axis=1)], rows)
 
 
+@pytest.mark.parametrize("without", ["", "avx512f", "avx"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, bfloat16])
+def test_divisions_of_any_two_numbers(dtype, without):
+    """Bit patterns at random, numbers of all sizes, and products rounded to just beside a multiple."""
+    rng, n, dtype = np.random.default_rng(3), 20_000, np.dtype(dtype)
+    bits = [rng.integers(0, 2 ** (8 * dtype.itemsize), n, dtype=f"u{dtype.itemsize}").view(dtype) for _ in range(2)]
+    sizes = [(rng.standard_normal(n) * 10.0 ** rng.integers(-3, 4, n)).astype(dtype) for _ in range(2)]
+    parts = (rng.integers(1, 50, n) * 0.1).astype(dtype)
+    multiples = [(parts.astype(float) * rng.integers(-60, 60, n)).astype(dtype), parts]
+    functions = (np.floor_divide, np.remainder, np.add, np.multiply, np.divide, np.subtract, np.maximum, np.minimum)
+    with restricted(features(without)), np.errstate(all="ignore"):
+        program = native.Program(make_graph(lambda x, y: [f(x, y) for f in functions])(*bits))
+        for x, y in (bits, sizes, multiples):
+            for f, got in zip(functions, program(x, y), strict=True):
+                want = f(x, y)
+                same = (got == want) & (np.signbit(got) == np.signbit(want)) | np.isnan(got) & np.isnan(want)
+                assert same.all(), (f, x[~same][0], y[~same][0], got[~same][0], want[~same][0])
+
+
 LIMITS = [2.0**7, 2.0**8, 2.0**15, 2.0**16, 2.0**31, 2.0**32, 2.0**63, 2.0**64]
 
 
