@@ -27,9 +27,10 @@ def show(recording: Recording, **options: Any) -> str:
 
 def notebook_page(recording: Recording, height: int = 640) -> str:
     """The page in a frame that may run its own program and nothing else; a notebook shows it."""
-    whole = page(packed_of(recording, _NOTEBOOK), title="recording")
+    whole = html.escape(page(packed_of(recording, _NOTEBOOK), title="recording"), quote=True)
+    whole = whole.encode("ascii", "xmlcharrefreplace").decode()  # a notebook may be saved in any encoding
     return (
-        f'<iframe sandbox="allow-scripts" srcdoc="{html.escape(whole, quote=True)}" '
+        f'<iframe sandbox="allow-scripts" srcdoc="{whole}" '
         f'style="width:100%;height:{height}px;border:0" title="recording"></iframe>'
     )
 

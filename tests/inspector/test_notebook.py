@@ -1,0 +1,30 @@
+"""What a notebook shows of a recording, opened in a browser."""
+
+from __future__ import annotations
+
+from models import perceptron
+
+
+def test_the_frame_of_a_notebook_works(browser, tmp_path):
+    shown = perceptron()._repr_html_()
+    assert len(shown) < 1_500_000
+    path = tmp_path / "notebook.html"
+    path.write_text(f"<!doctype html><h1>Notebook</h1><div class=output>{shown}</div>", encoding="latin-1")
+    context = browser.new_context(viewport={"width": 1200, "height": 800})
+    tab = context.new_page()
+    complaints = []
+    tab.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("request", lambda r: None if r.url.startswith(("file:", "blob:")) else complaints.append(r.url))
+    tab.goto(path.as_uri())
+    frame = tab.frame_locator("iframe")
+    slider = frame.locator("#slider")
+    slider.wait_for()
+    slider.focus()
+    before = slider.get_attribute("aria-valuetext")
+    tab.keyboard.press("ArrowLeft")
+    tab.wait_for_timeout(200)
+    assert slider.get_attribute("aria-valuetext") != before
+    assert "weight" in frame.locator("#inspector").inner_text()
+    assert not complaints
+    context.close()
