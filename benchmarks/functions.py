@@ -84,8 +84,8 @@ FUNCTIONS = {
     "sinc": (bl.sinc, REGISTRY["sinc"].forward, REGISTRY["sinc"].forward, mpmath.sincpi, (-30, 30)),
     "erfc": (bl.erfc, REGISTRY["erfc"].forward, REGISTRY["erfc"].forward, mpmath.erfc, (-7, 27)),
     "erfinv": (bl.erfinv, REGISTRY["erfinv"].forward, REGISTRY["erfinv"].forward, _inverse_erf, (-1, 1)),
-    "lgamma": (bl.lgamma, REGISTRY["lgamma"].forward, REGISTRY["lgamma"].forward, mpmath.loggamma, (0, 30)),
-    "digamma": (bl.digamma, REGISTRY["digamma"].forward, REGISTRY["digamma"].forward, mpmath.digamma, (0, 30)),
+    "lgamma": (bl.lgamma, REGISTRY["lgamma"].forward, REGISTRY["lgamma"].forward, lambda x: mpmath.log(abs(mpmath.gamma(x))), (-20, 30)),
+    "digamma": (bl.digamma, REGISTRY["digamma"].forward, REGISTRY["digamma"].forward, mpmath.digamma, (-6, 30)),
     "trigamma": (REGISTRY["trigamma"], REGISTRY["trigamma"].forward, REGISTRY["trigamma"].forward, lambda x: mpmath.polygamma(1, x), (-20, 30)),
     "sqrt": (bl.sqrt, np.sqrt, np.sqrt, mpmath.sqrt, (0, 10)),
 }  # fmt: skip
@@ -246,9 +246,9 @@ values (zeros of both signs, infinities, NaN) are as C's functions have them, an
   integers.
 - `relu`, `abs`, `sign`, `floor`, `ceil`, `trunc`, `round`, `copysign`, `nextafter`, `rsqrt`, `maximum`, `minimum`, comparisons, tests
   such as `isnan` and all arithmetic have NumPy's bits.
-- `lgamma` and `digamma` have zeros between the negative integers (`lgamma` below -2), where the two parts of their reflection cancel.
-  There float64 is exact to a few units of the greater part, not of the result; float32, which goes by way of double precision,
-  holds its error. `logaddexp` near 0 is likewise exact to units of the larger operand.
+- `lgamma` holds its error next to its zeros, of which there are two between integers below -2, too; `digamma` down to -6. Below,
+  next to the zero between integers, where the two parts of its reflection cancel, float64 is exact to a few units of these, not
+  of the result. `logaddexp` near 0 is likewise exact to units of the larger operand.
 - Many functions of float32 are computed in double precision and rounded, hence 0.50.
 - `gelu(x)` is `x * normal_cdf(x)`: half a unit more, but where `normal_cdf` is subnormal, which `x` multiplies. Other composed
   functions (`silu`, `softmax`, ...) have the errors of their parts likewise.

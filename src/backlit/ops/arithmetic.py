@@ -143,8 +143,12 @@ class Doubles:
     def rarely(self, name: str, x: Value, value: Value) -> Value:
         """`value`, but the other way that `RARE` has for it where that is to be taken."""
         condition, other = RARE[name]
-        there = condition(self, x)
-        return np.where(there, other(self, np.where(there, x, np.nan)), value) if np.any(there) else value
+        there = np.asarray(condition(self, x))
+        if not there.any():
+            return value
+        value = np.array(value)
+        value[there] = other(self, x[there])
+        return value
 
 
 def evaluated(function: Callable[[Any, str, Value], Value]) -> Callable[[Any], Any]:
@@ -163,9 +167,10 @@ def logarithm(v: Arithmetic, x: Value) -> tuple[Value, Value]:
     return logarithm_of_parts(v, *v.split(x))
 
 
-def logarithm_of_parts(v: Arithmetic, k: Value, m: Value) -> tuple[Value, Value]:
-    """log(2^k m) for m in [sqrt(1/2), sqrt(2)) as a sum of two."""
+def logarithm_of_parts(v: Arithmetic, k: Value, m: Value, low: Value | float = 0.0) -> tuple[Value, Value]:
+    """log(2^k (m + low)) for m in [sqrt(1/2), sqrt(2)) as a sum of two."""
     f = v.sub(m, 1.0)
+    f = f if isinstance(low, float) else v.add(f, low)
     s = v.div(f, v.add(f, 2.0))
     z = v.mul(s, s)
     half = v.mul(v.mul(f, f), 0.5)

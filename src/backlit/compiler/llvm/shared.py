@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from backlit.compiler.llvm.arithmetic import Builder, Floats
-from backlit.ops import error_functions, gamma
+from backlit.ops import error_functions, gamma_functions
 
 
 def widened(function: Callable[..., Any]) -> Callable[..., str]:
@@ -27,4 +27,6 @@ def widened(function: Callable[..., Any]) -> Callable[..., str]:
 
 
 erfc, erfinv = widened(error_functions.erfc_of), widened(error_functions.erfinv_of)
-lgamma, digamma, trigamma = (widened(f) for f in (gamma.lgamma_of, gamma.digamma_of, gamma.trigamma_of))
+lgamma, digamma, trigamma = (
+    widened(f) for f in (gamma_functions.lgamma_of, gamma_functions.digamma_of, gamma_functions.trigamma_of)
+)
