@@ -34,7 +34,7 @@ _SIGNS = {
     "logical_or": r"\lor", "bitwise_or": r"\mathbin{|}", "logical_xor": r"\oplus", "bitwise_xor": r"\oplus",
     "logical_and": r"\land", "bitwise_and": r"\mathbin{\&}", "add": "+", "sub": "-", "remainder": r"\bmod",
 }  # fmt: skip
-_FUNCTION = re.compile(r"(\\operatorname\{\{\w+\}\}|\\arg\\(?:max|min)|\\[a-z]+) \{x\}")
+_FUNCTION = re.compile(r"(\\(?:operatorname\{\{\w+\}\}|arg\\(?:max|min)|[a-z]+)(?:[_^](?:\{\{-?\w+\}\}|\w))?) \{x\}")
 _PLACE = re.compile(r"\{(\w+)\}")
 _NUMBER = re.compile(r"(-?)([\d.]+)(?:e([+-]\d+))?")
 
@@ -266,7 +266,7 @@ class LatexWriter(Writer):
             op.input_name(i): self.within(a, 0 if _enclosed(notation, op.input_name(i)) else ATOM)
             for i, a in enumerate(args)
         }
-        closed = notation.endswith((")", "|", "floor", "}}")) and not notation.startswith("-")
+        closed = notation.endswith((")", "|", "floor", "ceil", "}}")) and not notation.startswith("-")
         return notation.format(**filled), ATOM if closed else _OPEN
 
 
@@ -282,7 +282,7 @@ def _enclosed(notation: str, name: str) -> bool:
         if m[1] == name
     ]
     return all(
-        before.endswith(("(", "[", "{", "|", ",", "floor"))
-        and after.startswith((")", "]", "}", r"\right", ",", r"\rfloor"))
+        before.endswith(("(", "[", "{", "|", ",", "floor", "ceil"))
+        and after.startswith((")", "]", "}", r"\right", ",", r"\rfloor", r"\rceil"))
         for before, after in around
     )
