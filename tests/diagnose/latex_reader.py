@@ -160,9 +160,11 @@ class Reader:
 
     def atom(self):
         token = self.peek()
-        if token == "{":
-            return self.group()
         self.take()
+        if token == "{":  # which nobody sees: no bracket
+            found = self.atom()
+            self.take("}")
+            return found
         if token == "(":
             found = self.comparison()
             self.take(")")

@@ -9,7 +9,6 @@ import backlit as bl
 from backlit import nn
 from backlit.core.dtypes import is_float
 from backlit.core.op import REGISTRY, Elementwise
-from backlit.core.tensor import Tensor
 from backlit.diagnose.balance import balance
 from backlit.diagnose.differences import tangent
 
@@ -257,13 +256,27 @@ def test_differences_tell_kinks_and_jumps_from_slopes():
     assert np.isinf(tangent(np.log, [np.zeros(1)], [np.ones(1)])[1][0])
 
 
-def test_large_elementwise_nodes_are_sampled(monkeypatch):
+def test_of_large_nodes_parts_are_looked_at(monkeypatch):
+    rng = np.random.default_rng(0)
     with bl.record() as recording:
-        x = bl.tensor(np.random.default_rng(0).standard_normal((300, 200)), requires_grad=True)
-        bl.tanh(x).sum().backward()
-    assert balance(recording).guilty == []
-    recording["tanh#0"].contributions  # noqa: B018 - it exists
-    x_node = recording["tanh#0"].args[0]
-    x_node.contributions[0].value = x_node.contributions[0].value * np.linspace(0.9, 1.1, 200)
+        x, w = (bl.tensor(rng.standard_normal(s), requires_grad=True) for s in ((2, 300, 200), (2, 200, 100)))
+        bl.tanh(x @ w).sum().backward()
+    found = balance(recording)
+    assert found.guilty == [] and all(n.checked for n in found.nodes)
+    product, tanh = recording["matmul#0"], recording["tanh#0"]
+    (passed,) = product.contributions
+    real = passed.value
+    passed.value = real * np.linspace(0.9, 1.1, 100)
     assert names(balance(recording).guilty) == {"tanh"}
-    assert isinstance(x, Tensor)
+    passed.value = real
+    for node in (product.args[0], product.args[1]):
+        (passed,) = node.contributions
+        real, passed.value = passed.value, passed.value * 1.001
+        assert names(balance(recording).guilty) == {"matmul"}
+        passed.value = real
+    assert balance(recording).guilty == [] and tanh.value.size > 4096
+    monkeypatch.setattr(REGISTRY["matmul"], "vjp", lambda wanted, g, out, inputs: (g @ inputs[1].mT, -inputs[0].mT @ g))
+    with bl.record() as recording:
+        x, w = (bl.tensor(rng.standard_normal((300, 300)).astype(np.float32), requires_grad=True) for _ in range(2))
+        (x @ w).sum().backward()
+    assert names(balance(recording).guilty) == {"matmul"}
