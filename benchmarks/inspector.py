@@ -69,6 +69,15 @@ STEP = """async (positions) => {
   return took;
 }"""
 
+WANDER = """async (positions) => {
+  const slider = document.getElementById("slider");
+  for (const at of positions) {
+    slider.value = at;
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+    await new Promise(requestAnimationFrame);
+  }
+}"""
+
 MOVE = """async (milliseconds) => {
   const canvas = document.querySelector(".graph > canvas"), box = canvas.getBoundingClientRect();
   const x = box.left + box.width / 2, y = box.top + box.height / 2;
@@ -282,9 +291,9 @@ class Bench:
             return tab.evaluate("() => performance.memory.usedJSHeapSize") / 1e6
 
         client.send("HeapProfiler.enable")
-        tab.evaluate(STEP, [chance.randint(0, last) for _ in range(300)])
+        tab.evaluate(WANDER, [chance.randint(0, last) for _ in range(300)])
         before = used()
-        tab.evaluate(STEP, [chance.randint(0, last) for _ in range(1000)])
+        tab.evaluate(WANDER, [chance.randint(0, last) for _ in range(1000)])
         after = used()
         return after, 100 * (after / before - 1)
 
@@ -344,7 +353,10 @@ def main() -> int:
             args=["--no-sandbox", "--disable-background-networking", "--enable-precise-memory-info"],
         )
         bench = Bench(browser, Path(folder), asked.repeat)
-        found = {name: measure(bench, name, wanted) for name in names}
+        found = {}
+        for name in names:
+            found[name] = measure(bench, name, wanted)
+            print(name, {k: round(v, 3) for k, v in found[name].items() if v is not None}, file=sys.stderr, flush=True)
         browser.close()
     print(f"{'':34}" + "".join(f"{name:>18}" for name in names))
     for key, (what, unit, limits, more) in LIMITS.items():

@@ -64,6 +64,22 @@ def test_numbers_on_the_screen_are_those_of_the_recording(opened, recorded, name
     assert len(mismatches({**other, "array": tables["array"]}, shown)) > len(shown) / 4
 
 
+def test_contributions_stand_beside_their_lines_as_they_arrive(opened, recorded):
+    path, tables = recorded("S")
+    y = tables["node"]["name"].index("y")
+    events = sorted(int(e) for e in tables["edge"]["event"][tables["edge"]["from"] == y])
+    tab = opened(path)
+    for time, expected in (
+        (events[0], []),
+        (events[0] + 1, ["18"]),
+        (events[1], ["18"]),
+        (events[1] + 1, ["18", "36"]),
+    ):
+        tab.evaluate("(t) => { location.hash = `#t=${t}`; }", time)
+        tab.wait_for_function("(t) => inspector.time === t", arg=time)
+        assert sorted(tab.locator(".arriving").all_inner_texts()) == expected
+
+
 @given(st.floats(-1e300, 1e300) | st.sampled_from([math.inf, -math.inf, math.nan]), st.integers(2, 8))
 def test_written_numbers_are_near_the_number(x, digits):
     """The reading of the page's notation that the tests rely on, against Python's own."""

@@ -71,6 +71,18 @@ export function fit(): void {
   if (s && view.camera) view.camera.fit({ x: 0, y: 0, w: s.width, h: s.height }, 0.01, 1.7);
 }
 
+/** The graph as it is in view, as a PNG. */
+function picture(): void {
+  view.renderer?.canvas.toBlob((blob) => {
+    if (!blob) return;
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = "graph.png";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  });
+}
+
 export function Graph() {
   const canvas = useRef<HTMLCanvasElement>(null);
   const colouring = useSignal<Colouring | null>(null);
@@ -236,6 +248,9 @@ export function Graph() {
         </button>
         <button type="button" title="whole graph (0)" aria-label="whole graph" onClick={fit}>
           <Icon name="fit" />
+        </button>
+        <button type="button" title="save a picture of the graph" aria-label="save a picture of the graph" onClick={picture}>
+          <Icon name="picture" />
         </button>
       </div>
       {laying.value ? <div class="laying">arranging …</div> : null}

@@ -1,12 +1,13 @@
 // Numbers in the boxes of scalars: value and δ once they are there, as text of the document above the canvas.
 
 import { type Signal, useComputed } from "@preact/signals";
+import { Fragment } from "preact";
 import { recording, time } from "../model/view";
-import { deltaState, forwardDone } from "../model/state";
+import { deltaState, edgeDone, forwardDone } from "../model/state";
 import { Element } from "../number";
 import { scene } from "./client";
 import { view } from "./graph";
-import { BOX } from "./scene";
+import { BOX, type Scene } from "./scene";
 
 /** Beyond so many scalars in view the canvas alone is drawn. */
 const MOST = 80;
@@ -47,7 +48,12 @@ function Numbers({ boxes }: { boxes: Signal<string> }) {
     <>
       {boxes.value.split(" ").map((text) => {
         const b = Number(text);
-        return <ScalarOf key={b} node={s.id[b]!} x={s.x[b]!} y={s.y[b]!} w={s.w[b]!} />;
+        return (
+          <Fragment key={b}>
+            <ScalarOf node={s.id[b]!} x={s.x[b]!} y={s.y[b]!} w={s.w[b]!} />
+            <Arriving node={s.id[b]!} />
+          </Fragment>
+        );
       })}
     </>
   );
@@ -71,4 +77,39 @@ function ScalarOf({ node, x, y, w }: { node: number; x: number; y: number; w: nu
       ) : null}
     </div>
   );
+}
+
+/** Where paths meet, each contribution beside the line on which it arrived. */
+function Arriving({ node }: { node: number }) {
+  const s = scene.value!;
+  const t = time.value;
+  const edges = recording.contributions(node);
+  if (edges.length < 2) return null;
+  return (
+    <>
+      {edges.map((e) => {
+        const array = recording.edge.has("array") ? recording.edge.number(e, "array") : -1;
+        if (!edgeDone(e, t) || !(array >= 0) || recording.table("array").number(array, "full") !== 1) return null;
+        const first = s.paths[s.pathStart[e]!];
+        if (first === undefined) return null;
+        const [x, y] = along(s, first);
+        return (
+          <div key={e} class="value arriving" style={{ left: `${x}px`, top: `${y}px` }}>
+            <span class="of-delta">
+              <Element array={array} index={0} />
+            </span>
+          </div>
+        );
+      })}
+    </>
+  );
+}
+
+/** A place on a line, near its middle. */
+function along(s: Scene, segment: number): [number, number] {
+  const [from, to] = [s.pointStart[segment]!, s.pointStart[segment + 1]!];
+  const points = (to - from) / 2;
+  if (points === 2) return [(s.points[from]! + s.points[to - 2]!) / 2, (s.points[from + 1]! + s.points[to - 1]!) / 2];
+  const i = from + 2 * Math.floor(points / 2);
+  return [(s.points[i]! + s.points[i - 2]!) / 2, (s.points[i + 1]! + s.points[i - 1]!) / 2];
 }
