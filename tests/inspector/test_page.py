@@ -248,6 +248,72 @@ def test_boxes_keep_apart_and_lines_join_them(opened, shapes, tables, name):
             assert np.abs(gap).max() < 1.0, (e, a, b, gap)
 
 
+def test_a_module_of_very_many_children_is_laid_out_at_once(opened, tmp_path):
+    graph = Graph("wide")
+    x = graph.parameter("x", 3)
+    layers = [x]
+    for i in range(420):
+        layers.append(graph.op("add", layers[-1], layers[max(0, i - 5)]) if i % 3 else graph.op("exp", layers[-1]))
+    path = tmp_path / "wide.html"
+    path.write_text(page_of(graph.packed()), encoding="utf-8")
+    tab = opened(path)
+    scene = state(tab, "scene")
+    assert scene["boxes"] == 421 and overlaps(scene) == []
+    assert scene["width"] < 6 * scene["height"] < 60 * scene["width"]  # no ribbon
+
+
+def test_blocks_of_other_wiring_are_not_folded(opened, tmp_path):
+    graph = Graph("blocks")
+    x = graph.parameter("x", 3)
+    for i in range(8):
+        with graph.module(f"b.{i}", "Block"):
+            u = graph.op("exp", x)
+            v = graph.op("exp", u)
+            x = graph.op("add", v, v if i >= 4 else u)
+    path = tmp_path / "blocks.html"
+    path.write_text(page_of(graph.packed()), encoding="utf-8")
+    tab = opened(path)
+    tab.keyboard.press("c")
+    settled(tab)
+    assert [name.replace("\xa0", " ") for name in rows(tab)][1:] == ["b.0 … b.3 ×4", "b.4 … b.7 ×4"]
+
+
+def test_boxes_have_the_colour_of_what_has_happened(opened, shapes, tables):
+    s = tables("S")
+    tab = opened(shapes("S"))
+    colour = """(name) => {
+        const [x, y] = inspector.place(name), canvas = document.querySelector(".graph > canvas");
+        const frame = canvas.getBoundingClientRect(), k = inspector.camera.k;
+        const copy = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+        copy.drawImage(canvas, x - frame.left - 44 * k, y - frame.top, 1, 1, 0, 0, 1, 1);
+        const data = copy.getImageData(0, 0, 1, 1).data;
+        return [...data].slice(0, 3); }"""
+    named = """(name) => {
+        const probe = document.createElement("i");
+        probe.style.color = `var(--${name})`;
+        document.body.append(probe);
+        const found = getComputedStyle(probe).color.match(/\\d+/g).map(Number);
+        probe.remove();
+        return found; }"""
+    node = {name: s["node"]["name"].index(name) for name in ("u", "y")}
+    incoming = sorted(int(e) for e in s["edge"]["event"][s["edge"]["from"] == node["y"]])
+    forward = int(s["node"]["forward_event"][node["u"]])
+    done = int(s["node"]["completed_event"][node["u"]])
+    expected = [
+        ("u", forward, "surface"),
+        ("u", forward + 1, "forward-soft"),
+        ("u", done, "waiting"),
+        ("u", done + 1, "backward-soft"),
+        ("y", 0, "given"),
+        ("y", incoming[0] + 1, "waiting"),
+        ("y", int(s["node"]["completed_event"][node["y"]]) + 1, "backward-soft"),
+    ]
+    for name, time, style in expected:
+        go_to(tab, time)
+        tab.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        assert tab.evaluate(colour, name) == tab.evaluate(named, style), (name, time, style)
+
+
 def test_blocks_fold_and_unfold_and_open_in_place(opened, shapes):
     tab = opened(shapes("G"))
     assert any(name.startswith("h.0 … h.11") and name.endswith("×12") for name in rows(tab))
