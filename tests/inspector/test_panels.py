@@ -426,6 +426,62 @@ def test_steps_are_scrubbed(opened, tmp_path):
     assert shown == pytest.approx(np.linalg.norm(np.asarray(first.after, "f8") - np.asarray(first.before, "f8")))
 
 
+def test_a_report_of_training(opened, tmp_path):
+    recording = models.perceptron(widths=(6, 5, 3), batch=4, steps=3)
+    recording.series = {
+        "loss": [(k, 2.0 / (k + 1)) for k in range(100)],
+        "gradient norm of 0.weight": [(k, 0.5) for k in range(0, 100, 10)],
+        "gradient norm of 2.weight": [(k, 0.25) for k in range(0, 100, 10)],
+    }
+    recording.save(tmp_path / "report.html")
+    tab = opened(tmp_path / "report.html")
+    assert tab.locator("[data-panel]").get_attribute("data-panel") == "training"  # where the page of a training begins
+    assert tab.locator(".lines").count() == 2
+    box = tab.locator(".lines svg").first.bounding_box()
+    tab.mouse.move(box["x"] + 47, box["y"] + 60)
+    assert re.fullmatch(r"step 0: 2\s*", tab.locator(".lines .readout").first.inner_text())
+
+
+def test_a_tour_begins_where_its_page_opens(opened, tmp_path):
+    from backlit.inspector.tour import bundled, tour_page
+
+    tour = next(t for t in bundled() if t.name == "merge")
+    path = tmp_path / "tour.html"
+    path.write_text(tour_page(tour), encoding="utf-8")
+    tab = opened(path)
+    assert tab.locator("[data-panel]").get_attribute("data-panel") == "tour"
+    tab.get_by_role("button", name="Begin").click()
+    while tab.locator(".predict").count() == 0:
+        tab.get_by_role("button", name="Next").click()
+    assert tab.locator("[data-revealed]").count() == 0
+    tab.locator(".option").first.focus()
+    for _ in range(tab.locator(".option").count()):
+        tab.keyboard.press("Enter")
+        assert tab.locator(".option.right, .option.wrong").count() == 1
+        tab.keyboard.press("Tab")
+    assert tab.locator("[data-revealed]").count() == 1
+    numbers = tab.locator("[data-revealed] [data-cell]").all()
+    assert all(re.fullmatch(r"\w+:\d+:\w+(:\d+)?", n.get_attribute("data-cell")) for n in numbers)
+
+
+def test_markup_in_a_tour_does_not_run(opened, tmp_path):
+    from backlit.inspector.page import page
+    from backlit.inspector.wire import pack
+
+    tables, info = tables_of(models.merge(), Limits(), sources=False)
+    evil = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script><p onclick="window.hurt=1">text</p>'
+    step = {"title": "t", "html": evil, "node": 1, "time": 3, "ask": None}
+    tour = {"name": "n", "title": "t", "kind": "example", "intro": evil, "steps": [step]}
+    tables["tour"] = {"name": ["n"], "json": [json.dumps(tour)]}
+    path = tmp_path / "evil.html"
+    path.write_text(page(pack(tables, info)), encoding="utf-8")
+    tab = opened(path)
+    tab.get_by_role("button", name="Begin").click()
+    tab.locator(".tour-step p").click()
+    assert tab.locator(".panel img, .panel script").count() == 0
+    assert tab.evaluate("window.hurt") is None
+
+
 # -- all panels
 
 

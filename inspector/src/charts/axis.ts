@@ -19,6 +19,19 @@ export function decadeTicks(low: number, high: number, count = 6): number[] {
   return ticks;
 }
 
+/** Numbers between powers of ten: the powers where there are several, else also twice and five times them. */
+export function logTicks(low: number, high: number, count = 5): number[] {
+  if ((high - low) * 3 > count + 1) return decadeTicks(low, high, count).map((e) => 10 ** e);
+  const ticks = [];
+  for (let e = Math.floor(low); e <= high; e++) {
+    for (const m of [1, 2, 5]) {
+      const at = e + Math.log10(m);
+      if (at >= low && at <= high) ticks.push(Number((m * 10 ** e).toPrecision(1)));
+    }
+  }
+  return ticks;
+}
+
 const SUPERSCRIPT: Record<string, string> = {
   "-": "⁻", "0": "⁰", "1": "¹", "2": "²", "3": "³", "4": "⁴", "5": "⁵", "6": "⁶", "7": "⁷", "8": "⁸", "9": "⁹",
 };

@@ -2,7 +2,7 @@
 
 import { useState } from "preact/hooks";
 import type { ComponentChildren } from "preact";
-import { decade, decadeTicks, linearTicks, tickText } from "./axis";
+import { decade, decadeTicks, linearTicks, logTicks, tickText } from "./axis";
 import { useWidth } from "./size";
 
 export interface Curve {
@@ -22,8 +22,8 @@ interface Props {
   /** A vertical mark, such as the step that is shown. */
   at?: number | null;
   onPick?: (x: number) => void;
-  /** What is told of the point under the pointer: curve and position in it. */
-  tell?: (index: number) => ComponentChildren;
+  /** What is told of the place under the pointer: for each curve the position of its nearest point. */
+  tell?: (at: readonly number[]) => ComponentChildren;
 }
 
 const LEFT = 46;
@@ -67,18 +67,22 @@ export function Lines({ curves, label, xLabel, logX = false, logY = false, heigh
     }
     return d;
   };
-  const xs = curves[0]?.x ?? [];
-  const nearest = (clientX: number, face: Element) => {
-    const x = clientX - face.getBoundingClientRect().left;
+  const densest = curves.reduce<Curve | undefined>((most, c) => (most && most.x.length >= c.x.length ? most : c), undefined);
+  const xs = densest?.x ?? [];
+  const closest = (of: ArrayLike<number>, x: number) => {
     let best = -1;
-    for (let i = 0; i < xs.length; i++) {
-      if (best < 0 || Math.abs(px(xs[i]!) - x) < Math.abs(px(xs[best]!) - x)) best = i;
+    for (let i = 0; i < of.length; i++) {
+      if (best < 0 || Math.abs(px(of[i]!) - x) < Math.abs(px(of[best]!) - x)) best = i;
     }
     return best;
   };
-  const yTicks = logY ? decadeTicks(y0, y1, 5).map((e) => 10 ** e) : linearTicks(y0, y1, 4);
+  const nearest = (clientX: number, face: Element) => closest(xs, clientX - face.getBoundingClientRect().left);
+  const yTicks = logY ? logTicks(y0, y1, Math.floor(height / 30)) : linearTicks(y0, y1, 4);
   const xTicks = logX ? decadeTicks(x0, x1, 6).map((e) => 10 ** e) : linearTicks(x0, x1, Math.max(2, Math.floor(w / 90)));
-  const text = (v: number, log: boolean) => (log ? decade(Math.round(Math.log10(v))) : tickText(v));
+  const text = (v: number, log: boolean) => {
+    const exponent = Math.log10(v);
+    return log && Math.abs(exponent - Math.round(exponent)) < 1e-9 && Math.abs(exponent) > 2.5 ? decade(Math.round(exponent)) : tickText(v);
+  };
   return (
     <div class="lines" ref={box}>
       <svg
@@ -124,7 +128,7 @@ export function Lines({ curves, label, xLabel, logX = false, logY = false, heigh
               })
             : null,
         )}
-        {at != null && Number.isFinite(px(at)) ? <line class="present" x1={px(at)} x2={px(at)} y1={TOP} y2={height - BOTTOM} /> : null}
+        {at != null && px(at) >= LEFT - 1 && px(at) <= w - RIGHT + 1 ? <line class="present" x1={px(at)} x2={px(at)} y1={TOP} y2={height - BOTTOM} /> : null}
         {hovered >= 0 ? <line class="hover" x1={px(xs[hovered]!)} x2={px(xs[hovered]!)} y1={TOP} y2={height - BOTTOM} /> : null}
       </svg>
       {curves.length > 1 ? (
@@ -136,7 +140,7 @@ export function Lines({ curves, label, xLabel, logX = false, logY = false, heigh
           ))}
         </div>
       ) : null}
-      {tell ? <div class="readout">{hovered >= 0 ? tell(hovered) : <span class="quiet">point at a curve to read it</span>}</div> : null}
+      {tell ? <div class="readout">{hovered >= 0 ? tell(curves.map((c) => (c === densest ? hovered : closest(c.x, px(xs[hovered]!))))) : <span class="quiet">point at a curve to read it</span>}</div> : null}
     </div>
   );
 }

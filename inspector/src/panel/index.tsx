@@ -1,8 +1,8 @@
 /** The panels beside the graph, and the tabs that choose among them. */
 
-import { useRef } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import type { FunctionComponent } from "preact";
-import { panel, recording } from "../model/view";
+import { panel, recording, selected } from "../model/view";
 import type { PanelName } from "../model/view";
 import { CostPanel } from "./cost";
 import { download, pictureOf, pngOf } from "./export";
@@ -36,7 +36,15 @@ const TABS: readonly Tab[] = [
   { name: "tour", title: "Tour", view: TourPanel, there: () => recording.has("tour") },
 ];
 
+/** Where a reader begins who asked for nothing: at the tour or the training that the page was made for. */
+function begin(): void {
+  if (panel.value !== "node" || selected.value >= 0 || /[#&](p|n|m)=/.test(location.hash)) return;
+  if (recording.has("tour")) panel.value = "tour";
+  else if (recording.has("series")) panel.value = "training";
+}
+
 export function Panels() {
+  useState(begin);
   const body = useRef<HTMLDivElement>(null);
   const tabs = TABS.filter((tab) => tab.there() || tab.name === panel.value);
   const chosen = tabs.find((tab) => tab.name === panel.value) ?? tabs[0]!;

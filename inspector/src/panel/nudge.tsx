@@ -78,7 +78,7 @@ export function Nudge({ node, picked, onPick }: Props) {
         logX
         logY
         height={150}
-        tell={(i) => (
+        tell={([i = 0]) => (
           <>
             h = <Cell table="nudgepoint" row={curve.start + i} column="h" digits={2} />: estimate{" "}
             <Cell table="nudgepoint" row={curve.start + i} column="estimate" digits={8} />, error{" "}

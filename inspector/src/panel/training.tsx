@@ -40,6 +40,20 @@ function allSeries(): Series[] {
   return rows.length > 1 ? [curve("loss", "step", rows, [number("step", 0, "number") >= 0 ? "number" : "index", "loss"])] : [];
 }
 
+/** Curves that belong into one picture: all losses; those of one kind "of" several things, at most four in each. */
+function grouped(series: readonly Series[]): { title: string; curves: Series[] }[] {
+  const found = new Map<string, Series[]>();
+  for (const curve of series) {
+    const [kind, of] = curve.name.split(" of ", 2);
+    const title = /^loss/.test(curve.name) ? "loss" : of ? kind! : curve.name;
+    const list = found.get(title);
+    const short = of && title !== "loss" ? { ...curve, name: of } : curve;
+    if (list && list.length < 4) list.push(short);
+    else found.set(list ? curve.name : title, [short]);
+  }
+  return [...found].map(([title, curves]) => ({ title, curves }));
+}
+
 /** Which number a recorded step has in training. */
 function stepNumber(row: number): number {
   const given = number("step", row, "number");
@@ -55,9 +69,7 @@ function Curves() {
   const series = useMemo(allSeries, []);
   const steps = recording.table("step");
   if (series.length === 0) return steps.rows > 1 ? null : <p class="quiet">No curve was recorded.</p>;
-  const losses = series.filter((s) => /loss/.test(s.name));
-  const others = series.filter((s) => !/loss/.test(s.name));
-  const groups = [losses, ...others.map((s) => [s])].filter((g) => g.length);
+  const groups = grouped(series);
   const here = steps.rows > 0 ? stepNumber(step.value) : null;
   const pick = (x: number) => {
     let best = 0;
@@ -66,32 +78,36 @@ function Curves() {
   };
   return (
     <>
-      {groups.map((group) => (
-        <div key={group[0]!.name}>
-          {group.length === 1 ? <h4>{group[0]!.name}</h4> : null}
-          <Lines
-            curves={group}
-            label={group.map((s) => s.name).join(" and ")}
-            xLabel="step"
-            logY={/loss/.test(group[0]!.name) && group.every((s) => Array.from(s.y).every((y) => !(y <= 0)))}
-            height={/loss/.test(group[0]!.name) ? 180 : 110}
-            at={here}
-            {...(steps.rows > 1 ? { onPick: pick } : {})}
-            tell={(i) => (
-              <>
-                step <Cell table={group[0]!.table} row={group[0]!.rows[i]!} column={group[0]!.columns[0]} />:{" "}
-                {group.map((s) =>
-                  s.rows[i] !== undefined ? (
+      {groups.map(({ title, curves }) => {
+        const log = curves.every((s) => Array.from(s.y).every((y) => y > 0)) && /loss|norm/.test(title);
+        const first = curves[0]!;
+        return (
+          <div key={title}>
+            <h4>{title}</h4>
+            <Lines
+              curves={curves}
+              label={title}
+              xLabel="step"
+              logY={log}
+              height={title === "loss" ? 180 : 120}
+              at={here}
+              {...(steps.rows > 1 ? { onPick: pick } : {})}
+              tell={(at) => (
+                <>
+                  step <Cell table={first.table} row={first.rows[at[0]!]!} column={first.columns[0]} />:{" "}
+                  {curves.map((s, k) => (
                     <span key={s.name}>
-                      {s.name} <Cell table={s.table} row={s.rows[i]!} column={s.columns[1]} />{" "}
+                      {curves.length > 1 ? `${s.name} ` : ""}
+                      <Cell table={s.table} row={s.rows[at[k]!]!} column={s.columns[1]} />
+                      {k + 1 < curves.length ? ", " : ""}
                     </span>
-                  ) : null,
-                )}
-              </>
-            )}
-          />
-        </div>
-      ))}
+                  ))}
+                </>
+              )}
+            />
+          </div>
+        );
+      })}
       <Behind>
         {series.map((s) => (
           <table class="stats" key={s.name}>
@@ -127,7 +143,7 @@ function Steps() {
   return (
     <label class="scrub">
       <span>
-        recorded step{" "}
+        recorded step {at + 1} of {rows}: step{" "}
         <b>
           {number("step", at, "number") >= 0 ? <Cell table="step" row={at} column="number" /> : <Cell table="step" row={at} column="index" />}
         </b>
@@ -216,7 +232,7 @@ function Updates() {
           .slice(0, 4)
           .map((r) => (
             <figure key={r}>
-              <figcaption class="quiet">{recording.label(number("update", r, "node"))}: W, g, ΔW</figcaption>
+              <figcaption class="quiet">{recording.name(number("update", r, "node"))}: W, g, ΔW</figcaption>
               {["weight", "grad", "change"].map((c) => (
                 <Thumbnail key={c} array={number("update", r, c)} label={c} />
               ))}

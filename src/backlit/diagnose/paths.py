@@ -128,7 +128,7 @@ def _edge_weight(value: Any, child: Node) -> float:
 
 
 def _norm(x: Any) -> float:
-    return float(np.linalg.norm(np.asarray(x, np.float64).reshape(-1)))
+    return float(np.linalg.norm(np.abs(np.asarray(x)).astype(np.float64).reshape(-1)))
 
 
 def _log(x: float) -> float:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from backlit.core.errors import BacklitError
 from backlit.diagnose.cells import Operand, sampled_cells
 from backlit.diagnose.graded import graded, residual_sums
@@ -26,7 +28,12 @@ Edges = Mapping[tuple[int, int], int]  # the row of an edge, by the index of the
 
 
 def explored(recording: Recording, edges: Edges, targets: Sequence[Node]) -> Tables:
-    """Paths, graded splits and trees for the targets; cells and nudges for elements of all nodes."""
+    """Paths, graded splits and trees for the targets; cells and nudges for elements of all nodes.
+
+    Nothing of a recording with complex numbers, for which shares and slopes are not defined here.
+    """
+    if any(node.dtype is not None and np.dtype(node.dtype).kind == "c" for node in recording.nodes):
+        return {}
     return {**_paths(recording, targets), **_tree(recording, edges, targets), **_cells(recording), **_nudges(recording)}
 
 
