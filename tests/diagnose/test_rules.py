@@ -179,3 +179,66 @@ def test_each_structure_is_printed_once(monkeypatch):
     assert book.index(node_of(mul, leaf("other", np.zeros(3)), x)) == 0
     assert book.index(node_of(mul, x, x, wanted=(True, False))) == 5
     assert book.index(node_of(mul, x, 2)) == 6, "an integer literal is another structure than a float"
+
+
+def test_rules_of_ones_own_are_printed_too():
+    import backlit as bl
+
+    @bl.custom_vjp
+    def two(x, y):
+        return x * y, bl.sin(x)
+
+    two.defvjp(
+        lambda x, y: ((x * y, bl.sin(x)), (x, y)),
+        lambda kept, g: (kept[1] * g[0] + bl.cos(kept[0]) * g[1], kept[0] * g[0]),
+    )
+
+    @bl.custom_jvp
+    def cube(x):
+        return x**3
+
+    cube.defjvp(lambda primals, tangents: (primals[0] ** 3, 3.0 * primals[0] ** 2 * tangents[0]))
+    with bl.record() as recording:
+        x = bl.tensor(np.array([1.0, 2.0]), requires_grad=True)
+        a, b = two(cube(x), x)
+        (a * b).sum().backward()
+    book, label = RuleBook(), lambda node: {"cube#0": "c", "two#0": "t"}.get(node.name, node.name)
+    found = {(node.name, rule.argnum): rule for node in recording.nodes for rule in book.local_rules(node, label)}
+    assert found["cube#0", 0].text == "g * (3 * x ** 2)"
+    assert found["two#0", 0].text == "x * g0 + cos(c) * g1" and found["two#0", 1].text == "c * g0"
+    assert found["two#0", 0].latex == r"x \odot g_{0} + \cos(c) \odot g_{1}"
+    # the recorded rules are as they were
+    assert all(isinstance(t._value, np.ndarray) for t in recording["two#0"].op.residuals)
+
+
+def test_recordings_without_values_say_so(tmp_path):
+    import backlit as bl
+    from backlit.core.errors import ArgumentError
+    from backlit.diagnose.balance import balance
+    from backlit.diagnose.cells import cell
+    from backlit.diagnose.graded import graded
+    from backlit.diagnose.nudge import nudge
+    from backlit.diagnose.provenance import provenance
+    from backlit.diagnose.tree import ContributionTree
+
+    def run(**options):
+        with bl.record(**options) as recording:
+            x = bl.tensor(np.ones((2, 3)), requires_grad=True)
+            x.mT.sum().backward()
+        return recording
+
+    run().save(tmp_path / "x.blt")
+    loaded, summed = bl.load_recording(tmp_path / "x.blt"), run(statistics=True)
+    for recording, message in ((loaded, "not be run again"), (summed, "holds statistics")):
+        node = next(n for n in recording.nodes if n.op is not None)
+        for look in (provenance, graded, ContributionTree):
+            with pytest.raises(ArgumentError, match=message):
+                look(recording, node)
+        for look in (cell, nudge):
+            with pytest.raises(ArgumentError, match=message):
+                look(recording, node, 0)
+        with pytest.raises(ArgumentError, match="not k(ept|nown)"):
+            RuleBook().index(node)
+    with pytest.raises(ArgumentError, match="not be run again"):
+        balance(loaded)
+    assert not any(found.checked for found in balance(summed).nodes)

@@ -16,7 +16,7 @@ from backlit.core.op import REGISTRY, Elementwise, LinearOp, Masked
 from backlit.core.tensor import Tensor
 from backlit.diagnose.differences import EPS, tangent
 from backlit.diagnose.recording import Node, Recording
-from backlit.diagnose.replay import Replay, is_joint, results_of
+from backlit.diagnose.replay import Replay, check_runs, is_joint, results_of
 from backlit.diagnose.smaller import parts
 
 Array = np.ndarray[Any, Any]
@@ -77,7 +77,12 @@ def balance(recording: Recording, seed: int = 0) -> Balance:
     forward-mode rule; for all other ops finite differences of the forward in double precision (at kinks, the forward-mode
     rule); for functions with their own rule, the traced forward. Of large elementwise nodes 4,096 elements are looked at,
     of large products 16 rows and 16 columns, drawn at random; what remains costs less than a forward and a backward pass.
+
+    Raises:
+      ArgumentError: the recording was read from a file.
     """
+    if recording.packed is not None:  # of statistics it says node by node that it cannot look at them
+        check_runs(recording, "balance")
     replay, results, passed = Replay(), results_of(recording), _passed(recording)
     found = []
     for node in recording.nodes:

@@ -13,7 +13,7 @@ from backlit.core.errors import ArgumentError
 from backlit.core.op import REGISTRY, Elementwise, LinearOp, Masked
 from backlit.core.tensor import Tensor
 from backlit.diagnose.recording import Contribution, Node, Recording
-from backlit.diagnose.replay import Replay, is_joint
+from backlit.diagnose.replay import Replay, check_runs, is_joint
 
 Array = np.ndarray[Any, Any]
 FORWARD = -1
@@ -68,8 +68,10 @@ def cell(recording: Recording, node: str | Node, element: int | tuple[int, ...],
     more than 64 terms the largest are told, and the sum of the others.
 
     Raises:
-      ArgumentError: there is no such node or element, nothing was passed on, or it cannot be taken apart.
+      ArgumentError: there is no such node or element, nothing was passed on, it cannot be taken apart, or the recording was
+        read from a file or holds statistics.
     """
+    check_runs(recording, "cell")
     found = recording[node] if isinstance(node, str) else node
     if found.op is None or is_joint(found) or isinstance(found.op, Pick) or found.value is None:
         raise ArgumentError(f"cell: {found.name!r} is not made of products that are known")

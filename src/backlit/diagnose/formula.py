@@ -250,7 +250,8 @@ class Writer:
                 if len(value) == len(formula.args[0].shape):
                     continue
                 value = value[0] if len(value) == 1 else value
-            yield f"{key}={self.index_text(formula) if key == 'index' else value}"
+            shown = repr(value) if isinstance(value, str) else value
+            yield f"{key}={self.index_text(formula) if key == 'index' else shown}"
 
 
 def _arrays_from(formula: Term) -> int:

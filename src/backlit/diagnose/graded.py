@@ -12,7 +12,7 @@ from backlit.core.errors import ArgumentError
 from backlit.core.op import Masked, add_masked
 from backlit.core.tensor import Tensor, no_grad
 from backlit.diagnose.recording import Node, Recording
-from backlit.diagnose.replay import Replay, is_joint
+from backlit.diagnose.replay import Replay, check_runs, is_joint
 
 Array = np.ndarray[Any, Any]
 
@@ -66,8 +66,10 @@ def graded(recording: Recording, of: str | Node, most: int = 64) -> Graded:
     the branch moves it one place on. Costs up to K + 1 backward passes.
 
     Raises:
-      ArgumentError: there is no such node, no gradient reached it, or there are more than `most` residual sums.
+      ArgumentError: there is no such node, no gradient reached it, there are more than `most` residual sums, or the recording
+        was read from a file or holds statistics.
     """
+    check_runs(recording, "graded")
     target = recording[of] if isinstance(of, str) else of
     if target.cotangent is None:
         raise ArgumentError(f"graded: no gradient reached {target.name!r}")

@@ -45,9 +45,13 @@ def latex(formula: Formula, shapes: bool = False) -> str:
     A long part that occurs more than once is given a name and told after. Costs time in proportion to the formula.
     """
     shared = shared_parts(formula)
-    writer = LatexWriter(lambda symbol: symbol.name, {id(t): latex_name(name) for t, name in shared}, shapes)
+    writer = LatexWriter(_called, {id(t): latex_name(name) for t, name in shared}, shapes)
     told = [rf"{writer.names[id(t)]} = {writer.write(t, told=True)[0]}" for t, _ in shared]
     return writer.write(formula)[0] + (r" \quad\text{with}\quad " + r",\; ".join(told) if told else "")
+
+
+def _called(symbol: Symbol) -> str:
+    return symbol.name if symbol.name.startswith("\\") else latex_name(symbol.name)  # placeholders are LaTeX already
 
 
 def latex_name(name: str) -> str:

@@ -13,7 +13,7 @@ from backlit.core.dtypes import is_float
 from backlit.core.errors import ArgumentError
 from backlit.core.quiet import silence, variable
 from backlit.diagnose.recording import Node, Recording
-from backlit.diagnose.replay import is_joint
+from backlit.diagnose.replay import check_runs, is_joint
 
 Array = np.ndarray[Any, Any]
 STEPS = tuple(10.0**-k for k in range(1, 11))
@@ -54,9 +54,11 @@ def nudge(
     Steps are relative to the element, where it is larger than 1.
 
     Raises:
-      ArgumentError: there is no such node or element, no gradient reached it, or a function with a rule of its own, which
+      ArgumentError: the recording was read from a file or holds statistics, there is no such node or element, no gradient
+        reached it, or a function with a rule of its own, which
         only its program can compute, lies between it and the loss.
     """
+    check_runs(recording, "nudge")
     node = recording[of] if isinstance(of, str) else of
     if node.cotangent is None or node.value is None:
         raise ArgumentError(f"nudge: no gradient reached {node.name!r}")

@@ -14,7 +14,7 @@ from backlit.core.errors import ArgumentError
 from backlit.core.op import Masked
 from backlit.core.tensor import Tensor
 from backlit.diagnose.recording import Contribution, Node, Recording
-from backlit.diagnose.replay import Replay, is_joint, results_of
+from backlit.diagnose.replay import Replay, check_runs, is_joint, results_of
 
 Array = np.ndarray[Any, Any]
 
@@ -64,8 +64,10 @@ def provenance(
     conservation is that of the adjoint: d<delta_v, v'> is the same at every cut).
 
     Raises:
-      ArgumentError: there is no such node or module, no gradient reached it, or `element` is out of range.
+      ArgumentError: there is no such node or module, no gradient reached it, `element` is out of range, or the recording was
+        read from a file or holds statistics.
     """
+    check_runs(recording, "provenance")
     targets = _targets(recording, of)
     along, note = _along(targets, direction, element)
     replay, results = Replay(), results_of(recording)

@@ -17,13 +17,32 @@ from backlit.autodiff.trace import zeros
 from backlit.autodiff.walk import Joint, Pick
 from backlit.core import graph, tree
 from backlit.core.dtypes import is_float
-from backlit.core.errors import BacklitError
+from backlit.core.errors import ArgumentError, BacklitError
 from backlit.core.op import NUMBERS, Masked, add_masked, record_node
 from backlit.core.tensor import Box, Tensor, no_grad
 from backlit.diagnose.recording import Node, Recording
 
 Array = np.ndarray[Any, Any]
 Change = Callable[[Array], Array]
+
+
+def can_run(node: Node) -> bool:
+    """Whether the rules of a node can be applied again: it has its op with all parameters, and the values were kept."""
+    if node.op is None or node.params is None:
+        return False
+    return all(a.value is not None or is_joint(a) for a in (node, *node.args) if isinstance(a, Node))
+
+
+def check_runs(recording: Recording, who: str) -> None:
+    """Raises when the rules of a recording cannot be applied again.
+
+    Raises:
+      ArgumentError: it was read from a file, or has statistics in the place of arrays.
+    """
+    if recording.packed is not None:
+        raise ArgumentError(f"{who}: a recording that was read from a file can be looked at, not be run again")
+    if any(n.statistics is not None for n in recording.nodes):
+        raise ArgumentError(f"{who}: the recording holds statistics, not arrays; record without statistics=True")
 
 
 def is_joint(node: Node) -> bool:
@@ -169,6 +188,7 @@ def _changed(joint: Any, change: Change) -> Any:
     if not hasattr(joint, "residuals"):
         return joint
     made = copy.copy(joint)
+    made.plans = {}  # the copy's own: a plan knows its op
     made.residuals = tree.map(
         lambda x: Tensor(change(np.asarray(x._value))) if isinstance(x, Tensor) and is_float(x.dtype) else x,
         joint.residuals,

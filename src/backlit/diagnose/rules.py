@@ -15,12 +15,14 @@ from backlit.autodiff.custom import _Joint as CustomJoint
 from backlit.autodiff.walk import Joint, Pick
 from backlit.core import tree
 from backlit.core.dtypes import is_float
+from backlit.core.errors import ArgumentError
 from backlit.core.graph import leaf_node
 from backlit.core.op import Elementwise, Struct, record_node
 from backlit.core.tensor import Tensor
 from backlit.diagnose.formula import Constant, Formula, Symbol, Term, array_text, text
 from backlit.diagnose.latex import SMALL, latex, latex_array, latex_name
 from backlit.diagnose.recording import Node
+from backlit.diagnose.replay import can_run
 from backlit.diagnose.symbolic import FormulaTrace
 
 _PLACE = re.compile(r"\\(arg\{\d+\}|out|up)(?![A-Za-z])")
@@ -113,12 +115,22 @@ class RuleBook:
         self._index: dict[Any, int] = {}
 
     def index(self, node: Node) -> int:
-        """The position in `rules` of the rules of an op's node."""
+        """The position in `rules` of the rules of an op's node.
+
+        Raises:
+          ArgumentError: no op made the node, or what its rule reads was not kept.
+        """
+        if not can_run(node):
+            raise ArgumentError(f"rules: what the rule of {node.name!r} reads was not kept")
         key = _structure(node)
         found = self._index.get(key)
         if found is None:
+            try:
+                made = _rules(node)
+            except KeyError as error:
+                raise ArgumentError(f"rules: the parameter {error} of {node.name!r} is not known") from None
             found = self._index[key] = len(self.rules)
-            self.rules.append(_rules(node))
+            self.rules.append(made)
         return found
 
     def numbers(self, node: Node) -> list[tuple[int, str, str]]:
@@ -262,6 +274,7 @@ def _joint_rules(node: Node, args: Sequence[Formula]) -> Rules:
             return trace.named(Tensor(raw), formula)
 
         joint = copy.copy(op)
+        joint.plans = {}  # the copy's own: a plan knows its op
         if hasattr(joint, "residuals"):
             joint.residuals = tree.map(named, joint.residuals)
         joint.lowered = [named(x) for x in joint.lowered]

@@ -12,7 +12,7 @@ from backlit.core.errors import ArgumentError
 from backlit.core.op import Masked
 from backlit.core.tensor import Tensor
 from backlit.diagnose.recording import Contribution, Node, Recording
-from backlit.diagnose.replay import Replay, is_joint
+from backlit.diagnose.replay import Replay, check_runs, is_joint
 
 Array = np.ndarray[Any, Any]
 
@@ -45,10 +45,11 @@ class ContributionTree:
     the others are one row of the rest.
 
     Raises:
-      ArgumentError: there is no such node, or no gradient reached it.
+      ArgumentError: there is no such node, no gradient reached it, or the recording was read from a file or holds statistics.
     """
 
     def __init__(self, recording: Recording, of: str | Node, most: int = 8) -> None:
+        check_runs(recording, "ContributionTree")
         self.target = recording[of] if isinstance(of, str) else of
         if self.target.cotangent is None:
             raise ArgumentError(f"ContributionTree: no gradient reached {self.target.name!r}")
