@@ -1,4 +1,7 @@
-"""Functions out of line, for arguments that are rare: IR calls them for every vector, they look whether there is one."""
+"""Functions out of line, for arguments that are rare: IR calls them for every vector, they look whether there is one.
+
+What is rare is computed one element at a time, which keeps programs small.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,55 @@ def definitions(text: str) -> str:
     """The functions out of line that IR calls."""
     found = sorted(set(re.findall(rf"@backlit\.({'|'.join(RARE)})\.(v\d+)?f64\(", text)))
     chosen = [_definition(name, int(width[1:]) if width else 1) for name, width in found]
-    return "\n".join([d for d in (trigonometry.definitions(text), *chosen) if d])
+    names = sorted({name for name, _ in found})
+    return "\n".join([d for d in (trigonometry.definitions(text), *map(_of_one, names), *chosen) if d])
+
+
+def _of_one(name: str) -> str:
+    """The other way to compute a function, of one double."""
+    w = Writer(name, "")
+    value = RARE[name][1](Floats(w, "double"), "%x")
+    body = "\n".join(w.lines)
+    return f"define internal double @backlit.rare_{name}(double %x) noinline {{\n{body}\n  ret double {value}\n}}"
 
 
 def _definition(name: str, lanes: int) -> str:
     """A function that gives its second operand, but other values in lanes where the first asks for them."""
-    condition, other = RARE[name]
     w = Writer(name, "", lanes)
     v = Floats(w, "double")
-    there = condition(v, "%x")
-    some = there if lanes == 1 else w.new(f"icmp ne i{lanes} {w.new(f'bitcast {v.truth} {there} to i{lanes}')}, 0")
-    w.do(f"br i1 {some}, label %rare, label %common")
-    w.lines += ["common:", f"  ret {v.typed} %value", "rare:"]
-    w.do(f"ret {v.typed} {v.select(there, other(Floats(w, 'double'), '%x'), '%value')}")
-    suffix = "f64" if lanes == 1 else f"v{lanes}f64"
-    body = "\n".join(w.lines)
-    return f"define internal {v.typed} @backlit.{name}.{suffix}({v.typed} %x, {v.typed} %value) noinline {{\n{body}\n}}"
+    there = RARE[name][0](v, "%x")
+    head = f"define internal {v.typed} @backlit.{name}.{'' if lanes == 1 else f'v{lanes}'}f64({v.typed} %x, {v.typed} %common)"
+    if lanes == 1:
+        body = [
+            f"  br i1 {there}, label %rare, label %done",
+            "rare:",
+            f"  %found = call double @backlit.rare_{name}(double %x)",
+            "  ret double %found",
+            "done:",
+            "  ret double %common",
+        ]
+    else:
+        body = [
+            f"  %mask = bitcast {v.truth} {there} to i{lanes}",
+            f"  %none = icmp eq i{lanes} %mask, 0",
+            "  br i1 %none, label %done, label %next",
+            "next:",
+            "  %k = phi i32 [ 0, %entry ], [ %following, %joined ]",
+            f"  %so_far = phi {v.typed} [ %common, %entry ], [ %value, %joined ]",
+            f"  %asked = extractelement {v.truth} {there}, i32 %k",
+            "  br i1 %asked, label %rare, label %joined",
+            "rare:",
+            f"  %one = extractelement {v.typed} %x, i32 %k",
+            f"  %found = call double @backlit.rare_{name}(double %one)",
+            f"  %with = insertelement {v.typed} %so_far, double %found, i32 %k",
+            "  br label %joined",
+            "joined:",
+            f"  %value = phi {v.typed} [ %so_far, %next ], [ %with, %rare ]",
+            "  %following = add i32 %k, 1",
+            f"  %more = icmp ult i32 %following, {lanes}",
+            "  br i1 %more, label %next, label %done",
+            "done:",
+            f"  %result = phi {v.typed} [ %common, %entry ], [ %value, %joined ]",
+            f"  ret {v.typed} %result",
+        ]
+    return "\n".join([f"{head} noinline {{", *w.lines, *body, "}"])
