@@ -40,8 +40,8 @@ LIMITS = {
     "exp": (1.0, 1.0), "expm1": (1.6, 1.6), "log": (1.0, 1.0), "log1p": (1.5, 1.5), "pow": (0.51, 1.2),
     "sin": (1.8, 1.6), "cos": (1.8, 1.6), "tanh": (2.7, 2.7), "erf": (1.3, 1.5), "normal_cdf": (3.8, 3.4), "sigmoid": (2.5, 2.5),
     "softplus": (2.0, 2.0), "exp2": (1.0, 1.0), "log2": (1.1, 1.1), "log10": (1.2, 0.9), "cbrt": (0.51, 0.51),
-    "logit": (1.4, 1.4), "tan": (0.51, 3.4), "asin": (2.7, 2.2), "acos": (1.3, 1.3), "atan": (2.1, 1.7), "sinh": (1.7, 1.6),
-    "cosh": (1.2, 1.3), "asinh": (2.5, 2.5), "acosh": (2.8, 3.0), "atanh": (1.9, 1.8), "sinc": (0.51, 3.2),
+    "logit": (1.7, 1.4), "tan": (0.51, 3.4), "asin": (2.7, 2.2), "acos": (1.3, 1.3), "atan": (2.1, 1.7), "sinh": (1.7, 1.6),
+    "cosh": (1.4, 1.3), "asinh": (2.5, 2.5), "acosh": (2.8, 3.0), "atanh": (2.3, 1.8), "sinc": (0.51, 3.2),
     "atan2": (2.5, 2.1), "hypot": (0.51, 1.0), "logaddexp": (2.7, 2.7), "xlogy": (1.8, 1.8), "lgamma": (0.51, 3.0),
     "digamma": (0.51, 2.9), "trigamma": (0.51, 2.9), "erfc": (0.51, 3.9), "erfinv": (0.51, 2.6),
 }  # fmt: skip
@@ -607,9 +607,10 @@ def test_parts_of_a_format(kind):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", UNARY)
 def test_error_at_every_float32(name):
+    """At one in 16 where the reference is as slow as a function in NumPy that goes through all its ways."""
     step = 2**16
     worst, where = 0.0, 0.0
-    for start in range(0, 2**32, step):
+    for start in range(0, 2**32, step * (16 if name in EXACTLY else 1)):
         x = np.arange(start, start + step, dtype=np.uint32).view(np.float32)
         error = ulps(native(name, "float")(x), REFERENCES[name](x.astype(np.float64)))
         at = error.argmax()
