@@ -5,6 +5,7 @@ import "katex/dist/katex.css";
 import "./theme.css";
 import "./frame/frame.css";
 import { App } from "./frame/app";
+import { startLive } from "./frame/live";
 import { startTheme } from "./frame/theme";
 import { decode } from "./model/decode";
 import { Recording } from "./model/recording";
@@ -27,6 +28,10 @@ async function boot(): Promise<void> {
     return;
   }
   render(<App />, root);
+  startLive(() => {
+    render(null, root);
+    render(<App />, root);
+  });
 }
 
 void boot();

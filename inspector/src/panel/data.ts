@@ -50,6 +50,12 @@ export function argumentsOf(node: number): number[] {
 
 const drawn = new Map<number, Contents | null>();
 
+/** Forgets what was made from a recording that is no longer shown. */
+export function forget(): void {
+  indexes.clear();
+  drawn.clear();
+}
+
 /** The contents of a row of `array`, made once. */
 export function contents(row: number): Contents | null {
   if (!drawn.has(row)) drawn.set(row, recording.contents(row));

@@ -43,6 +43,7 @@ class Capture(Listener):
         self.calls = Calls(recording.modules)
         self.of_graph: dict[int, Node] = {}  # by id of the graph's node, which is never given twice
         self.of_array: dict[int, Node] = {}  # by address of an array that a node keeps alive
+        self.cells: dict[Node, Tensor] = {}  # of values that no op made
         self.keeping = _Keeping(self)
         self.step: Step | None = None
         self.closed = False  # a backward pass or an update has ended: a new forward pass is another step
@@ -117,6 +118,7 @@ class Capture(Listener):
         made = self._node(kind, None, {}, (), (), value, source)
         made.name = name
         made.uses = 1
+        self.cells[made] = x
         return made
 
     def _is_current(self, node: Node, value: Any, step: Step) -> bool:

@@ -12,23 +12,26 @@ _POLICY = (
 )
 
 
-def page(recording: bytes, *, title: str = "backlit") -> str:
+def page(recording: bytes, *, title: str = "backlit", connect: str = "", live: str = "") -> str:
     """The page of a packed recording (`wire.pack`), as text of one HTML file.
 
     The recording's bytes travel as base64 in a script element that no browser runs; names and source text
-    inside it never become markup.
+    inside it never become markup. A page that stays connected gets the path of its socket as `live`, and may speak to
+    `connect` alone.
     """
+    policy = f"{_POLICY}; connect-src {connect}" if connect else _POLICY
     built = files("backlit.inspector").joinpath("_static")
     style = built.joinpath("inspector.css").read_text(encoding="utf-8")
     script = built.joinpath("inspector.js").read_text(encoding="utf-8")
     return "".join(
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n',
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n',
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
             f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n",
             '<div id="inspector"></div>\n<script type="text/plain" id="recording">',
             base64.b64encode(recording).decode(),
+            f'</script>\n<script type="text/plain" id="socket">{live}' if live else "",
             f"</script>\n<script>{script}</script>\n</body>\n</html>\n",
         ]
     )

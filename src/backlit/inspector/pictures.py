@@ -115,12 +115,13 @@ def pooled(x: Array, side: int) -> tuple[Array, float]:
     The result is int8, to be multiplied by the scale that is given with it; `BAD` marks a block that holds a NaN or an
     infinity. An element that is not zero does not become zero unless it is below 1/254 of the largest.
     """
-    top, low = x.astype(np.float64), x.astype(np.float64)
+    top = low = x
     for axis in (0, 1):
         n = x.shape[axis]
         starts = np.arange(min(n, side)) * n // min(n, side)
         top = np.maximum.reduceat(top, starts, axis=axis)
         low = np.minimum.reduceat(low, starts, axis=axis)
+    top, low = top.astype(np.float64), low.astype(np.float64)
     with np.errstate(invalid="ignore"):
         largest = np.where(-low > top, low, top)
     bad = ~np.isfinite(top) | ~np.isfinite(low)

@@ -22,16 +22,20 @@ from backlit.inspector.pictures import Limits, Pictures
 VALUE, DELTA, CONTRIBUTED = range(3)
 KINDS = {"parameter": 0, "input": 1, "constant": 2, "op": 3}
 SCOPES = {"root": 0, "module": 1, "function": 2, "step": 3}
+_SMALL = 4096  # larger arrays have no histogram where it must be quick
 _AROUND = 3  # lines of the source that are shown before and after the one
 STATISTICS = ("n", "min", "max", "mean", "rms", "absmax", "zeros", "nans", "infs", "subnormals")
 
 
 class Written:
-    """The tables of a recording and `info`, but for the contents of arrays, of which any amount may be added."""
+    """The tables of a recording and `info`, but for the contents of arrays, of which any amount may be added.
 
-    def __init__(self, recording: Recording, sources: bool) -> None:
+    Without `complete` those are left out that take long to find out: balance, flow, provenance, paths, cells, nudges.
+    """
+
+    def __init__(self, recording: Recording, sources: bool, complete: bool = True) -> None:
         self._pictures = Pictures()
-        self._tables = _Writer(recording, self._pictures, sources).tables()
+        self._tables = _Writer(recording, self._pictures, sources, complete).tables()
         self._info = _info(recording)
 
     def tables(self, limits: Limits) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
@@ -56,8 +60,8 @@ def _info(recording: Recording) -> dict[str, Any]:
 
 
 class _Writer:
-    def __init__(self, recording: Recording, pictures: Pictures, sources: bool) -> None:
-        self.recording, self.pictures, self.with_sources = recording, pictures, sources
+    def __init__(self, recording: Recording, pictures: Pictures, sources: bool, complete: bool) -> None:
+        self.recording, self.pictures, self.with_sources, self.complete = recording, pictures, sources, complete
         self.stat = Columns(
             node="i4", which="u1", edge="i4", **dict.fromkeys(STATISTICS, "f8"), hist_start="i4", array="i4"
         )
@@ -74,7 +78,7 @@ class _Writer:
         node, number = self.nodes(place)
         edge = self.edges()
         written, node["formula"] = formulas(self.recording)
-        if keeps_values(self.recording):
+        if self.complete and keeps_values(self.recording):
             written |= lamps(self.recording) | flows(self.recording, place)
             written |= origins(self.recording, self.edge_of, node["module"], module["parent"])
             written |= explored(self.recording, self.edge_of, targets_of(self.recording))
@@ -181,7 +185,7 @@ class _Writer:
             return math.nan, -1
         found = self.measured.get(id(array)) if array is not None else None
         if found is None:
-            statistics = known or measure(array)
+            statistics = known or measure(array, histogram=self.complete or np.size(array) <= _SMALL)
             start = -1
             if statistics.histogram is not None:
                 start = len(self.hist) * len(statistics.histogram)

@@ -33,11 +33,11 @@ Tables: TypeAlias = "Mapping[str, Mapping[str, Column]]"
 _KINDS = {np.dtype(d): d for d in ("i1", "u1", "i4", "u4", "f4", "f8")}
 
 
-def pack(tables: Tables, info: Mapping[str, Any]) -> bytes:
+def pack(tables: Tables, info: Mapping[str, Any], level: int = 6) -> bytes:
     """The gzipped container of `tables`; 64-bit integers become float64, text becomes indices into one list.
 
     A column is an array whose first axis counts the rows, or a sequence of `str` and `None`. The same tables
-    give the same bytes.
+    give the same bytes; `level` is how hard gzip tries.
     """
     strings: dict[str, int] = {}
     blocks: list[bytes] = []
@@ -73,7 +73,7 @@ def pack(tables: Tables, info: Mapping[str, Any]) -> bytes:
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-(len(MAGIC) + 4 + len(text)) % 8)
     whole = MAGIC + len(text).to_bytes(4, "little") + text + b"".join(blocks)
-    return gzip.compress(whole, 6, mtime=0)
+    return gzip.compress(whole, level, mtime=0)
 
 
 def unpack(data: bytes) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:

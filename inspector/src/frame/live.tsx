@@ -1,0 +1,146 @@
+/** A page that stays connected to the engine: a number is edited, the engine runs again, the page shows what it found. */
+
+import { batch, signal } from "@preact/signals";
+import { render } from "preact";
+import { useState } from "preact/hooks";
+import { restructure } from "../graph/client";
+import { gunzip, parse } from "../model/decode";
+import { Recording } from "../model/recording";
+import { recording, selected, setRecording, span, step, time } from "../model/view";
+import { Cell } from "../number";
+import { contents, forget } from "../panel/data";
+import "./live.css";
+
+const connected = signal(false);
+const trouble = signal("");
+/** How often another recording has come. */
+const turn = signal(0);
+const comparing = signal(false);
+let before: Recording;
+let now: Recording;
+let socket: WebSocket | null = null;
+let redraw: () => void = () => {};
+
+function show(next: Recording): void {
+  const atEnd = time.peek() >= span.peek()[1];
+  const name = selected.peek() >= 0 ? recording.name(selected.peek()) : "";
+  batch(() => {
+    setRecording(next);
+    forget();
+    step.value = Math.min(step.peek(), Math.max(0, next.table("step").rows - 1));
+    selected.value = name ? next.find(name) : -1;
+    time.value = atEnd ? next.events : Math.min(time.peek(), next.events);
+    turn.value++;
+  });
+  redraw();
+  restructure();
+}
+
+async function received(data: ArrayBuffer | string): Promise<void> {
+  if (typeof data === "string") {
+    trouble.value = String((JSON.parse(data) as { error?: unknown }).error ?? "");
+    return;
+  }
+  trouble.value = "";
+  now = new Recording(parse(await gunzip(new Uint8Array(data))));
+  if (!comparing.peek()) show(now);
+}
+
+function connect(path: string): void {
+  const made = new WebSocket(`ws://${location.host}${path}`);
+  made.binaryType = "arraybuffer";
+  made.onopen = () => (connected.value = true);
+  made.onmessage = (event) => void received(event.data as ArrayBuffer | string);
+  made.onclose = () => {
+    connected.value = false;
+    setTimeout(connect, 500, path);
+  };
+  socket = made;
+}
+
+function send(message: object): void {
+  if (connected.peek()) socket?.send(JSON.stringify(message));
+}
+
+function compare(on: boolean): void {
+  comparing.value = on;
+  show(on ? before : now);
+}
+
+function Editor({ node }: { node: number }) {
+  void turn.value;
+  const [element, setElement] = useState(0);
+  const size = recording.node.number(node, "size");
+  const row = recording.arrayRow(node, "value");
+  const held = contents(row);
+  const known = held?.full ? held.at(element) : NaN;
+  const edit = (value: number) => {
+    if (Number.isFinite(value)) send({ name: recording.name(node), element, value });
+  };
+  return (
+    <form onSubmit={(e) => e.preventDefault()} onKeyDown={(e) => e.stopPropagation()}>
+      <label>
+        {recording.label(node)}[
+        <input
+          type="number"
+          class="live-element"
+          min={0}
+          max={size - 1}
+          value={element}
+          aria-label={`element of ${recording.name(node)}, 0 to ${size - 1}`}
+          onInput={(e) => setElement(Math.min(size - 1, Math.max(0, Math.trunc(Number(e.currentTarget.value)) || 0)))}
+        />
+        ]
+      </label>
+      <input
+        type="number"
+        class="live-value"
+        step="any"
+        aria-label={`new value of ${recording.name(node)}, element ${element}`}
+        placeholder={Number.isFinite(known) ? String(known) : "new value"}
+        onInput={(e) => e.currentTarget.value !== "" && edit(Number(e.currentTarget.value))}
+      />
+    </form>
+  );
+}
+
+/** The loss of the step on show. */
+function Loss() {
+  const row = Math.min(step.value, recording.table("step").rows - 1);
+  return row >= 0 && recording.table("step").has("loss") ? (
+    <span class="live-loss">
+      loss <Cell table="step" row={row} column="loss" />
+    </span>
+  ) : null;
+}
+
+function Bar() {
+  const node = selected.value;
+  const editable = node >= 0 && !comparing.value && ["parameter", "input"].includes(recording.kind(node));
+  return (
+    <section class={`live-bar${connected.value ? "" : " lost"}`} aria-label="Live">
+      <b role="status">{connected.value ? "live" : "connection lost, trying again"}</b>
+      {editable ? <Editor key={recording.name(node)} node={node} /> : <span>choose a parameter or an input to edit it</span>}
+      <Loss key={turn.value} />
+      <button type="button" onClick={() => send({ undo: true })}>
+        undo
+      </button>
+      <button type="button" aria-pressed={comparing.value} onClick={() => compare(!comparing.value)}>
+        {comparing.value ? "back to now" : "show before"}
+      </button>
+      {trouble.value ? <span role="alert">{trouble.value}</span> : null}
+    </section>
+  );
+}
+
+/** Connects, where the page was made to; `draw` draws the application anew. */
+export function startLive(draw: () => void): void {
+  const path = document.getElementById("socket")?.textContent;
+  if (!path) return;
+  redraw = draw;
+  before = now = recording;
+  const place = document.createElement("div");
+  document.body.append(place);
+  render(<Bar />, place);
+  connect(path);
+}
