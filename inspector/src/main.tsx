@@ -4,9 +4,10 @@ import { render } from "preact";
 import "katex/dist/katex.css";
 import "./theme.css";
 import "./frame/frame.css";
-import { App } from "./frame/app";
+import { App, start } from "./frame/app";
 import { startLive } from "./frame/live";
 import { startTheme } from "./frame/theme";
+import { startWorker } from "./graph/client";
 import { decode } from "./model/decode";
 import { Recording } from "./model/recording";
 import { setRecording } from "./model/view";
@@ -14,6 +15,7 @@ import { setRecording } from "./model/view";
 async function boot(): Promise<void> {
   const root = document.getElementById("inspector")!;
   startTheme();
+  startWorker();
   try {
     const carrier = document.getElementById("recording");
     setRecording(new Recording(await decode(carrier?.textContent ?? "")));
@@ -27,6 +29,7 @@ async function boot(): Promise<void> {
     root.append(message);
     return;
   }
+  start();
   render(<App />, root);
   startLive(() => {
     render(null, root);

@@ -127,10 +127,12 @@ def test_a_merge_waits_for_its_contributions(opened, shapes, tables):
     tab = opened(shapes("S"))
     badge = tab.locator("[role=treeitem]", has_text="y").locator(".row-state")
     seen = []
+    assert badge.inner_text() == "δ"
     for event in (*incoming, int(s["node"]["completed_event"][y])):
-        go_to(tab, event + 1)
-        seen.append(badge.inner_text())
-    assert seen == ["1/2", "2/2", "δ"]
+        for position in (event, event + 1):  # just before, just after
+            go_to(tab, position)
+            seen.append(badge.inner_text() if badge.count() else "")
+    assert seen == ["", "1/2", "1/2", "2/2", "2/2", "δ"]
     go_to(tab, incoming[0] + 1)
     assert "contribution 1 of 2 to δ of y, from v" in slider_text(tab)
 
@@ -305,6 +307,7 @@ def test_boxes_have_the_colour_of_what_has_happened(opened, shapes, tables):
         ("u", done, "waiting"),
         ("u", done + 1, "backward-soft"),
         ("y", 0, "given"),
+        ("y", incoming[0], "given"),
         ("y", incoming[0] + 1, "waiting"),
         ("y", int(s["node"]["completed_event"][node["y"]]) + 1, "backward-soft"),
     ]

@@ -1,8 +1,7 @@
 // The application: toolbar, tree, graph, panels, time.
 
 import { effect, signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
-import { closeAll, laying, openAll, restructure, scene, startLayout } from "../graph/client";
+import { closeAll, laying, openAll, restructure, scene } from "../graph/client";
 import { choices } from "../graph/colours";
 import { fitNext, Graph, view } from "../graph/graph";
 import { startPlayer } from "../model/play";
@@ -21,8 +20,6 @@ import { read, startPermalink, written } from "./permalink";
 import { toggleTheme } from "./theme";
 
 const treeShown = signal(matchMedia("(min-width: 1100px)").matches);
-
-let started = false;
 
 /** For scripts that look at the page from outside: what is drawn, and how long drawing took. Reads only. */
 function expose(): void {
@@ -76,14 +73,12 @@ function expose(): void {
   };
 }
 
-/** Starts what runs beside the drawing; once. */
+/** Starts what runs beside the drawing; once, when the recording is there. */
 export function start(): void {
-  if (started) return;
-  started = true;
   expose();
   goTo(span.value[1]);
   read(location.hash);
-  startLayout();
+  restructure(); // the worker chooses how deep to open
   startSearch();
   startKeys();
   startPlayer();
@@ -110,7 +105,6 @@ function sameName(name: string, at: number): number {
 }
 
 export function App() {
-  useEffect(start, []);
   return (
     <div class={`app${treeShown.value ? "" : " no-tree"}`}>
       <Toolbar />

@@ -90,8 +90,8 @@ function post(wish: Wish): void {
   worker!.postMessage(wish);
 }
 
-/** Asks for the first scene: the worker chooses how deep to open. */
-export function startLayout(): void {
+/** Starts the worker: before the recording is read, since both take their time. */
+export function startWorker(): void {
   const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
   worker = new Worker(address);
   worker.onmessage = ({ data }: MessageEvent<Answer>) => {
@@ -103,7 +103,6 @@ export function startLayout(): void {
   worker.onerror = (event) => {
     throw new Error(`layout: ${event.message}`);
   };
-  restructure();
 }
 
 /** The names of the modules from the outermost one inwards: equal in every step. */

@@ -1,7 +1,7 @@
 // The graph: canvas, what the pointer does on it, breadcrumb, legend, minimap.
 
 import { effect, useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import {
   breakpoints, colourBy, colourScale, hits, hovered, panel, recording, revealed, select, selected, selectedModule, theme,
   time, widthBy,
@@ -88,7 +88,7 @@ export function Graph() {
   const colouring = useSignal<Colouring | null>(null);
   const moved = useSignal(0);
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     const element = canvas.current!;
     let hitBoxes: Set<number> | null = null;
     let shown = 0; // which wish to show a node was heard last

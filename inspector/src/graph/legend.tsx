@@ -47,11 +47,12 @@ function Phase() {
   return <span class="quiet">{text}</span>;
 }
 
-let seeds: number[] | null = null;
+let seeds: number[] = [];
+let seedsOf: unknown = null;
 
 function backwards(at: number, from: number): boolean {
-  if (!seeds) {
-    seeds = [];
+  if (seedsOf !== recording) {
+    [seeds, seedsOf] = [[], recording];
     for (let e = 0; e < recording.events; e++) if (recording.eventKind[e] === Event.seed) seeds.push(e);
   }
   return seeds.some((e) => e >= from && e <= at);

@@ -109,10 +109,12 @@ function testOf(word: string): Test | string {
   return (n) => lowered(n).includes(lower);
 }
 
-let names: string[] | null = null;
+let names: string[] = [];
+let namesOf: unknown = null;
 
 function lowered(node: number): string {
-  names ??= Array.from({ length: recording.nodes }, (_, i) => recording.name(i).toLowerCase());
+  if (namesOf !== recording) [names, namesOf] = [[], recording];
+  if (!names.length) names = Array.from({ length: recording.nodes }, (_, i) => recording.name(i).toLowerCase());
   return names[node]!;
 }
 
