@@ -61,7 +61,13 @@ def test_a_vanishing_gradient_is_blamed_on_saturated_activations():
     recording = chain(3.0, depth=30, activation=nn.Sigmoid)
     first = flow(recording).layers[0]
     assert first.band > 0 and first.culprits[0].what.startswith("slopes of sigmoid") and first.culprits[0].factor < 1e-3
-    assert "% saturated" in first.culprits[0].what
+    assert "at most 0.25 each" in first.culprits[0].what
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(nn.Linear(5, 5, dtype=np.float64), nn.Tanh(), nn.Linear(5, 1, dtype=np.float64))
+    with bl.record() as recording:
+        model(rng.standard_normal((9, 5)) * 300).sum().backward()
+    first = flow(recording, amber=0.0).layers[0]
+    assert first.product < 1 and "slopes of tanh" in first.culprits[0].what and "% saturated" in first.culprits[0].what
 
 
 def test_an_exploding_gradient_is_blamed_on_large_weights():

@@ -303,7 +303,11 @@ def _slope_text(node: Node) -> str:
         return ""
     if _is_relu(node):
         return f"{activation.zero:.0%} zeros, "
-    return f"{activation.saturated:.0%} saturated, " if node.op is not None and node.op.name in STEEPEST else ""
+    if node.op is None or node.op.name not in STEEPEST:
+        return ""
+    steepest = STEEPEST[node.op.name]
+    limit = f"at most {steepest:.3g} each, " if steepest < 1 else ""
+    return limit + (f"{activation.saturated:.0%} saturated, " if activation.saturated >= 0.01 else "")
 
 
 def _weight(node: Node) -> tuple[str, float] | None:
