@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from backlit.autodiff.walk import Pick
-from backlit.core.dtypes import is_float
 from backlit.core.errors import ArgumentError
 from backlit.core.op import Masked
 from backlit.core.tensor import Tensor
@@ -226,11 +225,13 @@ class _Currents:
 
 
 def _inner(x: Any, tangent: Any) -> float:
-    a, b = np.asarray(x).reshape(-1), np.asarray(tangent).reshape(-1)
-    if a.dtype.itemsize < 8 or not is_float(a.dtype):
-        a, b = a.astype(np.float64), b.astype(np.float64)
+    """The inner product, in the precision of the arrays; in double precision where that is less than single or overflows."""
+    a, b = np.asarray(x), np.asarray(tangent)
+    order: Any = "K" if a.strides == b.strides else "C"  # of two transposed views neither need be copied
+    a, b = a.ravel(order), b.ravel(order)
     with np.errstate(all="ignore"):
-        found = float(np.vdot(a, b).real)
-        if not np.isfinite(found):  # what is not finite where nothing moves does not count
-            found = float(np.sum(a[b != 0] * b[b != 0]))
+        found = float(np.dot(a, b)) if a.dtype in (np.float32, np.float64) and a.dtype == b.dtype else np.nan
+        if not np.isfinite(found):
+            moved = b != 0  # what is not finite where nothing moves does not count
+            found = float(np.sum(np.asarray(a[moved], np.float64) * np.asarray(b[moved], np.float64)))
     return found
