@@ -6,7 +6,7 @@ import { choices } from "../graph/colours";
 import { fitNext, Graph, view } from "../graph/graph";
 import { startPlayer } from "../model/play";
 import {
-  colourBy, colourScale, expanded, goTo, helpShown, playing, recording, selected, span, spoken, step, theme, time, widthBy,
+  colourBy, colourScale, expanded, goTo, helpShown, playing, recording, selected, span, spoken, step, theme, time, version, widthBy,
 } from "../model/view";
 import { format } from "../number";
 import { Panels } from "../panel";
@@ -117,7 +117,7 @@ export function App() {
         <Graph />
       </main>
       <aside class="panels" aria-label="Details">
-        <Panels />
+        <Panels key={version.value} />
       </aside>
       <Slider />
       <Live />

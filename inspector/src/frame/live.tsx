@@ -6,7 +6,7 @@ import { useState } from "preact/hooks";
 import { restructure } from "../graph/client";
 import { gunzip, parse } from "../model/decode";
 import { Recording } from "../model/recording";
-import { recording, selected, setRecording, span, step, time } from "../model/view";
+import { recording, selected, setRecording, span, step, time, version } from "../model/view";
 import { Cell } from "../number";
 import { contents, forget } from "../panel/data";
 import "./live.css";
@@ -21,7 +21,23 @@ let now: Recording;
 let socket: WebSocket | null = null;
 let redraw: () => void = () => {};
 
+/** Whether the same values were computed in the same places, so that the drawing stays. */
+function alike(a: Recording, b: Recording): boolean {
+  if (a.nodes !== b.nodes || a.edges !== b.edges || a.modules !== b.modules || a.events !== b.events) return false;
+  for (let n = 0; n < a.nodes; n++) if (a.name(n) !== b.name(n)) return false;
+  return true;
+}
+
 function show(next: Recording): void {
+  if (alike(recording, next)) {
+    batch(() => {
+      setRecording(next);
+      forget();
+      version.value++;
+      turn.value++;
+    });
+    return;
+  }
   const atEnd = time.peek() >= span.peek()[1];
   const name = selected.peek() >= 0 ? recording.name(selected.peek()) : "";
   batch(() => {

@@ -4,7 +4,7 @@ import { effect, useSignal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import {
   breakpoints, colourBy, colourScale, hits, hovered, panel, recording, revealed, select, selected, selectedModule, theme,
-  time, widthBy,
+  time, version, widthBy,
 } from "../model/view";
 import { Camera } from "./camera";
 import { close, isOpen, laying, open, scene, toggle, toggleFold, tree, uncover } from "./client";
@@ -148,7 +148,7 @@ export function Graph() {
         if (toShow >= 0) show(toShow);
       }),
       effect(() => {
-        void [time.value, selected.value, selectedModule.value, hovered.value, breakpoints.value, widthBy.value];
+        void [version.value, time.value, selected.value, selectedModule.value, hovered.value, breakpoints.value, widthBy.value];
         renderer.invalidate();
       }),
       effect(() => {

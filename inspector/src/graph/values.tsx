@@ -2,7 +2,7 @@
 
 import { type Signal, useComputed } from "@preact/signals";
 import { Fragment } from "preact";
-import { recording, time } from "../model/view";
+import { recording, time, version } from "../model/view";
 import { deltaState, edgeDone, forwardDone } from "../model/state";
 import { Element } from "../number";
 import { scene } from "./client";
@@ -60,6 +60,7 @@ function Numbers({ boxes }: { boxes: Signal<string> }) {
 }
 
 function ScalarOf({ node, x, y, w }: { node: number; x: number; y: number; w: number }) {
+  void version.value;
   const t = time.value;
   const value = forwardDone(node, t) ? recording.arrayRow(node, "value") : -1;
   const delta = deltaState(node, t).state === "done" ? recording.arrayRow(node, "delta") : -1;
@@ -82,6 +83,7 @@ function ScalarOf({ node, x, y, w }: { node: number; x: number; y: number; w: nu
 /** Where paths meet, each contribution beside the line on which it arrived. */
 function Arriving({ node }: { node: number }) {
   const s = scene.value!;
+  void version.value;
   const t = time.value;
   const edges = recording.contributions(node);
   if (edges.length < 2) return null;

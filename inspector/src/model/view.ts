@@ -13,6 +13,8 @@ export function setRecording(given: Recording): void {
   recording = given;
 }
 
+/** How often the numbers of the recording have changed under the page, which only a live page does. */
+export const version = signal(0);
 /** How many events have happened: event e is in the past when e < time. */
 export const time = signal(0);
 /** The node in the panel, or -1. */
