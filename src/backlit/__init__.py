@@ -18,6 +18,8 @@ from backlit.autodiff.batch import vmap
 from backlit.autodiff.check import gradcheck
 from backlit.autodiff.custom import custom_jvp, custom_vjp
 from backlit.autodiff.forward import jvp
+from backlit.autodiff.jacobian import hessian, jacfwd, jacrev
+from backlit.autodiff.linear import ggnvp, hvp, linear_transpose, linearize
 from backlit.autodiff.reverse import grad, stop_gradient, value_and_grad, vjp
 from backlit.autodiff.walk import debug
 from backlit.compiler.compile import compile, eager
@@ -222,19 +224,26 @@ __all__ = [
     "full_like",
     "gather",
     "get_num_threads",
+    "ggnvp",
     "grad",
     "gradcheck",
     "greater",
     "greater_equal",
+    "hessian",
+    "hvp",
     "hypot",
     "is_grad_enabled",
     "isfinite",
     "isinf",
     "isnan",
+    "jacfwd",
+    "jacrev",
     "jvp",
     "less",
     "less_equal",
     "lgamma",
+    "linear_transpose",
+    "linearize",
     "linspace",
     "load",
     "load_recording",

@@ -10,7 +10,7 @@ import numpy as np
 from backlit.autodiff.trace import Trace, zeros
 from backlit.core import tree
 from backlit.core.dtypes import is_float
-from backlit.core.errors import DTypeError, ShapeError
+from backlit.core.errors import DTypeError, GradientError, ShapeError
 from backlit.core.op import Op, bind, shown
 from backlit.core.source import here
 from backlit.core.tensor import Box, Tensor, as_tensor
@@ -46,16 +46,24 @@ def jvp(f: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = Fals
         raise DTypeError(f"jvp: expected tuples of primals and tangents, got {type(primals).__name__}{here()}")
     primals, tangents = tuple(primals), tuple(tangents)
     values = [as_tensor(x) for x in tree.leaves(primals)]
-    directions = _directions(primals, tangents, values)
-    with JvpTrace("jvp") as trace:
+    return pushforward("jvp", f, primals, values, directions("jvp", primals, tangents, values), has_aux)
+
+
+def pushforward(
+    who: str, f: Callable[..., Any], primals: Any, values: list[Tensor], tangents: list[Tensor | None], has_aux: bool
+) -> Any:
+    """What `jvp` gives, for the leaves of the primals and their tangents."""
+    with JvpTrace(who) as trace:
         new = [
             Tensor(x._value, x.node) if t is None else Tensor(Box(trace, Tensor(x._value, x.node), (t, None)))
-            for x, t in zip(values, directions, strict=True)
+            for x, t in zip(values, tangents, strict=True)
         ]
         with tree.lent(primals, new) as traced:
             out = f(*traced)
         aux = None
         if has_aux:
+            if not isinstance(out, tuple) or len(out) != 2:
+                raise GradientError(f"{who}: has_aux=True expects a function that returns (out, aux){here()}")
             out, aux = out
             aux = tree.map(lambda x: trace.lower(x) if isinstance(x, Tensor) else x, aux)
         leaves, structure = tree.flatten(out)
@@ -70,24 +78,25 @@ def jvp(f: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = Fals
     return (*result, aux) if has_aux else result
 
 
-def _directions(primals: Any, tangents: Any, values: list[Tensor]) -> list[Tensor | None]:
+def directions(who: str, primals: Any, tangents: Any, values: list[Tensor]) -> list[Tensor | None]:
+    """The tangent of each leaf of the primals, None where it is zero."""
     # a None among the tangents stands for a whole zero subtree, so the two are walked side by side
     given: list[Any] = []
-    _align(primals, tangents, given)
+    _align(who, primals, tangents, given)
     found: list[Tensor | None] = []
     for x, t in zip(values, given, strict=True):
         if t is not None:
             t = as_tensor(t)
             if not is_float(x.dtype):
-                raise DTypeError(f"jvp: {shown(x)} has no tangent; give None{here()}")
+                raise DTypeError(f"{who}: {shown(x)} has no tangent; give None{here()}")
             if t.shape != x.shape:
-                raise ShapeError(f"jvp: the tangent {shown(t)} is not shaped like its primal {shown(x)}{here()}")
+                raise ShapeError(f"{who}: the tangent {shown(t)} is not shaped like its primal {shown(x)}{here()}")
             t = t if t.dtype == x.dtype else t.astype(x.dtype)
         found.append(t)
     return found
 
 
-def _align(primal: Any, tangent: Any, given: list[Any]) -> None:
+def _align(who: str, primal: Any, tangent: Any, given: list[Any]) -> None:
     leaves, structure = tree.flatten(primal)
     if tangent is None:
         given += [None] * len(leaves)
@@ -95,12 +104,12 @@ def _align(primal: Any, tangent: Any, given: list[Any]) -> None:
         given.append(tangent)
     elif isinstance(primal, (tuple, list)) and isinstance(tangent, (tuple, list)) and len(primal) == len(tangent):
         for p, t in zip(primal, tangent, strict=True):
-            _align(p, t, given)
+            _align(who, p, t, given)
     elif isinstance(primal, dict) and isinstance(tangent, dict) and primal.keys() == tangent.keys():
         for key in primal:
-            _align(primal[key], tangent[key], given)
+            _align(who, primal[key], tangent[key], given)
     else:
         below = tree.leaves(tangent)
         if len(below) != len(leaves):
-            raise ShapeError(f"jvp: the tangents are not a tree like the primals{here()}")
+            raise ShapeError(f"{who}: the tangents are not a tree like the primals{here()}")
         given += below

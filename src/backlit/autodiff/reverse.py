@@ -37,9 +37,9 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False, cr
     root = self.node
     if not isinstance(root, Node):
         raise _cut_path("backward", self)
-    seed = _seed("backward", self, cotangent)
+    upstream = seed("backward", self, cotangent)
     with enable_grad() if create_graph else no_grad():
-        leaves, visited = walk({root: (seed, None)}, "backward", arrays=True, record_again=create_graph)
+        leaves, visited = walk({root: (upstream, None)}, "backward", arrays=True, record_again=create_graph)
     for node, (value, _) in leaves.items():
         cell = node.extra.cell() if node.extra is not None and node.extra.cell is not None else None
         if cell is not None:
@@ -73,17 +73,18 @@ def _cut_path(who: str, x: Tensor) -> CutPathError:
     )
 
 
-def _seed(who: str, out: Tensor, cotangent: Any) -> Tensor:
+def seed(who: str, out: Tensor, cotangent: Any) -> Tensor:
+    """The cotangent of `out` as a tensor of its shape and dtype; 1 for a scalar where there is none."""
     if cotangent is None:
         if out.shape:
             raise GradientError(
                 f"{who}: expected a scalar, got {shown(out)}; reduce it (.sum(), .mean()) or pass a cotangent{here()}"
             )
         return Tensor(out.dtype.type(1))
-    seed = as_tensor(cotangent)
-    if seed.shape != out.shape:
-        raise ShapeError(f"{who}: the cotangent {shown(seed)} is not shaped like {shown(out)}{here()}")
-    return seed if seed.dtype == out.dtype else seed.astype(out.dtype)
+    given = as_tensor(cotangent)
+    if given.shape != out.shape:
+        raise ShapeError(f"{who}: the cotangent {shown(given)} is not shaped like {shown(out)}{here()}")
+    return given if given.dtype == out.dtype else given.astype(out.dtype)
 
 
 class Handle:
@@ -228,7 +229,7 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
         given, its_structure = tree.flatten(cotangent)
         if its_structure != run.structure:
             raise ShapeError(f"vjp: the cotangent is not a tree like the output{here()}")
-        seeds = [_seed("pullback", out, c) for out, c in zip(run.outs, given, strict=True)]
+        seeds = [seed("pullback", out, c) for out, c in zip(run.outs, given, strict=True)]
         return tree.unflatten(structure, run.pull(seeds))  # type: ignore[no-any-return]
 
     return (run.out, pullback, run.aux) if has_aux else (run.out, pullback)
@@ -264,30 +265,9 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: boo
 
 
 def _grad(name: str, f: Callable[..., Any], argnums: int | tuple[int, ...], has_aux: bool) -> Callable[..., Any]:
-    wanted = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-
     @wraps(f)
     def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
-        for n in wanted:
-            if not -len(args) <= n < len(args):
-                raise GradientError(f"{name}: argnums {n}, but {len(args)} positional arguments are given{here()}")
-        places = [n % len(args) for n in wanted]
-        chosen = tuple(args[n] for n in places)
-        for path, leaf, flag in zip(tree.paths(chosen), tree.leaves(chosen), tree.trained(chosen), strict=True):
-            x = as_tensor(leaf)
-            if flag and not is_float(x.dtype):
-                at = "".join(f"[{key!r}]" for key in path[1:])
-                raise DTypeError(
-                    f"{name}: argument {places[path[0]]}{at} is {shown(x)}, which has no gradient; "
-                    f"use .astype('float32') or another argnums{here()}"
-                )
-
-        def of_chosen(*values: Any) -> Any:
-            filled = list(args)
-            for n, value in zip(places, values, strict=True):
-                filled[n] = value
-            return f(*filled, **kwargs)
-
+        of_chosen, chosen = checked_arguments(name, f, argnums, args, kwargs)
         run = Linearised(name, of_chosen, chosen, has_aux)
         if len(run.outs) != 1 or run.outs[0].shape:
             described = ", ".join(map(shown, run.outs)) or "nothing"
@@ -305,6 +285,39 @@ def _grad(name: str, f: Callable[..., Any], argnums: int | tuple[int, ...], has_
         return value, found[0] if isinstance(argnums, int) else found
 
     return value_and_gradient
+
+
+def checked_arguments(
+    name: str, f: Callable[..., Any], argnums: int | tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """`f` as a function of the arguments `argnums` alone, and these; all of them are floats.
+
+    Raises:
+      GradientError: there is no such argument.
+      DTypeError: one is an integer or boolean.
+    """
+    wanted = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    for n in wanted:
+        if not -len(args) <= n < len(args):
+            raise GradientError(f"{name}: argnums {n}, but {len(args)} positional arguments are given{here()}")
+    places = [n % len(args) for n in wanted]
+    chosen = tuple(args[n] for n in places)
+    for path, leaf, flag in zip(tree.paths(chosen), tree.leaves(chosen), tree.trained(chosen), strict=True):
+        x = as_tensor(leaf)
+        if flag and not is_float(x.dtype):
+            at = "".join(f"[{key!r}]" for key in path[1:])
+            raise DTypeError(
+                f"{name}: argument {places[path[0]]}{at} is {shown(x)}, which has no gradient; "
+                f"use .astype('float32') or another argnums{here()}"
+            )
+
+    def of_chosen(*values: Any) -> Any:
+        filled = list(args)
+        for n, value in zip(places, values, strict=True):
+            filled[n] = value
+        return f(*filled, **kwargs)
+
+    return of_chosen, chosen
 
 
 def stop_gradient(x: Any) -> Any:
