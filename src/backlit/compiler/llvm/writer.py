@@ -160,6 +160,11 @@ class Writer:
             value = self.new(f"zext {self.type('i1')} {value} to {typed}")
         if mask is None or self.lanes == 1:
             self.do(f"store {typed} {value}, ptr {pointer}, align {SIZES[scalar]}")
+        elif (lane := _only_lane(mask)) is not None:
+            # LLVM 22 makes of a masked store of truncated integers with one lane a store as wide as before truncation
+            one = self.new(f"extractelement {typed} {value}, i32 {lane}")
+            place = self.new(f"getelementptr {stored}, ptr {pointer}, i64 {lane}")
+            self.do(f"store {stored} {one}, ptr {place}, align {SIZES[scalar]}")
         else:
             self.do(
                 f"call void @llvm.masked.store.v{self.lanes}{_suffix(stored)}.p0({typed} {value}, "
@@ -297,6 +302,12 @@ class Writer:
         yield
         self.do(f"br label %{name}.end")
         self._begin(f"{name}.end")
+
+
+def _only_lane(mask: str) -> int | None:
+    """The lane of a constant mask that has one; None for all others."""
+    lanes = [k for k, lane in enumerate(mask.split(",")) if "true" in lane] if mask.startswith("<") else []
+    return lanes[0] if len(lanes) == 1 else None
 
 
 def _memory(scalar: str) -> str:
