@@ -73,9 +73,9 @@ def test_every_key_does_what_the_list_says(opened, shapes):
         press(key)
         assert tab.locator(f"#tab-{name}").get_attribute("aria-selected") == "true"
     press("?")
-    assert tab.get_by_role("dialog").is_visible()
+    tab.get_by_role("dialog").wait_for()
     press("Escape")
-    assert tab.get_by_role("dialog").count() == 0
+    tab.get_by_role("dialog").wait_for(state="detached")
     before = state(tab, "camera.k")
     press("+")
     assert state(tab, "camera.k") > before
