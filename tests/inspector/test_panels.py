@@ -12,6 +12,7 @@ import models
 import numpy as np
 import pytest
 from screen import cells, mismatches, value_of, written_as
+from test_access import serious
 
 import backlit
 from backlit.inspector.pictures import Limits
@@ -505,6 +506,28 @@ def test_nothing_sticks_out(runs, opened, theme, width):
             }"""
         )
         assert outside == [], panel
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_any_panel(runs, opened, theme, tmp_path):
+    from backlit.inspector.tour import bundled, tour_page
+
+    tab = opened(runs("S").path, color_scheme=theme)
+    for panel in ("node", "provenance", "flow", "memory", "cost"):
+        choose(tab, "y", panel)
+        tab.evaluate("document.querySelectorAll('.panel details').forEach((d) => { d.open = true; })")
+        assert serious(tab) == [], panel
+    path = tmp_path / "tour.html"
+    path.write_text(tour_page(bundled()[0]), encoding="utf-8")
+    tab = opened(path, color_scheme=theme)
+    tab.get_by_role("button", name="Begin").click()
+    for _ in range(3):
+        assert serious(tab) == []
+        if tab.get_by_role("button", name="Show me").count():
+            tab.get_by_role("button", name="Show me").click()
+            assert serious(tab) == []
+        tab.get_by_role("button", name="Next").click()
 
 
 def test_tabs_by_keyboard(runs, opened):

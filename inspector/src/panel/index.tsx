@@ -91,6 +91,7 @@ export function Panels() {
         tabIndex={0}
         ref={body}
       >
+        {chosen.name === "node" || chosen.name === "tour" ? null : <h2 class="unseen">{chosen.title}</h2>}
         <TourStrip />
         <View />
         <p class="panel-foot">

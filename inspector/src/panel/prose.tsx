@@ -25,6 +25,13 @@ function convert(node: Node, key: number): ComponentChildren {
   return <Tag key={key}>{inner}</Tag>;
 }
 
+/** The text of `html` as it is read aloud: formulas by their source. */
+export function spokenText(html: string): string {
+  const { body } = new DOMParser().parseFromString(html, "text/html");
+  for (const formula of body.querySelectorAll<HTMLElement>("[data-latex]")) formula.textContent = formula.dataset.latex ?? "";
+  return body.textContent ?? "";
+}
+
 /** The text of `html`, rebuilt from what is allowed in it: no markup of a file runs in the page. */
 export function Prose({ html }: { html: string }) {
   const parts = useMemo(() => {

@@ -6,7 +6,7 @@ import { goTo, panel, recording, reveal, spoken } from "../model/view";
 import type { PanelName } from "../model/view";
 import { text } from "./data";
 import { NodePanel } from "./node";
-import { Prose } from "./prose";
+import { Prose, spokenText } from "./prose";
 import { Section } from "./section";
 
 interface Choice {
@@ -75,7 +75,10 @@ function Question({ ask, onDone }: { ask: Ask; onDone: () => void }) {
             onClick={() => choose(i)}
           >
             {i === chosen ? <span aria-hidden="true">{option.right ? "✓ " : "✖ "}</span> : null}
-            <Prose html={option.html} />
+            <span class="unseen">{spokenText(option.html)}</span>
+            <span aria-hidden="true">
+              <Prose html={option.html} />
+            </span>
           </button>
         ))}
       </div>
