@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import backlit
+
 for folder in ("ops", "autodiff"):
     sys.path.insert(0, str(Path(__file__).parent / folder))
 
@@ -21,3 +23,9 @@ def cache_of_the_tests(tmp_path_factory):
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers():
+    """What a test draws from the default generator does not depend on the tests before it."""
+    backlit.random.seed(0)
