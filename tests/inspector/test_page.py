@@ -253,9 +253,10 @@ def test_boxes_keep_apart_and_lines_join_them(opened, shapes, tables, name):
 def test_a_module_of_very_many_children_is_laid_out_at_once(opened, tmp_path):
     graph = Graph("wide")
     x = graph.parameter("x", 3)
-    layers = [x]
-    for i in range(420):
-        layers.append(graph.op("add", layers[-1], layers[max(0, i - 5)]) if i % 3 else graph.op("exp", layers[-1]))
+    rows_of = [[x, x, x]]
+    for _ in range(140):
+        a, b, c = rows_of[-1]
+        rows_of.append([graph.op("add", a, b), graph.op("exp", c), graph.op("multiply", a, c)])
     path = tmp_path / "wide.html"
     path.write_text(page_of(graph.packed()), encoding="utf-8")
     tab = opened(path)
@@ -396,10 +397,25 @@ def test_colours_by_every_column_have_a_legend_with_the_range(opened, shapes, ta
     box.select_option("delta_rms")
     which = m["stat"]["which"] == 1
     rms = m["stat"]["rms"][which]
-    low, high = tab.locator(".legend .number").all_inner_texts()
     # the graph is open to the last node: the ends are those of all nodes
-    assert float(low.replace("−", "-")) == pytest.approx(rms.min(), rel=5e-3)
-    assert float(high.replace("−", "-")) == pytest.approx(rms.max(), rel=5e-3)
+    for pressed in ("true", "false"):
+        low, high = tab.locator(".legend .number").all_inner_texts()
+        assert tab.get_by_role("button", name="log").get_attribute("aria-pressed") == pressed
+        assert float(low.replace("−", "-")) == pytest.approx(rms.min(), rel=5e-3), pressed
+        assert float(high.replace("−", "-")) == pytest.approx(rms.max(), rel=5e-3), pressed
+        tab.get_by_role("button", name="log").click()
+
+
+def test_what_is_opened_stays_while_all_else_moves(opened, shapes):
+    tab = opened(shapes("R"))
+    x, y = state(tab, "placeOfModule('layer2.0')")
+    before = state(tab, "placeOfModule('layer1.0')")
+    tab.mouse.dblclick(x, y)
+    tab.wait_for_function("() => inspector.scene !== null && inspector.opened.includes('layer2.0')")
+    nx, ny = state(tab, "placeOfModule('layer2.0')")
+    assert abs(nx - x) < 1 and abs(ny - y) < 1
+    other = state(tab, "placeOfModule('layer1.0')")
+    assert abs(other[0] - before[0]) + abs(other[1] - before[1]) > 5  # or this test could not fail
 
 
 def expected_hits(t: dict, question: str) -> set[int]:
