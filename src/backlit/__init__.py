@@ -16,10 +16,13 @@ from backlit.arrays.creation import (
 )
 from backlit.autodiff.batch import vmap
 from backlit.autodiff.check import gradcheck
+from backlit.autodiff.checkpoint import checkpoint
 from backlit.autodiff.custom import custom_jvp, custom_vjp
 from backlit.autodiff.forward import jvp
 from backlit.autodiff.jacobian import hessian, jacfwd, jacrev
+from backlit.autodiff.kinks import kinks
 from backlit.autodiff.linear import ggnvp, hvp, linear_transpose, linearize
+from backlit.autodiff.residuals import residuals
 from backlit.autodiff.reverse import grad, stop_gradient, value_and_grad, vjp
 from backlit.autodiff.walk import debug
 from backlit.compiler.compile import compile, eager
@@ -191,6 +194,7 @@ __all__ = [
     "broadcast_to",
     "cbrt",
     "ceil",
+    "checkpoint",
     "clip",
     "compile",
     "concat",
@@ -239,6 +243,7 @@ __all__ = [
     "jacfwd",
     "jacrev",
     "jvp",
+    "kinks",
     "less",
     "less_equal",
     "lgamma",
@@ -288,6 +293,7 @@ __all__ = [
     "record",
     "remainder",
     "reshape",
+    "residuals",
     "round",
     "rsqrt",
     "save",

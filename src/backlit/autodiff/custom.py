@@ -149,6 +149,9 @@ class _Joint(Joint):
 
 
 class _VjpJoint(_Joint):
+    def kept(self) -> list[Any]:
+        return tree.leaves(self.residuals)
+
     def pull_custom(self, cotangent: Any, node: Node) -> list[Any]:
         found = self.owner.bwd(self.residuals, cotangent)  # type: ignore[attr-defined]
         n_args = len(self.args.children)
@@ -185,6 +188,9 @@ class _VjpJoint(_Joint):
 
 
 class _JvpJoint(_Joint):
+    def kept(self) -> list[Any]:
+        return self.lowered
+
     def pull_custom(self, cotangent: Any, node: Node) -> list[Any]:
         owner: custom_jvp = self.owner  # type: ignore[assignment]
         places = [i for i, p in enumerate(node.parents) if p is not None]

@@ -28,6 +28,10 @@ class Joint(Op):
     def reads(self, argnum: int) -> frozenset[str]:
         return frozenset()  # what it keeps, it keeps itself
 
+    def kept(self) -> list[Any]:
+        """The tensors that it keeps for its rule."""
+        return []
+
     def abstract(self, *avals: Any, **params: Any) -> Aval:
         raise RuleError(f"{self.name}: has no shape rule of its own")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from backlit.autodiff.masks import pulled, pushed
 from backlit.core import staging, tree
 from backlit.core.dtypes import is_float
 from backlit.core.op import Masked
@@ -16,8 +17,6 @@ from backlit.functional.regions import (
     batched,
     filled,
     is_masked,
-    pulled,
-    pushed,
     where_by_example,
 )
 from backlit.ops.elementwise import less_equal

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from backlit.autodiff.batch import move_axis
+from backlit.autodiff.masks import pulled, pushed
 from backlit.core import staging, tree
 from backlit.core.dtypes import is_float
 from backlit.core.errors import GradientError
@@ -21,8 +22,6 @@ from backlit.functional.regions import (
     batched,
     filled,
     is_masked,
-    pulled,
-    pushed,
     where_by_example,
 )
 from backlit.ops.linear import broadcast_to
