@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import program_maker as maker
 import pytest
 import rounding
 from watched import check_program
 
 import backlit as bl
-from backlit.compiler import make_graph, native, simplify
+from backlit.compiler import chains, make_graph, native, simplify
 from backlit.compiler.chains import chained
 from backlit.compiler.native import Program
 
@@ -98,6 +99,18 @@ def test_equal_chains_are_compiled_once():
     assert len(found) >= 3
     assert len(set(found)) < len(found)
     assert all(program.llvm().count(f"define void @{name}(") == 1 for name in set(found))
+
+
+def test_chains_that_begin_alike_are_told_apart(monkeypatch):
+    monkeypatch.setattr(chains, "SHARED_BYTES", 1)
+    steps = [("var", 1, 2, 1), ("add", 0, 0, 0), ("add", 0, 0, 0), ("where", 0, 1, 2)]
+    arrays = maker.draw([((), "float64"), ((2, 2), "float64")], 0)
+    f = bl.value_and_grad(lambda *xs: maker.loss(steps, xs), argnums=(0, 1))
+    graph = simplify(make_graph(f)(*arrays))
+    program = check_program(graph, [arrays], rounding.compare(graph))
+    found = [w.kernel for w in program.works if w.parts]
+    firsts = [next(h for h in k.helpers.values()) for k in found]
+    assert len(found) == 2 and firsts[0] == firsts[1] and found[0].name != found[1].name
 
 
 def test_nothing_is_a_chain_of_nothing():

@@ -132,7 +132,7 @@ def _ordered(works: list[Work], before: Sequence[set[int]], chains: dict[int, li
 
 def _joined(parts: list[Work]) -> Work:
     kernels = [w.kernel for w in parts if w.kernel is not None]
-    name, units = kernels[0].name + "_chain", kernels[0].units
+    units = kernels[0].units
     step = math.lcm(*(k.step for k in kernels))
     touched = {v for w in parts for v in _along(w)}
     per_unit = max(1, sum(map(_bytes, touched)) // units)
@@ -143,6 +143,9 @@ def _joined(parts: list[Work]) -> Work:
         body = kernel.text.replace(f"@{kernel.name}(", "@(", 1)
         names.append("part_" + sha256(body.encode()).hexdigest()[:16])
         helpers |= {**kernel.helpers, names[-1]: body.replace("@(", f"@{names[-1]}(", 1)}
+    # kernels of one text have one name, so chains that begin with the same are told apart by all that they do
+    slots = [len(part.slots) for part in parts]
+    name = "chain_" + sha256(repr((names, slots, stretch)).encode()).hexdigest()[:16]
     w = Writer(name, PARAMETERS)
     with w.loop("%low", "%high", stretch) as at:
         end = w.least(w.add(at.i, stretch), "%high")

@@ -354,8 +354,8 @@ class Program:
             texts.update(w.kernel.helpers)
             body = w.kernel.text.replace(f"@{w.kernel.name}(", "@(", 1)
             names.append(same.setdefault(body, w.kernel.name))
-            if names[-1] == w.kernel.name:
-                texts[w.kernel.name] = w.kernel.text
+            if names[-1] == w.kernel.name and texts.setdefault(w.kernel.name, w.kernel.text) != w.kernel.text:
+                raise CompilerError(f"two kernels that do not do the same are both called {w.kernel.name}")
         body = "\n".join(texts.values())
         body += f"\n{definitions(body)}\n{division_definitions(body)}"
         self.code = Code("\n".join([declarations(body), body, attributes()]))
