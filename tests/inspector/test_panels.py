@@ -211,10 +211,14 @@ def test_a_merge_fills_up_with_time(runs, opened):
     go_to(tab, first.event + 1)
     assert "1 of 2" in text(tab, ".running")
     assert tab.locator(".running .cell").first.inner_text() == "18"
-    assert "so far, 1 of 2" in text(tab)
+    gradient = tab.locator("[data-face^=gradient]")
+    assert "so far, 1 of 2" in gradient.inner_text()
+    assert gradient.locator(".cell").inner_text() == "18"
     go_to(tab, second.event + 1)
     assert "sum of all 2" in text(tab, ".running")
     assert tab.locator(".running .cell").first.inner_text() == "54"
+    go_to(tab, run.recording["y"].completed_event + 1)
+    assert gradient.locator(".cell").inner_text() == "54"
     assert text(tab, ".terms").count("share") == 2
 
 
