@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
 import backlit
 from backlit import nn, optim
 from backlit.core import record as hook
+from backlit.diagnose.record import Sampler
 from backlit.diagnose.recording import COMPLETED, CONTRIBUTION, FORWARD, FREE, SAVE, SEED, UPDATE, VJP
 from backlit.functional import cross_entropy, softmax
 
@@ -330,3 +333,13 @@ def test_the_bytes_that_are_kept_are_those_the_graph_holds():
         held = kept_by_the_graph(loss, list(net.parameters()))
         loss.backward(retain_graph=True)
     assert recording.kept_bytes()[-1] == held == expected
+
+
+def test_chosen_steps_of_many_are_recorded_under_their_numbers():
+    sampler, x = Sampler(), backlit.tensor(1.0, requires_grad=True)
+    for k in range(6):
+        with sampler.step(k) if k in (1, 4) else nullcontext():
+            (x * float(k)).backward()
+    recording = sampler.finish()
+    assert [s.number for s in recording.steps] == [1, 4]
+    assert [float(recording[s.index, "x"].cotangent) for s in recording.steps] == [1.0, 4.0]
