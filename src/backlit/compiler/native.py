@@ -36,7 +36,7 @@ from backlit.compiler.llvm.values import contracting
 from backlit.compiler.llvm.writer import declarations
 from backlit.compiler.memory import Range, place
 from backlit.compiler.nested import nested_kernel
-from backlit.compiler.passes import bounds, expand, loops_apart, simplify, transposes
+from backlit.compiler.passes import bounds, expand, layouts, loops_apart, simplify, transposes
 from backlit.compiler.picks import is_picked
 from backlit.compiler.schedule import Group, Schedule, schedule, topological
 from backlit.compiler.threads import get_num_threads, native, pool
@@ -231,7 +231,7 @@ class Program:
         self.seconds: dict[str, float] = {}
         clock = Phases(self.seconds)
         checked, has_flag = bounds(loops_apart(graph))
-        self.lowered = simplify(transposes(simplify(expand(checked))))
+        self.lowered = simplify(layouts(simplify(transposes(simplify(expand(checked))))))
         clock.ends("passes")
         self.plan = schedule(self.lowered)
         self._flag = np.zeros(64, np.uint8)  # its first byte says that an index is out of bounds

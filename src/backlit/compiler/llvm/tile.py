@@ -92,6 +92,37 @@ def multiply_add(w: Writer, kind: str, a: str, b: str, c: str, fma: bool) -> str
     return w.new(f"fadd {w.type(kind)} {c}, {product}")
 
 
+def cycles_of(
+    tile: tuple[int, int],
+    m: int,
+    n: int,
+    k: int,
+    kind: str,
+    allowed: Features,
+    apart: bool = False,
+    edges: bool = False,
+) -> float:
+    """About how many cycles an `m` by `n` product over `k` takes with tiles of so many rows and vectors.
+
+    `apart` and `edges` are as for `choose`.
+    """
+    rows, vectors = tile
+    lanes = allowed.vector_bytes // SIZES[kind]
+    width = lanes * vectors
+    exact = edges or (m % rows == 0 and (n % width == 0 or n < width))  # so that sums need not pass through memory
+
+    def one(rows: int, vectors: int) -> float:
+        # two multiply-adds, two loads a cycle; the latency of four cycles hidden by more than eight sums
+        each = max(rows * vectors / 2, (rows + vectors) / 2, 4.5) + (1.25 if apart else 0.25)
+        return each * k + 30 + rows * vectors * (1 if exact else 3)
+
+    if not edges:
+        return -(-m // rows) * -(-n // width) * one(rows, vectors)
+    heights = [(rows, m // rows), (m % rows, 1)]
+    widths = [(vectors, n // width), (-(-(n % width) // lanes), 1)]
+    return sum(a * b * one(r, v) for r, a in heights for v, b in widths if r and v)
+
+
 def choose(
     m: int, n: int, k: int, kind: str, allowed: Features, apart: bool = False, edges: bool = False
 ) -> tuple[int, int]:
@@ -106,26 +137,10 @@ def choose(
     # further rows fall on the same lines of the first-level cache where rows are a power of two apart (Zen 5,
     # 2048 x 2048 over 256: 6 x 4 and 8 x 2 at 241 GFLOP/s, 13 x 2 at 214)
     most = {1: 12, 2: 8, 3: 8, 4: 6}
-
-    def cycles(rows: int, vectors: int) -> float:
-        width = lanes * vectors
-        exact = edges or (m % rows == 0 and (n % width == 0 or n < width))  # so that sums need not pass through memory
-
-        def one(rows: int, vectors: int) -> float:
-            # two multiply-adds, two loads a cycle; the latency of four cycles hidden by more than eight sums
-            each = max(rows * vectors / 2, (rows + vectors) / 2, 4.5) + (1.25 if apart else 0.25)
-            return each * k + 30 + rows * vectors * (1 if exact else 3)
-
-        if not edges:
-            return -(-m // rows) * -(-n // width) * one(rows, vectors)
-        heights = [(rows, m // rows), (m % rows, 1)]
-        widths = [(vectors, n // width), (-(-(n % width) // lanes), 1)]
-        return sum(a * b * one(r, v) for r, a in heights for v, b in widths if r and v)
-
     fitting = [
         (rows, vectors)
         for vectors in range(1, 5)
         for rows in range(min(m, most[vectors], (allowed.registers - spare - vectors) // vectors), 0, -1)
         if lanes * (vectors - 1) < n
     ]
-    return min(fitting, key=lambda t: cycles(*t))
+    return min(fitting, key=lambda tile: cycles_of(tile, m, n, k, kind, allowed, apart, edges))

@@ -1,5 +1,5 @@
-"""Passes: each takes a graph and gives a graph of the same values; all but `expand`, `behind` and
-`fission` keep their bits."""
+"""Passes: each takes a graph and gives a graph of the same values; all but `expand`, `behind`, `fission` and `layouts`
+keep their bits."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from backlit.compiler.passes.dce import dce
 from backlit.compiler.passes.expand import expand
 from backlit.compiler.passes.fission import fission
 from backlit.compiler.passes.fold import fold
+from backlit.compiler.passes.layouts import layouts
 from backlit.compiler.passes.local import local
 from backlit.compiler.passes.loops import hoist
 from backlit.compiler.passes.reuse import reuse
@@ -28,6 +29,7 @@ __all__ = [
     "fission",
     "fold",
     "hoist",
+    "layouts",
     "local",
     "loops_apart",
     "reuse",
