@@ -227,7 +227,7 @@ class _Currents:
 def _inner(x: Any, tangent: Any) -> float:
     """The inner product, in the precision of the arrays; in double precision where that is less than single or overflows."""
     a, b = np.asarray(x), np.asarray(tangent)
-    if a.dtype.kind == "c":
+    if "c" in (a.dtype.kind, b.dtype.kind):
         return float(np.vdot(a, b).real)  # the change of a real loss along a complex direction
     order: Any = "K" if a.strides == b.strides else "C"  # of two transposed views neither need be copied
     a, b = a.ravel(order), b.ravel(order)
