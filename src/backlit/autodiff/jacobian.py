@@ -11,10 +11,11 @@ import numpy as np
 from backlit.autodiff.batch import move_axis, vmap
 from backlit.autodiff.linear import linearize
 from backlit.autodiff.reverse import checked_arguments, vjp
+from backlit.autodiff.sparse import by_colours
 from backlit.autodiff.trace import zeros
 from backlit.core import tree
 from backlit.core.dtypes import is_float
-from backlit.core.errors import DTypeError
+from backlit.core.errors import DTypeError, ShapeError
 from backlit.core.op import shown
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
@@ -55,14 +56,22 @@ def jacrev(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: b
     return jacobian
 
 
-def jacfwd(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False) -> Any:
+def jacfwd(
+    f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: bool = False, sparsity: Any = None
+) -> Any:
     """A function that gives the Jacobian of `f` by columns, in forward mode: for inputs that are fewer than outputs.
 
     The result is as in `jacrev`. `f` runs once; then one forward pass with a batch as large as the argument, of the
     ops that are linear in the tangents.
 
+    With `sparsity`, a pattern `[*out, *in]` (or `[n_out, n_in]`) that is nonzero wherever the Jacobian of one array with
+    respect to one array may be, columns that share no row are found together: the batch is as large as the number of
+    their colours, 3 for a tridiagonal matrix of any size, and one more that checks the pattern (not inside a transform).
+
     Raises:
       DTypeError: an argument or an output is an integer or boolean.
+      ShapeError: the sparsity pattern is not shaped like the Jacobian, or is given for trees.
+      GradientError: the Jacobian has nonzeros that the pattern leaves out.
     """
 
     @wraps(f)
@@ -76,6 +85,12 @@ def jacfwd(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: b
 
         out, f_jvp, *aux = linearize(of_leaves, *map(as_tensor, cells), has_aux=has_aux)
         leaves, structure = _float_outputs("jacfwd", out)
+        if sparsity is not None:
+            if structure.children is not None or its_structure.children != (structure,):
+                raise ShapeError(f"jacfwd: sparsity is for one array as argument and one as output, not trees{here()}")
+            matrix = by_colours("jacfwd", f_jvp, as_tensor(cells[0]), leaves[0], sparsity)
+            alone = matrix if isinstance(argnums, int) else (matrix,)
+            return (alone, *aux) if has_aux else alone
         columns: list[list[Tensor | None]] = []  # for each leaf of the arguments, one a leaf of the output
         for k, (cell, flag) in enumerate(zip(cells, tree.trained(chosen), strict=True)):
             x = as_tensor(cell)
