@@ -115,3 +115,12 @@ def test_chains_that_begin_alike_are_told_apart(monkeypatch):
 
 def test_nothing_is_a_chain_of_nothing():
     assert chained([], [], {}) == []
+
+
+def test_of_chains_that_wait_for_each_other_one_is_taken_apart():
+    # 0 -> 3 and 1 -> 2: {0, 2} and {1, 3} each can run in one go, and each waits for the other
+    before = [set(), set(), {1}, {0}]
+    assert chains._without_cycles(4, before, {2: [0, 2], 3: [1, 3]}) == {2: [0, 2]}
+    assert chains._without_cycles(4, [set(), set(), {0}, {1}], {2: [0, 2], 3: [1, 3]}) == {2: [0, 2], 3: [1, 3]}
+    three = [set(), set(), set(), {0}, {1}, {2}]
+    assert chains._without_cycles(6, three, {3: [1, 3], 4: [2, 4], 5: [0, 5]}) == {3: [1, 3], 4: [2, 4]}

@@ -13,6 +13,7 @@ from hashlib import sha256
 from backlit.compiler.ir import Var
 from backlit.compiler.llvm.kernel import PARAMETERS, Kernel
 from backlit.compiler.llvm.writer import Writer
+from backlit.compiler.schedule import topological
 from backlit.compiler.work import Work
 
 SHARED_BYTES = 1 << 18  # what is passed on or read twice is worth a chain if it does not fit the inner caches
@@ -35,9 +36,26 @@ def chained(works: list[Work], before: Sequence[set[int]], same: dict[Var, Var])
         if len(numbers) > 1 and largest >= SHARED_BYTES:
             for members in _chains(works, numbers, before, same, units):
                 chains[members[-1]] = members
-    if not chains:
-        return works
-    return _ordered(works, before, chains)
+    chains = _without_cycles(len(works), before, chains)
+    return _ordered(works, before, chains) if chains else works
+
+
+def _without_cycles(n_works: int, before: Sequence[set[int]], chains: dict[int, list[int]]) -> dict[int, list[int]]:
+    """The chains but for the last of those that wait for each other: each alone can run in one go, not all together."""
+    chains = dict(chains)
+    while chains:
+        group = list(range(n_works))  # a chain stands where its last member is
+        for last, members in chains.items():
+            for k in members:
+                group[k] = last
+        needed: list[set[int]] = [set() for _ in group]
+        for k, its in enumerate(before):
+            needed[group[k]] |= {group[b] for b in its} - {group[k]}
+        stuck = chains.keys() - set(topological(needed))
+        if not stuck:
+            break
+        del chains[max(stuck)]
+    return chains
 
 
 def _chains(
