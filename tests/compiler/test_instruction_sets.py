@@ -94,7 +94,9 @@ def test_elementwise_ops(name, level):
     op, arrays = checks.sample(name, 1 if name == "where" else 0)
     with restricted(features(LEVELS[level])):
         for dtype in (np.float32, np.float64):
-            typed = [np.tile(a.astype(dtype) if a.dtype == np.float64 else a, (7,) * a.ndim) for a in arrays]
+            shape = np.broadcast_shapes(*(a.shape for a in arrays))
+            typed = [a.astype(dtype) if a.dtype == np.float64 else a for a in arrays]
+            typed = [np.tile(np.broadcast_to(a, shape), (7,) * len(shape)) for a in typed]
             graph = make_graph(op)(*typed)
             check_program(graph, [typed], rounding.compare(graph))
 
