@@ -28,3 +28,19 @@ def test_the_frame_of_a_notebook_works(browser, tmp_path):
     frame.locator("#inspector").get_by_text("weight").first.wait_for()  # the tree comes with the layout
     assert not complaints
     context.close()
+
+
+def test_the_tree_comes_and_goes_with_the_width(browser, tmp_path):
+    """The frame of a notebook gets its width after the page has begun."""
+    path = tmp_path / "page.html"
+    perceptron().save(path)
+    context = browser.new_context(viewport={"width": 900, "height": 800})
+    tab = context.new_page()
+    tab.goto(path.as_uri())
+    tab.locator("#slider").wait_for()
+    assert tab.get_by_role("tree").count() == 0
+    tab.set_viewport_size({"width": 1400, "height": 800})
+    tab.get_by_role("tree").wait_for()
+    tab.set_viewport_size({"width": 900, "height": 800})
+    tab.get_by_role("tree").wait_for(state="detached")
+    context.close()

@@ -19,7 +19,12 @@ import { startKeys } from "./keys";
 import { read, startPermalink, written } from "./permalink";
 import { toggleTheme } from "./theme";
 
-const treeShown = signal(matchMedia("(min-width: 1100px)").matches);
+const wide = matchMedia("(min-width: 1100px)");
+const treeShown = signal(wide.matches);
+// the frame of a notebook gets its width after the page has begun
+wide.addEventListener("change", () => {
+  treeShown.value = wide.matches;
+});
 
 /** For scripts that look at the page from outside: what is drawn, and how long drawing took. Reads only. */
 function expose(): void {
