@@ -9,7 +9,7 @@ from watched import ONES, check_arena, watching
 
 import backlit as bl
 from backlit import compile
-from backlit.compiler import evaluate, make_graph, native, simplify, verify
+from backlit.compiler import builder, evaluate, make_graph, simplify, verify
 from backlit.compiler.llvm import sequential
 from backlit.compiler.native import Program
 from backlit.core import tree
@@ -25,7 +25,7 @@ def programs(graph):
     with mock.patch.object(sequential, "WEIGHT", -1):
         yield Program(graph)
         if _count(graph) <= 3:  # for each region is a program of its own
-            with mock.patch.object(native, "nested_kernel", lambda *_: None):
+            with mock.patch.object(builder, "nested_kernel", lambda *_: None):
                 yield Program(graph)
 
 

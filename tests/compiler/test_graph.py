@@ -20,7 +20,7 @@ from backlit.core.op import REGISTRY
 F64 = np.dtype(np.float64)
 
 
-def same_bits(a, b):
+def assert_same_bits(a, b):
     a, b = np.asarray(a), np.asarray(b)
     assert a.dtype == b.dtype and a.shape == b.shape
     if a.dtype == np.longdouble:  # its bytes hold padding
@@ -136,7 +136,7 @@ def test_evaluation_checks_its_inputs():
 def test_every_op_traced_equals_the_op(name, k):
     apply, arrays = checks.sample(name, k)
     graph = make_graph(apply)(*arrays)
-    same_bits(evaluate(graph, *arrays)[0], apply(*arrays).numpy())
+    assert_same_bits(evaluate(graph, *arrays)[0], apply(*arrays).numpy())
     for e in graph.eqns:
         assert hash(repr(e.params)) and all(isinstance(a, (Var, Literal)) for a in e.inputs)
 
@@ -153,7 +153,7 @@ def test_every_rule_traced_equals_the_rule(name, k):
         expected = bl.tree.leaves(f(*args))
         for version in (graph, verify(simplify(graph))):
             for got, want in zip(evaluate(version, *args), expected, strict=True):
-                same_bits(got, want.numpy())
+                assert_same_bits(got, want.numpy())
 
 
 @settings(deadline=None, max_examples=100)
@@ -167,7 +167,7 @@ def test_random_programs_keep_their_bits(program, seed):
     assert len(reduced.eqns) <= len(graph.eqns)
     for version in (graph, reduced, parse(str(graph), named(graph)), parse(str(reduced), named(reduced))):
         for got, want in zip(evaluate(version, x), f(x), strict=True):
-            same_bits(got, want.numpy())
+            assert_same_bits(got, want.numpy())
 
 
 def named(graph):
@@ -181,9 +181,9 @@ def test_transforms_are_in_the_graph():
     per_example = bl.vmap(bl.grad(lambda w, x: bl.tanh(w @ x)), in_axes=(None, 0))
     w, x = np.arange(3.0), np.eye(3)
     graph = make_graph(per_example)(w, x)
-    same_bits(evaluate(graph, w, x)[0], per_example(w, x).numpy())
+    assert_same_bits(evaluate(graph, w, x)[0], per_example(w, x).numpy())
     hvp = lambda x, t: bl.jvp(bl.grad(lambda x: (x**3).sum()), (x,), (t,))[1]
-    same_bits(evaluate(make_graph(hvp)(w, w + 1), w, w + 1)[0], hvp(w, w + 1).numpy())
+    assert_same_bits(evaluate(make_graph(hvp)(w, w + 1), w, w + 1)[0], hvp(w, w + 1).numpy())
 
 
 def test_modules_are_trees_of_inputs():
@@ -192,7 +192,7 @@ def test_modules_are_trees_of_inputs():
     graph = make_graph(lambda m, x: m(x))(model, x)
     assert [v.aval.shape for v in graph.inputs] == [(3, 2), (3,), (4, 2)]
     inputs = [p.detach().numpy() for p in model.parameters()]
-    same_bits(evaluate(graph, *inputs, x)[0], model(x).detach().numpy())
+    assert_same_bits(evaluate(graph, *inputs, x)[0], model(x).detach().numpy())
     assert model[0].weight.requires_grad
 
 

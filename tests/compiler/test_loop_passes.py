@@ -12,7 +12,7 @@ from backlit.compiler.passes.rewrite import within
 RNG = np.random.default_rng(0)
 
 
-def changed(change, before, after, consts=None, rtol=0.0):
+def assert_changes(change, before, after, consts=None, rtol=0.0):
     """`change` makes `after` of `before`, both text, with the same values."""
     graph = verify(parse(before, consts))
     made = verify(change(graph))
@@ -23,7 +23,7 @@ def changed(change, before, after, consts=None, rtol=0.0):
 
 
 def test_carries_and_results_that_nobody_reads_go():
-    changed(
+    assert_changes(
         dce,
         """
 graph(a: float64[], b: float64[4], c: float64[4], d: float64[]) {
@@ -55,7 +55,7 @@ graph(a: float64[], b: float64[4], c: float64[4], d: float64[]) {
 
 
 def test_dead_code_in_branches_and_loops_until():
-    changed(
+    assert_changes(
         dce,
         """
 graph(a: float64[], b: float64[], c: int32[]) {
@@ -111,7 +111,7 @@ graph(a: float64[], b: float64[], c: int32[]) {
 
 
 def test_what_is_the_same_at_every_step_moves_out():
-    changed(
+    assert_changes(
         lambda graph: dce(hoist(graph)),
         """
 graph(a: float64[], b: float64[4], c: float64[]) {
@@ -145,7 +145,7 @@ graph(a: float64[], b: float64[4], c: float64[]) {
 
 
 def test_all_passes_work_inside():
-    changed(
+    assert_changes(
         simplify,
         """
 graph(a: float64[], b: float64[4]) {
@@ -177,7 +177,7 @@ graph(a: float64[], b: float64[4]) {
 
 
 def test_a_condition_that_always_holds_is_known_inside():
-    changed(
+    assert_changes(
         lambda graph: dce(fold(graph)),
         """
 graph(a: float64[2], b: float64[4,2]) consts(c: bool[2], d: bool[2]) {
@@ -206,7 +206,7 @@ graph(a: float64[2], b: float64[4,2]) consts(c: bool[2]) {
 
 
 def test_what_does_not_wait_is_computed_before():
-    changed(
+    assert_changes(
         fission,
         """
 graph(a: float64[], b: float64[4], c: float64[]) {
@@ -244,7 +244,7 @@ graph(a: float64[], b: float64[4], c: float64[]) {
 
 
 def test_a_later_loop_gets_what_an_earlier_one_has_computed():
-    changed(
+    assert_changes(
         reuse,
         """
 graph(a: float64[], b: float64[4], c: float64[]) {
@@ -317,7 +317,7 @@ graph(a: float64[], b: float64[4], c: float64[{length}]) {{
 
 
 def test_products_that_are_only_added_up_are_one_product():
-    changed(
+    assert_changes(
         lambda graph: dce(behind(graph)),
         """
 graph(a: float64[4,5,2], b: float64[4,5,3], c: float64[2,3], d: float64[5,3]) {

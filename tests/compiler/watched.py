@@ -17,7 +17,8 @@ from backlit.compiler import native, nested
 from backlit.compiler.ir import evaluate
 from backlit.compiler.llvm.kernel import Kernel
 from backlit.compiler.memory import Range
-from backlit.compiler.native import Program, Work
+from backlit.compiler.native import Program
+from backlit.compiler.work import Work
 
 GUARD_BYTES = 64
 ONES = 0xFF

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import backlit
-from backlit import jvp, vjp, vmap
+from backlit import grad, jvp, vjp, vmap
 from backlit.autodiff.check import directional
 from backlit.core.aval import aval_of
 from backlit.core.dtypes import is_float
@@ -311,3 +311,12 @@ def check_merge() -> None:
     np.testing.assert_allclose(value(leaf.grad), expected, rtol=1e-14)
     _, pushed = jvp(f, (x,), (np.array([1.0, 0.0]),))
     np.testing.assert_allclose(value(pushed), expected[0], rtol=1e-14)
+
+
+def slopes(f, *values):
+    """The derivative at each value, which reverse and forward mode must agree on."""
+    x = np.array(values, np.float64)
+    reverse = np.asarray(grad(lambda x: f(x).sum())(x))
+    forward = [jvp(f, (np.float64(v),), (np.float64(1.0),))[1].item() for v in values]
+    np.testing.assert_array_equal(reverse, forward)
+    return reverse.tolist()

@@ -8,9 +8,10 @@ import ml_dtypes
 import mpmath
 import numpy as np
 import pytest
+from checks import slopes
 
 import backlit as bl
-from backlit import grad, jvp
+from backlit import grad
 from backlit.core.op import REGISTRY
 from backlit.ops import elementwise
 
@@ -91,15 +92,6 @@ def test_integers():
         assert getattr(bl, name)(n).dtype == np.float64, name
     assert bl.isnan(n).tolist() == [False] * 3
     assert bl.bitwise_left_shift(n, 2).tolist() == [-12, 0, 20] and bl.bitwise_invert(n).tolist() == [2, -1, -6]
-
-
-def slopes(f, *values):
-    """The derivative at each value, which reverse and forward mode must agree on."""
-    x = np.array(values, np.float64)
-    reverse = np.asarray(grad(lambda x: f(x).sum())(x))
-    forward = [jvp(f, (np.float64(v),), (np.float64(1.0),))[1].item() for v in values]
-    np.testing.assert_array_equal(reverse, forward)
-    return reverse.tolist()
 
 
 def test_steps_have_no_slope():

@@ -14,12 +14,11 @@ from backlit.autodiff.masks import pulled, pushed
 from backlit.autodiff.reverse import GradTrace
 from backlit.autodiff.tape import Tape, plain
 from backlit.autodiff.trace import highest
-from backlit.autodiff.walk import Joint, Pick
-from backlit.core import record, staging, tree
+from backlit.autodiff.walk import Joint, recorded_jointly
+from backlit.core import staging, tree
 from backlit.core.dtypes import is_float
-from backlit.core.graph import Node, Plan
+from backlit.core.graph import Node
 from backlit.core.op import Masked, Value
-from backlit.core.source import user_source
 from backlit.core.tensor import Box, Tensor, as_tensor, muted
 from backlit.ops.fence import fence
 from backlit.ops.linear import broadcast_to
@@ -97,20 +96,7 @@ class Segment:
         if not any(p is not None for p in parents):
             return outs
         joint = _SegmentJoint(self, lowered, len(outs))
-        wanted = tuple(p is not None for p in parents)
-        ups = tuple(p for p in parents if p is not None)
-        node = Node(Plan(joint, wanted, joint.reads), ups, (), None, {}, (), None, user_source())
-        made = []
-        for k, x in enumerate(outs):
-            if not is_float(x.dtype):
-                made.append(x)
-                continue
-            plan = Plan(Pick(self.name, k), (True,), joint.reads)
-            pick = Node(plan, node, (), None, {}, x.shape, x.dtype, node.where)
-            made.append(wrap(x, pick))
-            for listener in record.current():
-                listener.recorded(pick, made[-1], lowered)
-        return made
+        return recorded_jointly(joint, outs, parents, lowered, wrap)
 
     def _batch(self, trace: BatchTrace, inputs: Sequence[Tensor]) -> list[Tensor]:
         axes = [None if trace.box(x) is None else 0 for x in inputs]

@@ -13,13 +13,13 @@ from backlit.autodiff.batch import BatchBox, BatchTrace, vmap
 from backlit.autodiff.forward import JvpTrace
 from backlit.autodiff.reverse import GradTrace, vjp
 from backlit.autodiff.trace import highest, zeros
-from backlit.autodiff.walk import Joint, Pick
-from backlit.core import record, tree
+from backlit.autodiff.walk import Joint, recorded_jointly
+from backlit.core import tree
 from backlit.core.dtypes import is_float
 from backlit.core.errors import RuleError
-from backlit.core.graph import Cut, Node, Plan
+from backlit.core.graph import Cut, Node
 from backlit.core.op import Masked, Value, shown
-from backlit.core.source import here, user_source
+from backlit.core.source import here
 from backlit.core.tensor import Box, Tensor, as_tensor, muted, no_grad
 
 
@@ -99,20 +99,7 @@ class _Custom(ABC):
         joint.outs = [(x.shape, x.dtype) for x in outs]
         joint.structure = structure
         joint.n_outs = len(outs)
-        plan = Plan(joint, tuple(p is not None for p in parents), joint.reads)
-        node = Node(plan, tuple(p for p in parents if p is not None), (), None, {}, (), None, user_source())
-        made = []
-        for k, x in enumerate(outs):
-            if not is_float(x.dtype):
-                made.append(x)
-                continue
-            pick = Node(
-                Plan(Pick(self.name, k), (True,), joint.reads), node, (), None, {}, x.shape, x.dtype, node.where
-            )
-            made.append(wrap(x, pick))
-            for listener in record.current():
-                listener.recorded(pick, made[-1], values)
-        return tree.unflatten(structure, made)
+        return tree.unflatten(structure, recorded_jointly(joint, outs, parents, values, wrap))
 
     def _batch(self, trace: BatchTrace, values: list[Any], structure: Any) -> Any:
         axes = [0 if trace.box(x) is not None else None for x in values]

@@ -10,6 +10,7 @@ from backlit.autodiff.reverse import GradTrace
 from backlit.autodiff.walk import walk
 from backlit.core import record
 from backlit.core.dtypes import is_float
+from backlit.core.errors import RuleError
 from backlit.core.graph import Node, Plan
 from backlit.core.op import Masked, Op, Value, add_masked
 from backlit.core.tensor import Box, Tensor
@@ -29,10 +30,10 @@ class _Same(Op):
         return (cotangent,)
 
     def abstract(self, *avals: Any, **params: Any) -> Any:
-        raise NotImplementedError
+        raise RuleError("same: stands in a graph only while it is walked")
 
     def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
-        raise NotImplementedError
+        raise RuleError("same: stands in a graph only while it is walked")
 
 
 _SAME = Plan(_Same(), (True,), _Same().reads)

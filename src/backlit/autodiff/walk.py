@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
 from typing import Any
@@ -12,10 +12,11 @@ import numpy as np
 
 from backlit.core import record
 from backlit.core.aval import Aval
+from backlit.core.dtypes import is_float
 from backlit.core.errors import FreedGraphError, GradientError, RuleError, ShapeError
-from backlit.core.graph import Freed, Node
+from backlit.core.graph import Freed, Node, Plan
 from backlit.core.op import NUMBERS, Masked, Op, Value, add_masked
-from backlit.core.source import Source, here
+from backlit.core.source import Source, here, user_source
 from backlit.core.tensor import Tensor
 
 
@@ -54,6 +55,29 @@ class Pick(Op):
 
     def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
         raise RuleError(f"{self.name}: batched by its transform")
+
+
+def recorded_jointly(
+    joint: Joint, outs: Sequence[Tensor], parents: Sequence[Node | None], args: Sequence[Any],
+    wrap: Callable[[Tensor, Node], Tensor], live: Sequence[bool] | None = None,
+) -> list[Tensor]:  # fmt: skip
+    """`outs` as picks from one node that holds the rule `joint`; those without derivatives, or not `live`, as they are.
+
+    `parents` are the nodes of the arguments `args`, None where no gradient is wanted; `wrap` puts a value and its node
+    together.
+    """
+    plan = Plan(joint, tuple(p is not None for p in parents), joint.reads)
+    node = Node(plan, tuple(p for p in parents if p is not None), (), None, {}, (), None, user_source())
+    made = []
+    for k, x in enumerate(outs):
+        if not is_float(x.dtype) or (live is not None and not live[k]):
+            made.append(x)
+            continue
+        pick = Node(Plan(Pick(joint.name, k), (True,), joint.reads), node, (), None, {}, x.shape, x.dtype, node.where)
+        made.append(wrap(x, pick))
+        for listener in record.current():
+            listener.recorded(pick, made[-1], args)
+    return made
 
 
 def walk(seeds: dict[Node, Any], who: str, arrays: bool, record_again: bool) -> tuple[dict[Node, Masked], list[Node]]:

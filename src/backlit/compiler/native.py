@@ -6,42 +6,30 @@ What has no instructions runs by its op's forward, between two stretches of nati
 from __future__ import annotations
 
 import ctypes
-import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
+from backlit.compiler.builder import Builder
 from backlit.compiler.chains import chained
 from backlit.compiler.ir import Array, Atom, Eqn, Graph, Literal, Var, evaluate
-from backlit.compiler.llvm.conversion import SCALARS
 from backlit.compiler.llvm.division import division_definitions
-from backlit.compiler.llvm.kernel import Kernel, Operand
-from backlit.compiler.llvm.maps import Finish
-from backlit.compiler.llvm.nest import Nest
-from backlit.compiler.llvm.nest_kernel import nest_kernel
-from backlit.compiler.llvm.philox import philox_kernel
-from backlit.compiler.llvm.product import product
+from backlit.compiler.llvm.kernel import Kernel
 from backlit.compiler.llvm.rare import definitions
 from backlit.compiler.llvm.runtime import DIVIDE, PROGRAM_WORDS, SHARE, STEP_WORDS
-from backlit.compiler.llvm.scatter import OWN_KERNELS
-from backlit.compiler.llvm.sequential import sequential_kernel
 from backlit.compiler.llvm.target import Code, attributes
 from backlit.compiler.llvm.values import contracting
 from backlit.compiler.llvm.writer import declarations
 from backlit.compiler.memory import Range, place
-from backlit.compiler.nested import nested_kernel
 from backlit.compiler.passes import bounds, expand, layouts, loops_apart, simplify, transposes
-from backlit.compiler.picks import is_picked
-from backlit.compiler.schedule import Group, Schedule, schedule, topological
+from backlit.compiler.schedule import schedule, topological
 from backlit.compiler.threads import get_num_threads, native, pool
-from backlit.compiler.views import identity, linear, through
-from backlit.compiler.work import Work
 from backlit.core.aval import Aval
 from backlit.core.errors import CompilerError
 from backlit.core.quiet import silence, variable
@@ -80,137 +68,6 @@ class Profiler(Protocol):
         """Around an op's forward."""
 
 
-class _Builder:
-    """Makes the work of each group."""
-
-    def __init__(self, plan: Schedule, names: Iterator[str] | None = None) -> None:
-        self.plan = plan
-        self._names = names or (f"k{n}" for n in itertools.count())
-        self._made: dict[Any, tuple[Kernel, int | None, Nest]] = {}
-
-    def _kernel(
-        self, nest: Nest, key: Any, make: Callable[[str], tuple[Kernel, int | None]]
-    ) -> tuple[Kernel, int | None, Nest]:
-        """A kernel with its number of blocks and its nest, those of an equal nest if there was one.
-
-        Equal layers have equal kernels, as these know their buffers by local slots only; `key` is all beside the nest
-        on which the text depends.
-        """
-        found = (key, _signature(nest))
-        if found not in self._made:
-            self._made[found] = (*make(next(self._names)), nest)
-        return self._made[found]
-
-    def works(self) -> list[Work]:
-        """What the groups do, in order."""
-        return [work for group in self.plan.groups for work in self._of_group(group)]
-
-    def _of_group(self, group: Group) -> list[Work]:
-        root = self.plan.kept
-        reads = list(dict.fromkeys(root[v] for v in group.reads))
-        if group.kind == "call":
-            if group.head.regions and (work := self._control(group, reads)) is not None:
-                return [work]
-            if group.head.op.name == "concat" or is_picked(group.head):
-                return [self._own(group, reads)]
-            if group.head.op.name == "random_words" and len(group.head.inputs) == len(reads) == 2:
-                return [self._random(group)]
-            return [Work(None, {}, reads, [root[v] for v in group.head.outs], group.head, group=group)]
-        slots: dict[Var, int] = {}
-
-        def slot_of(v: Var) -> int | None:
-            return slots.setdefault(root[v], len(slots)) if v in root else None
-
-        nest = Nest(group.shape, slot_of, self.plan.made_by, {e.out for e in group.members})
-        writes = [root[v] for v in group.writes]
-        if group.kind == "product":
-            return [self._product(group, nest, slots, reads, writes)]
-        for v in group.stores:
-            nest.store(v, slot_of(v))  # type: ignore[arg-type]
-        for e in group.reductions:
-            nest.reduce(e, slot_of(e.out), e.inputs[0] not in root)  # type: ignore[arg-type]
-        axes = group.axes if group.reductions else None
-        kernel, blocks, nest = self._kernel(nest, axes, lambda name: nest_kernel(name, nest, axes))
-        work = Work(kernel, slots, reads, writes, nest=nest, group=group)
-        if blocks is None:
-            return [work]
-        return [work, *(w for e in group.reductions for w in self._combined(e, root[e.out], blocks, work))]
-
-    def _control(self, group: Group, reads: list[Var]) -> Work | None:
-        """A loop or a branch as one kernel."""
-        root, e = self.plan.kept, group.head
-        buffers = [root[v] for v in (*e.inputs, *e.outs)]  # type: ignore[index]
-        slots: dict[Var, int] = {}
-        for v in buffers:
-            slots.setdefault(v, len(slots))
-        places = [slots[v] for v in buffers]
-        kernel = sequential_kernel(next(self._names), e, places)
-        if kernel is None:
-            names = self._names
-            kernel = nested_kernel(next(names), e, places, lambda plan: _Builder(plan, names).works())
-        return None if kernel is None else Work(kernel, slots, reads, [root[v] for v in e.outs], group=group)
-
-    def _own(self, group: Group, reads: list[Var]) -> Work:
-        """An op with a kernel of its own."""
-        root, e = self.plan.kept, group.head
-        buffers = [root[v] for v in (*e.inputs, e.out)]  # type: ignore[index]
-        slots = {v: k for k, v in enumerate(dict.fromkeys(buffers))}
-        kernel = OWN_KERNELS[e.op.name](next(self._names), e, [slots[v] for v in buffers])
-        return Work(kernel, slots, reads, [root[e.out]], group=group)
-
-    def _random(self, group: Group) -> Work:
-        e = group.head
-        buffers = [self.plan.kept[v] for v in (*e.inputs, e.out)]  # type: ignore[index]
-        operands = [Operand(slot, 0, ()) for slot in range(3)]
-        kernel = philox_kernel(next(self._names), e.params["n"], *operands)
-        return Work(kernel, {v: k for k, v in enumerate(buffers)}, buffers[:2], buffers[2:], group=group)
-
-    def _combined(self, e: Eqn, out: Var, blocks: int, before: Work) -> list[Work]:
-        """The results of blocks, left by `before` in the place of `out`, joined in their order."""
-        size = math.prod(out.aval.shape)
-        parts = Var(Aval((blocks, size), out.aval.dtype))
-        before.slots = {parts if v is out else v: k for v, k in before.slots.items()}
-        before.writes = [parts if v is out else v for v in before.writes]
-        joined = Eqn(e.op, (parts,), {"axis": (0,), "keepdims": False}, Var(Aval((size,), out.aval.dtype)))
-        nest = Nest(parts.aval.shape, {parts: 0, joined.out: 1}.get, {joined.out: joined})
-        nest.reduce(joined, 1, False)
-        kernel, again, _ = self._kernel(nest, (0,), lambda name: nest_kernel(name, nest, (0,)))
-        work = Work(kernel, {parts: 0, out: 1}, [parts], [out], joins=e.op.name)
-        return [work] if again is None else [work, *self._combined(e, out, again, work)]
-
-    def _product(self, group: Group, nest: Nest, slots: dict[Var, int], reads: list[Var], writes: list[Var]) -> Work:
-        head, slot_of = group.head, nest.slot_of
-        *batch, m, n = head.out.aval.shape
-        operands, roots = [], []
-        for a in head.inputs:
-            assert isinstance(a, Var)
-            v, at = a, identity(a.aval.ndim)
-            while v not in self.plan.kept:
-                e = self.plan.made_by[v]
-                at, _, _ = through(e, at)
-                v = e.inputs[0]  # type: ignore[assignment]
-            roots.append(self.plan.kept[v])
-            offset, strides = linear(at, v.aval.shape, a.aval.ndim)
-            operands.append(Operand(slot_of(v), offset, strides))  # type: ignore[arg-type]
-        nest.given(head.out)
-        for v in group.stores:
-            nest.store(v, slot_of(v))  # type: ignore[arg-type]
-        k = head.inputs[0].aval.shape[-1]  # type: ignore[union-attr]
-        what = (SCALARS[head.out.aval.dtype], tuple(batch), m, n, k, operands[0], operands[1])
-        kernel, _, nest = self._kernel(nest, what, lambda name: (product(name, *what, Finish(nest)), None))
-        return Work(kernel, slots, reads, writes, nest=nest, operands=tuple(roots), group=group)
-
-
-def _signature(nest: Nest) -> Any:
-    """What two nests have in common of which the same text would be made."""
-    nodes = tuple(
-        (repr(what) if isinstance(what, Literal) else what, dtype, guards) for what, dtype, guards in nest.nodes
-    )
-    stores = tuple((s.node, s.slot, s.offset, s.strides) for s in nest.stores)
-    reductions = tuple((r.node, r.how, r.slot, r.factors) for r in nest.reductions)
-    return nest.shape, nodes, stores, reductions
-
-
 class Program:
     """A graph ready to run: `program(*arrays)` gives its outputs.
 
@@ -238,7 +95,7 @@ class Program:
         self.flag = self._flag_of(self.lowered.outputs.pop()) if has_flag else None
         clock.ends("schedule")
         with contracting(contract):
-            self.works = _Builder(self.plan).works()
+            self.works = Builder(self.plan).works()
         clock.ends("kernels")
         self.callbacks = [w.eqn.op.name for w in self.works if w.eqn is not None]
         self.buffer_of = self._outputs()

@@ -17,12 +17,10 @@ from backlit.autodiff.batch import BatchBox, BatchTrace
 from backlit.autodiff.forward import JvpTrace
 from backlit.autodiff.reverse import GradTrace
 from backlit.autodiff.trace import highest, zeros
-from backlit.autodiff.walk import Joint, Pick
-from backlit.core import record, staging
-from backlit.core.dtypes import is_float
-from backlit.core.graph import Cut, Node, Plan
+from backlit.autodiff.walk import Joint, recorded_jointly
+from backlit.core import staging
+from backlit.core.graph import Cut, Node
 from backlit.core.op import Masked, Value, ones
-from backlit.core.source import user_source
 from backlit.core.tensor import Box, Tensor, muted
 from backlit.ops.elementwise import where
 from backlit.ops.linear import broadcast_to
@@ -87,18 +85,7 @@ class Call(ABC):
         wanted = [p is not None for p in parents]
         joint = call.joint(wanted)
         joint.operands, joint.n_outs = [Tensor(x._value, x.node) for x in operands], len(outs)
-        plan = Plan(joint, tuple(wanted), joint.reads)
-        node = Node(plan, tuple(p for p in parents if p is not None), (), None, {}, (), None, user_source())
-        made = []
-        for k, (x, live) in enumerate(zip(outs, call.depends(wanted), strict=True)):
-            if not live or not is_float(x.dtype):
-                made.append(x)
-                continue
-            plan = Plan(Pick(self.name, k), (True,), joint.reads)
-            pick = Node(plan, node, (), None, {}, x.shape, x.dtype, node.where)
-            made.append(wrap(x, pick))
-            for listener in record.current():
-                listener.recorded(pick, made[-1], operands)
+        made = recorded_jointly(joint, outs, parents, operands, wrap, call.depends(wanted))
         n = self.n_outs
         joint.saved = [lower(x) for x in made[n:]]
         return made[:n]

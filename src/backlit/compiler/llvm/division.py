@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from backlit.compiler.llvm.arithmetic import Floats
+from backlit.compiler.llvm.lanes import lane_by_lane
 from backlit.compiler.llvm.writer import Writer
 
 DIVISIONS = ("floor_divide", "remainder")
@@ -112,52 +113,24 @@ def division_definitions(text: str) -> str:
 
 def _definition(lanes: int, suffix: str) -> str:
     scalar = "float" if suffix == "f32" else "double"
-    if scalar == "float":
-        slow = [
-            "  %wide.x = fpext float %one.x to double",
-            "  %wide.y = fpext float %one.y to double",
+
+    def one(x: str, y: str) -> list[str]:
+        if scalar == "double":
+            return [f"  %found = call double @backlit.fmod_of_one(double {x}, double {y})"]
+        return [
+            f"  %wide.x = fpext float {x} to double",
+            f"  %wide.y = fpext float {y} to double",
             "  %wide = call double @backlit.fmod_of_one(double %wide.x, double %wide.y)",
             "  %found = fptrunc double %wide to float",
         ]
-    else:
-        slow = ["  %found = call double @backlit.fmod_of_one(double %one.x, double %one.y)"]
-    if lanes == 1:
-        return "\n".join([
-            f"define internal {scalar} @backlit.fmod.{suffix}({scalar} %one.x, {scalar} %one.y, {scalar} %near, i1 %far) noinline {{",
-            "  br i1 %far, label %slow, label %done",
-            "slow:",
-            *slow,
-            f"  ret {scalar} %found",
-            "done:",
-            f"  ret {scalar} %near",
-            "}",
-        ])  # fmt: skip
-    v, i = f"<{lanes} x {scalar}>", f"<{lanes} x i1>"
+
+    name, v, i = f"@backlit.fmod.{suffix}", scalar, "i1"
+    if lanes > 1:
+        name, v, i = f"@backlit.fmod.v{lanes}{suffix}", f"<{lanes} x {scalar}>", f"<{lanes} x i1>"
     return "\n".join([
-        f"define internal {v} @backlit.fmod.v{lanes}{suffix}({v} %x, {v} %y, {v} %near, {i} %far) noinline {{",
+        f"define internal {v} {name}({v} %x, {v} %y, {v} %near, {i} %far) noinline {{",
         "entry:",
-        f"  %mask = bitcast {i} %far to i{lanes}",
-        f"  %none = icmp eq i{lanes} %mask, 0",
-        "  br i1 %none, label %done, label %next",
-        "next:",
-        "  %k = phi i32 [ 0, %entry ], [ %following, %joined ]",
-        f"  %so_far = phi {v} [ %near, %entry ], [ %value, %joined ]",
-        f"  %beyond = extractelement {i} %far, i32 %k",
-        "  br i1 %beyond, label %slow, label %joined",
-        "slow:",
-        f"  %one.x = extractelement {v} %x, i32 %k",
-        f"  %one.y = extractelement {v} %y, i32 %k",
-        *slow,
-        f"  %with = insertelement {v} %so_far, {scalar} %found, i32 %k",
-        "  br label %joined",
-        "joined:",
-        f"  %value = phi {v} [ %so_far, %next ], [ %with, %slow ]",
-        "  %following = add i32 %k, 1",
-        f"  %more = icmp ult i32 %following, {lanes}",
-        "  br i1 %more, label %next, label %done",
-        "done:",
-        f"  %result = phi {v} [ %near, %entry ], [ %value, %joined ]",
-        f"  ret {v} %result",
+        *lane_by_lane(lanes, scalar, "%far", "%near", ["%x", "%y"], one),
         "}",
     ])  # fmt: skip
 

@@ -9,6 +9,7 @@ import re
 
 from backlit.compiler.llvm import trigonometry
 from backlit.compiler.llvm.arithmetic import Floats
+from backlit.compiler.llvm.lanes import lane_by_lane
 from backlit.compiler.llvm.writer import Writer
 from backlit.ops.arithmetic import RARE
 
@@ -35,37 +36,6 @@ def _definition(name: str, lanes: int) -> str:
     v = Floats(w, "double")
     there = RARE[name][0](v, "%x")
     head = f"define internal {v.typed} @backlit.{name}.{'' if lanes == 1 else f'v{lanes}'}f64({v.typed} %x, {v.typed} %common)"
-    if lanes == 1:
-        body = [
-            f"  br i1 {there}, label %rare, label %done",
-            "rare:",
-            f"  %found = call double @backlit.rare_{name}(double %x)",
-            "  ret double %found",
-            "done:",
-            "  ret double %common",
-        ]
-    else:
-        body = [
-            f"  %mask = bitcast {v.truth} {there} to i{lanes}",
-            f"  %none = icmp eq i{lanes} %mask, 0",
-            "  br i1 %none, label %done, label %next",
-            "next:",
-            "  %k = phi i32 [ 0, %entry ], [ %following, %joined ]",
-            f"  %so_far = phi {v.typed} [ %common, %entry ], [ %value, %joined ]",
-            f"  %asked = extractelement {v.truth} {there}, i32 %k",
-            "  br i1 %asked, label %rare, label %joined",
-            "rare:",
-            f"  %one = extractelement {v.typed} %x, i32 %k",
-            f"  %found = call double @backlit.rare_{name}(double %one)",
-            f"  %with = insertelement {v.typed} %so_far, double %found, i32 %k",
-            "  br label %joined",
-            "joined:",
-            f"  %value = phi {v.typed} [ %so_far, %next ], [ %with, %rare ]",
-            "  %following = add i32 %k, 1",
-            f"  %more = icmp ult i32 %following, {lanes}",
-            "  br i1 %more, label %next, label %done",
-            "done:",
-            f"  %result = phi {v.typed} [ %common, %entry ], [ %value, %joined ]",
-            f"  ret {v.typed} %result",
-        ]
+    call = lambda one: [f"  %found = call double @backlit.rare_{name}(double {one})"]
+    body = lane_by_lane(lanes, "double", there, "%common", ["%x"], call)
     return "\n".join([f"{head} noinline {{", *w.lines, *body, "}"])

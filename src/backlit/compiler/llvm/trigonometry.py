@@ -11,6 +11,7 @@ import math
 import re
 
 from backlit.compiler.llvm.arithmetic import Builder, Floats
+from backlit.compiler.llvm.lanes import lane_by_lane
 from backlit.compiler.llvm.reduction import remainder, table
 from backlit.compiler.llvm.shared import widened
 from backlit.compiler.llvm.writer import Writer, constant
@@ -189,54 +190,23 @@ def _large(name: str) -> str:
 def _definition(name: str, lanes: int, suffix: str) -> str:
     scalar = "float" if suffix == "f32" else "double"
     bound = constant(scalar, _BOUND[scalar])
-    if scalar == "float":
-        slow = [
-            "  %argument = fpext float %one to double",
+
+    def one(x: str) -> list[str]:
+        if scalar == "double":
+            return [f"  %found = call double @backlit.large_{name}(double {x})"]
+        return [
+            f"  %argument = fpext float {x} to double",
             f"  %wide = call double @backlit.large_{name}(double %argument)",
             "  %found = fptrunc double %wide to float",
         ]
-    else:
-        slow = [f"  %found = call double @backlit.large_{name}(double %one)"]
-    if lanes == 1:
-        return "\n".join([
-            f"define internal {scalar} @backlit.{name}.{suffix}({scalar} %one, {scalar} %small) noinline {{",
-            f"  %size = call {scalar} @llvm.fabs.{suffix}({scalar} %one)",
-            f"  %large = fcmp ogt {scalar} %size, {bound}",
-            "  br i1 %large, label %slow, label %done",
-            "slow:",
-            *slow,
-            f"  ret {scalar} %found",
-            "done:",
-            f"  ret {scalar} %small",
-            "}",
-        ])  # fmt: skip
-    v, i = f"<{lanes} x {scalar}>", f"<{lanes} x i1>"
-    bounds = f"<{', '.join([f'{scalar} {bound}'] * lanes)}>"
+
+    width, v = ("", scalar) if lanes == 1 else (f"v{lanes}", f"<{lanes} x {scalar}>")
+    bounds = bound if lanes == 1 else f"<{', '.join([f'{scalar} {bound}'] * lanes)}>"
     return "\n".join([
-        f"define internal {v} @backlit.{name}.v{lanes}{suffix}({v} %x, {v} %small) noinline {{",
+        f"define internal {v} @backlit.{name}.{width}{suffix}({v} %x, {v} %small) noinline {{",
         "entry:",
-        f"  %size = call {v} @llvm.fabs.v{lanes}{suffix}({v} %x)",
+        f"  %size = call {v} @llvm.fabs.{width}{suffix}({v} %x)",
         f"  %large = fcmp ogt {v} %size, {bounds}",
-        f"  %mask = bitcast {i} %large to i{lanes}",
-        f"  %none = icmp eq i{lanes} %mask, 0",
-        "  br i1 %none, label %done, label %next",
-        "next:",
-        "  %k = phi i32 [ 0, %entry ], [ %following, %joined ]",
-        f"  %so_far = phi {v} [ %small, %entry ], [ %value, %joined ]",
-        f"  %beyond = extractelement {i} %large, i32 %k",
-        "  br i1 %beyond, label %slow, label %joined",
-        "slow:",
-        f"  %one = extractelement {v} %x, i32 %k",
-        *slow,
-        f"  %with = insertelement {v} %so_far, {scalar} %found, i32 %k",
-        "  br label %joined",
-        "joined:",
-        f"  %value = phi {v} [ %so_far, %next ], [ %with, %slow ]",
-        "  %following = add i32 %k, 1",
-        f"  %more = icmp ult i32 %following, {lanes}",
-        "  br i1 %more, label %next, label %done",
-        "done:",
-        f"  %result = phi {v} [ %small, %entry ], [ %value, %joined ]",
-        f"  ret {v} %result",
+        *lane_by_lane(lanes, scalar, "%large", "%small", ["%x"], one),
         "}",
     ])  # fmt: skip
