@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from models import perceptron
 
+import backlit
+
 
 def test_the_frame_of_a_notebook_works(browser, tmp_path):
     shown = perceptron()._repr_html_()
@@ -43,4 +45,17 @@ def test_the_tree_comes_and_goes_with_the_width(browser, tmp_path):
     tab.get_by_role("tree").wait_for()
     tab.set_viewport_size({"width": 900, "height": 800})
     tab.get_by_role("tree").wait_for(state="detached")
+    context.close()
+
+
+def test_a_page_of_nothing_says_so(browser, tmp_path):
+    with backlit.record() as recording:
+        pass
+    path = tmp_path / "nothing.html"
+    recording.save(path)
+    context = browser.new_context()
+    tab = context.new_page()
+    tab.goto(path.as_uri())
+    tab.get_by_text("Nothing was recorded").wait_for()
+    assert "step.record" in tab.locator("#panel-body").inner_text()
     context.close()

@@ -128,6 +128,16 @@ function Neighbours({ title, nodes }: { title: string; nodes: number[] }) {
 }
 
 function Nothing() {
+  if (recording.nodes === 0) {
+    return (
+      <div class="nothing">
+        <p>Nothing was recorded: no operation ran on numbers that require a gradient.</p>
+        <p class="quiet">
+          A compiled step is one native program; record it with <code>step.record(...)</code>.
+        </p>
+      </div>
+    );
+  }
   return (
     <div class="nothing">
       <p>Choose a node in the graph to see its rule, its numbers and its gradient.</p>
