@@ -74,6 +74,7 @@ from backlit.ops.array import (
     take_along_axis,
     var,
 )
+from backlit.ops.einsum import einsum
 from backlit.ops.elementwise import (
     abs,
     add,
@@ -128,6 +129,7 @@ from backlit.ops.exponential import (
     xlogy,
 )
 from backlit.ops.gamma import digamma, lgamma, polygamma
+from backlit.ops.products import cross, dot, inner, kron, outer, tensordot, vdot, vecdot
 from backlit.ops.rounding import (
     ceil,
     copysign,
@@ -202,13 +204,16 @@ __all__ = [
     "copysign",
     "cos",
     "cosh",
+    "cross",
     "custom_jvp",
     "custom_vjp",
     "debug",
     "deg2rad",
     "digamma",
     "divide",
+    "dot",
     "eager",
+    "einsum",
     "empty",
     "enable_grad",
     "equal",
@@ -236,6 +241,7 @@ __all__ = [
     "hessian",
     "hvp",
     "hypot",
+    "inner",
     "is_grad_enabled",
     "isfinite",
     "isinf",
@@ -244,6 +250,7 @@ __all__ = [
     "jacrev",
     "jvp",
     "kinks",
+    "kron",
     "less",
     "less_equal",
     "lgamma",
@@ -281,6 +288,7 @@ __all__ = [
     "ones",
     "ones_like",
     "optim",
+    "outer",
     "pad",
     "permute_dims",
     "polygamma",
@@ -319,10 +327,13 @@ __all__ = [
     "tan",
     "tanh",
     "tensor",
+    "tensordot",
     "tree",
     "trunc",
     "value_and_grad",
     "var",
+    "vdot",
+    "vecdot",
     "vjp",
     "vmap",
     "where",

@@ -10,7 +10,8 @@ import numpy as np
 from backlit.core.errors import DTypeError
 from backlit.core.source import here
 from backlit.core.tensor import Box, Tensor
-from backlit.ops import array, elementwise, exponential, rounding, trigonometry
+from backlit.ops import array, elementwise, exponential, products, rounding, trigonometry
+from backlit.ops.einsum import einsum
 
 _UFUNCS: dict[Any, Any] = {
     getattr(np, theirs): getattr(elementwise, ours)
@@ -43,7 +44,7 @@ _UFUNCS: dict[Any, Any] = {
         },
     }.items()
     for theirs, ours in names.items()
-} | {np.matmul: array.matmul}  # fmt: skip
+} | {np.matmul: array.matmul, np.vecdot: products.vecdot}  # fmt: skip
 
 
 def _positional(function: Callable[..., Any], *names: str) -> Callable[..., Any]:
@@ -81,7 +82,14 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.take: lambda x, indices, axis=None: array.take(x, indices, axis=axis),
     np.take_along_axis: lambda x, indices, axis=-1: array.take_along_axis(x, indices, axis=axis),
     np.pad: lambda x, width, mode="constant", **kwargs: _pad(x, width, mode, **kwargs),
-    np.dot: lambda x, y: array.matmul(x, y) if np.ndim(x) and np.ndim(y) else elementwise.mul(x, y),
+    np.dot: products.dot,
+    np.vdot: products.vdot,
+    np.inner: products.inner,
+    np.outer: products.outer,
+    np.kron: products.kron,
+    np.cross: lambda x, y, axis=-1: products.cross(x, y, axis=axis),
+    np.tensordot: lambda x, y, axes=2: products.tensordot(x, y, axes=axes),
+    np.einsum: lambda *operands, optimize=True: einsum(*operands, optimize=optimize),
     np.zeros_like: lambda x, dtype=None: Tensor(np.zeros(x.shape, dtype or x.dtype)),
     np.ones_like: lambda x, dtype=None: Tensor(np.ones(x.shape, dtype or x.dtype)),
     np.shape: lambda x: x.shape,
