@@ -74,6 +74,7 @@ from backlit.ops.array import (
     take_along_axis,
     var,
 )
+from backlit.ops.complex import angle, complex, conj, imag, real, view_as_complex, view_as_real
 from backlit.ops.einsum import einsum
 from backlit.ops.elementwise import (
     abs,
@@ -175,6 +176,7 @@ __all__ = [
     "acos",
     "acosh",
     "add",
+    "angle",
     "arange",
     "argmax",
     "argmin",
@@ -199,8 +201,10 @@ __all__ = [
     "checkpoint",
     "clip",
     "compile",
+    "complex",
     "concat",
     "cond",
+    "conj",
     "copysign",
     "cos",
     "cosh",
@@ -241,6 +245,7 @@ __all__ = [
     "hessian",
     "hvp",
     "hypot",
+    "imag",
     "inner",
     "is_grad_enabled",
     "isfinite",
@@ -297,6 +302,7 @@ __all__ = [
     "profile",
     "rad2deg",
     "random",
+    "real",
     "reciprocal",
     "record",
     "remainder",
@@ -334,6 +340,8 @@ __all__ = [
     "var",
     "vdot",
     "vecdot",
+    "view_as_complex",
+    "view_as_real",
     "vjp",
     "vmap",
     "where",

@@ -34,7 +34,7 @@ def falling_back(dtypes):
         for dtype in dtypes:
             try:
                 with np.errstate(all="ignore"):
-                    given = [a.astype(dtype) if is_float(a.dtype) else a for a in arrays]
+                    given = [a.astype(dtype) if is_float(a.dtype) and a.dtype.kind != "c" else a for a in arrays]
                     op(*given)
                 graph = make_graph(op)(*given)
             except (BacklitError, TypeError, ValueError, OverflowError):

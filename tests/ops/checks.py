@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import backlit
 from backlit import grad, jvp, vjp, vmap
 from backlit.autodiff.check import directional
 from backlit.core.aval import aval_of
-from backlit.core.dtypes import is_float
+from backlit.core.dtypes import complex_dtype, is_float
 from backlit.core.op import REGISTRY, Op
 from backlit.core.tensor import Tensor
 
@@ -26,6 +28,17 @@ def cases() -> list[tuple[str, int]]:
 
 def differentiable_cases() -> list[tuple[str, int]]:
     return [(name, k) for name, k in cases() if REGISTRY[name].differentiable]
+
+
+def is_complex(name: str) -> bool:
+    """Whether an op takes or gives complex numbers in its own samples; compiled, it runs by its eager forward."""
+    op, arrays = sample(name, 0)
+    return any(np.dtype(a.dtype).kind == "c" for a in (*arrays, op(*arrays)))
+
+
+def real_cases() -> list[tuple[str, int]]:
+    """The cases of real numbers alone."""
+    return [(name, k) for name, k in cases() if not is_complex(name)]
 
 
 def draw(op: Op, args: tuple[Any, ...], rng: np.random.Generator) -> list[np.ndarray]:
@@ -44,13 +57,46 @@ def draw(op: Op, args: tuple[Any, ...], rng: np.random.Generator) -> list[np.nda
 
 
 def sample(name: str, k: int, seed: int = 0) -> tuple[Any, list[np.ndarray]]:
-    """The op with its parameters bound, and arrays to apply it to."""
+    """The op with its parameters bound, and arrays to apply it to; those drawn here are complex under `complex_samples`."""
     op = REGISTRY[name]
     args, params = op.samples()[k]
     arrays = draw(op, args, np.random.default_rng([seed, k, len(name)]))
     if not op.differentiable and name.startswith(("bitwise", "logical")):
         arrays = [np.asarray(a > np.mean(a)) if a.size else a.astype(bool) for a in arrays]
+    if _complex:
+        turns = np.random.default_rng([seed, k, len(name), 1])
+        drawn = [not isinstance(a, np.ndarray) for a in args]
+        arrays = [
+            np.asarray(a + 1j * turns.uniform(0.2, 1.0, a.shape)) if d else a
+            for a, d in zip(arrays, drawn, strict=True)
+        ]
     return functools.partial(op, **params), arrays
+
+
+_complex = False
+
+
+@contextmanager
+def complex_samples() -> Iterator[None]:
+    """The checks take complex numbers inside, off the real axis, where the branch cuts are."""
+    global _complex
+    _complex = True
+    try:
+        yield
+    finally:
+        _complex = False
+
+
+def normal(rng: np.random.Generator, like: Any) -> np.ndarray:
+    """Random numbers shaped like an array, complex where it is."""
+    made = rng.standard_normal(like.shape)
+    return made + 1j * rng.standard_normal(like.shape) if np.dtype(like.dtype).kind == "c" else made
+
+
+def narrow(dtype: Any) -> np.dtype:
+    """float32 and complex64 for any float."""
+    dtype = np.dtype(dtype)
+    return np.dtype(np.complex64 if dtype.kind == "c" else np.float32) if is_float(dtype) else dtype
 
 
 def floats(arrays: list[np.ndarray]) -> list[int]:
@@ -58,7 +104,7 @@ def floats(arrays: list[np.ndarray]) -> list[int]:
 
 
 def directions(arrays: list[np.ndarray], rng: np.random.Generator) -> tuple[Any, ...]:
-    return tuple(rng.standard_normal(a.shape) if is_float(a.dtype) else None for a in arrays)
+    return tuple(normal(rng, a) if is_float(a.dtype) else None for a in arrays)
 
 
 def value(x: Any) -> np.ndarray:
@@ -66,7 +112,8 @@ def value(x: Any) -> np.ndarray:
 
 
 def inner(a: Any, b: Any) -> float:
-    return float(np.vdot(value(a), value(b)))
+    """Re(conj(a) b), the inner product of which the reverse rules are the transposes."""
+    return float(np.vdot(value(a), value(b)).real)
 
 
 def check_differences(name: str, k: int) -> None:
@@ -75,7 +122,7 @@ def check_differences(name: str, k: int) -> None:
     rng = np.random.default_rng(1)
     tangents = directions(arrays, rng)
     out, pushed = jvp(apply, tuple(arrays), tangents)
-    cotangent = rng.standard_normal(out.shape)
+    cotangent = normal(rng, out)
     _, pullback = vjp(apply, *arrays)
     pulled = pullback(cotangent)
 
@@ -100,7 +147,7 @@ def adjoint(f: Any, arrays: list[np.ndarray], seed: int) -> None:
     out, pushed = jvp(f, tuple(arrays), tangents)
     _, pullback = vjp(f, *arrays)
     outs, pushes = backlit.tree.leaves(out), backlit.tree.leaves(pushed)
-    cotangents = [rng.standard_normal(o.shape) for o in outs]
+    cotangents = [normal(rng, o) for o in outs]
     structure = backlit.tree.flatten(out)[1]
     pulled = pullback(backlit.tree.unflatten(structure, cotangents))
     forward = sum(inner(c, p) for c, p in zip(cotangents, pushes, strict=True))
@@ -137,12 +184,12 @@ def check_second_order(name: str, k: int) -> None:
     """The VJP itself: its two modes agree, and both agree with differences."""
     apply, arrays = sample(name, k)
     out = apply(*arrays)
-    f, inputs = pullback_of(apply, arrays, np.random.default_rng(3).standard_normal(out.shape))
+    f, inputs = pullback_of(apply, arrays, normal(np.random.default_rng(3), out))
     adjoint(f, inputs, 4)
     rng = np.random.default_rng(5)
     tangents = directions(inputs, rng)
     outs, pushed = jvp(f, tuple(inputs), tangents)
-    weights = [rng.standard_normal(o.shape) for o in outs]
+    weights = [normal(rng, o) for o in outs]
 
     def along(t: float) -> np.ndarray:
         found = f(*(a + t * d for a, d in zip(inputs, tangents, strict=True)))
@@ -175,7 +222,7 @@ def check_batching(name: str, k: int) -> None:
         assert together.shape == expected.shape and together.dtype == expected.dtype, f"{name} {chosen}"
         np.testing.assert_allclose(value(together), expected, rtol=1e-13, atol=1e-13, err_msg=f"{name} {chosen}")
         if REGISTRY[name].differentiable:
-            cotangent = np.random.default_rng(6).standard_normal(expected.shape)
+            cotangent = normal(np.random.default_rng(6), expected)
             pulled = vjp(vmap(apply, in_axes=tuple(axes)), *stacked)[1](cotangent)
             for i in floats(stacked):
                 parts = []
@@ -190,10 +237,10 @@ def check_dtypes(name: str, k: int) -> None:
     """float32 in gives float32 out, cotangents in the dtype of the primal, and values near those of float64."""
     apply, arrays = sample(name, k)
     out64 = value(apply(*arrays))
-    low = [a.astype(np.float32) if is_float(a.dtype) else a for a in arrays]
+    low = [a.astype(narrow(a.dtype)) for a in arrays]
     out, pullback = vjp(apply, *low)
     if name != "astype":
-        assert out.dtype == (np.float32 if is_float(out64.dtype) else out64.dtype), f"{name}: {out.dtype}"
+        assert out.dtype == narrow(out64.dtype), f"{name}: {out.dtype}"
     np.testing.assert_allclose(value(out), out64, rtol=2e-5, atol=2e-5, err_msg=name)
     if REGISTRY[name].differentiable:
         for a, c in zip(low, pullback(np.ones(out.shape, out.dtype)), strict=True):
@@ -205,7 +252,8 @@ def check_shape_rule(name: str, k: int) -> None:
     op = REGISTRY[name]
     apply, arrays = sample(name, k)
     for dtype in (np.float64, np.float32):
-        tensors = [Tensor(a.astype(dtype) if is_float(a.dtype) else a) for a in arrays]
+        wanted = [complex_dtype(dtype) if a.dtype.kind == "c" else dtype for a in arrays]
+        tensors = [Tensor(a.astype(d) if is_float(a.dtype) else a) for a, d in zip(arrays, wanted, strict=True)]
         params = dict(apply.keywords)
         prepared = op.prepare(tuple(tensors), params)
         expected = op.abstract(*(aval_of(x) for x in prepared), **params)

@@ -10,7 +10,7 @@ import numpy as np
 from backlit.autodiff.forward import jvp
 from backlit.autodiff.reverse import vjp
 from backlit.core import tree
-from backlit.core.dtypes import is_float
+from backlit.core.dtypes import is_float, real_dtype
 from backlit.core.errors import DTypeError, GradientError
 from backlit.core.op import shown
 from backlit.core.source import here
@@ -41,7 +41,7 @@ def gradcheck(
 ) -> bool:
     """Whether the derivatives of `f` at `inputs` agree with finite differences; True, or an error that says where.
 
-    For each float leaf of `inputs` (float64) one random direction and one random cotangent: the reverse mode, and
+    For each float leaf of `inputs` (float64 or complex128) one random direction and one random cotangent: the reverse mode, and
     with `forward` the forward mode, must agree with the difference quotient to `rtol`. Costs eight evaluations a leaf,
     two derivatives, and nothing that grows with their size.
 
@@ -53,8 +53,9 @@ def gradcheck(
     cells, structure = tree.flatten(inputs)
     values = [as_tensor(x) for x in cells]
     for x in values:
-        if is_float(x.dtype) and x.dtype.itemsize < 8:
-            raise DTypeError(f"gradcheck: {shown(x)} is too coarse for differences; use .astype('float64'){here()}")
+        if is_float(x.dtype) and real_dtype(x.dtype).itemsize < 8:
+            wide = "complex128" if x.dtype.kind == "c" else "float64"
+            raise DTypeError(f"gradcheck: {shown(x)} is too coarse for differences; use .astype('{wide}'){here()}")
     arrays = [np.asarray(x.detach()) for x in values]
 
     def outputs(at: list[Array]) -> list[Array]:
@@ -62,13 +63,13 @@ def gradcheck(
             return [np.asarray(as_tensor(x).detach()) for x in tree.leaves(f(*given))]
 
     outs = outputs(arrays)
-    cotangents = [rng.standard_normal(o.shape) if is_float(o.dtype) else np.zeros(o.shape) for o in outs]
+    cotangents = [_normal(rng, o) if is_float(o.dtype) else np.zeros(o.shape) for o in outs]
     if not any(is_float(o.dtype) for o in outs):
         raise DTypeError(f"gradcheck: no output is a float{here()}")
 
     def weighed(found: list[Array]) -> Any:
         return np.asarray(
-            sum(float(np.vdot(c, o)) for c, o in zip(cotangents, found, strict=True) if is_float(o.dtype))
+            sum(float(np.vdot(c, o).real) for c, o in zip(cotangents, found, strict=True) if is_float(o.dtype))
         )
 
     with tree.lent(inputs, [Tensor(a) for a in arrays]) as given:
@@ -78,7 +79,7 @@ def gradcheck(
     for i, (path, array) in enumerate(zip(tree.paths(inputs), arrays, strict=True)):
         if not is_float(array.dtype) or not array.size or not tree.trained(inputs)[i]:
             continue
-        direction = rng.standard_normal(array.shape)
+        direction = _normal(rng, array)
 
         def moved(t: float, i: int = i, direction: Array = direction) -> Array:
             return weighed(outputs([a + t * direction if k == i else a for k, a in enumerate(arrays)]))  # type: ignore[no-any-return]
@@ -86,7 +87,7 @@ def gradcheck(
         expected, error = directional(moved, step)
         where = "argument " + "".join(f"[{key!r}]" if k else str(key) for k, key in enumerate(path))
         allowed = rtol * (1 + abs(float(expected))) + 10 * error
-        reverse = 0.0 if pulled[i] is None else float(np.vdot(np.asarray(pulled[i].detach()), direction))
+        reverse = 0.0 if pulled[i] is None else float(np.vdot(np.asarray(pulled[i].detach()), direction).real)
         _compare("reverse mode", reverse, float(expected), allowed, where)
         if forward:
             tangents = [Tensor(direction) if k == i else None for k in range(len(arrays))]
@@ -95,6 +96,12 @@ def gradcheck(
             pushed = float(weighed([np.asarray(t.detach()) for t in tree.leaves(tangent)]))
             _compare("forward mode", pushed, float(expected), allowed, where)
     return True
+
+
+def _normal(rng: np.random.Generator, like: Array) -> Array:
+    """Random numbers shaped like an array, complex where it is: their inner product is Re(conj(a) b)."""
+    made = np.asarray(rng.standard_normal(like.shape))
+    return np.asarray(made + 1j * rng.standard_normal(like.shape)) if like.dtype.kind == "c" else made
 
 
 def _per_leaf(pulled: Any, structure: tree.Structure) -> list[Any]:

@@ -30,7 +30,7 @@ def jacrev(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: b
     intermediate cotangents take that many times the memory of one.
 
     Raises:
-      DTypeError: an argument or an output is an integer or boolean.
+      DTypeError: an argument or an output is an integer or boolean, or an output is complex (use `jacfwd`).
     """
 
     @wraps(f)
@@ -38,6 +38,9 @@ def jacrev(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: b
         of_chosen, chosen = checked_arguments("jacrev", f, argnums, args, kwargs)
         out, pullback, *aux = vjp(of_chosen, *chosen, has_aux=has_aux)
         leaves, structure = _float_outputs("jacrev", out)
+        for x in leaves:
+            if x.dtype.kind == "c":
+                raise _complex("jacrev", f"output {shown(x)}", "jacfwd")
         rows = []
         for k, x in enumerate(leaves):
 
@@ -69,7 +72,7 @@ def jacfwd(
     their colours, 3 for a tridiagonal matrix of any size, and one more that checks the pattern (not inside a transform).
 
     Raises:
-      DTypeError: an argument or an output is an integer or boolean.
+      DTypeError: an argument or an output is an integer or boolean, or an argument is complex (use `jacrev`).
       ShapeError: the sparsity pattern is not shaped like the Jacobian, or is given for trees.
       GradientError: the Jacobian has nonzeros that the pattern leaves out.
     """
@@ -78,6 +81,9 @@ def jacfwd(
     def jacobian(*args: Any, **kwargs: Any) -> Any:
         of_chosen, chosen = checked_arguments("jacfwd", f, argnums, args, kwargs)
         cells, its_structure = tree.flatten(chosen)
+        for cell in cells:
+            if (x := as_tensor(cell)).dtype.kind == "c":
+                raise _complex("jacfwd", f"argument {shown(x)}", "jacrev")
 
         def of_leaves(*new: Any) -> Any:
             with tree.lent(chosen, list(new)) as traced:  # the cells of a module get their own values back behind it
@@ -125,6 +131,13 @@ def hessian(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: 
       DTypeError: an argument or an output is an integer or boolean.
     """
     return jacfwd(jacrev(f, argnums, has_aux), argnums, has_aux)
+
+
+def _complex(who: str, what: str, other: str) -> DTypeError:
+    return DTypeError(
+        f"{who}: the {what} is complex, and no matrix of complex numbers holds its derivative unless the function is "
+        f"holomorphic; use {other} if the other side is real, or view_as_real{here()}"
+    )
 
 
 def _float_outputs(who: str, out: Any) -> tuple[list[Tensor], Any]:

@@ -80,11 +80,19 @@ def seed(who: str, out: Tensor, cotangent: Any) -> Tensor:
             raise GradientError(
                 f"{who}: expected a scalar, got {shown(out)}; reduce it (.sum(), .mean()) or pass a cotangent{here()}"
             )
+        if out.dtype.kind == "c":
+            raise _complex_loss(who, out, " or pass a cotangent")
         return Tensor(out.dtype.type(1))
     given = as_tensor(cotangent)
     if given.shape != out.shape:
         raise ShapeError(f"{who}: the cotangent {shown(given)} is not shaped like {shown(out)}{here()}")
     return given if given.dtype == out.dtype else given.astype(out.dtype)
+
+
+def _complex_loss(who: str, out: Tensor, otherwise: str = "") -> DTypeError:
+    return DTypeError(
+        f"{who}: the output {shown(out)} is complex, which nothing can descend; take .real or abs() of it{otherwise}{here()}"
+    )
 
 
 class Handle:
@@ -278,6 +286,8 @@ def _grad(name: str, f: Callable[..., Any], argnums: int | tuple[int, ...], has_
         out = run.outs[0]
         if not is_float(out.dtype):
             raise DTypeError(f"{name}: the output {shown(out)} is not a float and has no gradient{here()}")
+        if out.dtype.kind == "c":
+            raise _complex_loss(name, out)
         found = tree.unflatten(tree.flatten(chosen)[1], run.pull([Tensor(out.dtype.type(1))]))
         for listener in record.current():
             listener.freed(run.visited)  # the graph ends here

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backlit.compiler.ir import Eqn, Var
+from backlit.compiler.llvm.conversion import SCALARS
 
 MOVES = frozenset({"broadcast_to", "permute_dims", "reshape", "index", "pad"})
 
@@ -48,7 +49,7 @@ def identity(ndim: int) -> Map:
 
 def is_move(e: Eqn) -> bool:
     """Whether an equation only moves elements about, in a way that `through` follows."""
-    if e.op.name not in MOVES or not isinstance(e.inputs[0], Var):
+    if e.op.name not in MOVES or not isinstance(e.inputs[0], Var) or e.out.aval.dtype not in SCALARS:
         return False
     if e.op.name == "index":
         return len(e.inputs) == 1

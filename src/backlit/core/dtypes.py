@@ -1,4 +1,7 @@
-"""Supported dtypes and promotion: NumPy 2's table, but an integer array with a float array gives the float's dtype."""
+"""Supported dtypes and promotion: NumPy 2's table, but an integer array with a float array gives the float's dtype.
+
+The real floats are float16, bfloat16, float32 and float64, the complex ones complex64 and complex128.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,25 @@ def is_float(dtype: Any) -> bool:
     """Whether values of this dtype have gradients."""
     dtype = np.dtype(dtype)
     return dtype.kind in "fc" or dtype == bfloat16
+
+
+def is_complex(dtype: Any) -> bool:
+    """Whether values of this dtype have an imaginary part."""
+    return bool(np.dtype(dtype).kind == "c")
+
+
+def complex_dtype(dtype: Any) -> np.dtype[Any]:
+    """The complex dtype that holds `dtype`: complex64 up to float32, complex128 for float64 and integers."""
+    found: np.dtype[Any] = np.dtype(dtype)
+    if found.kind == "c":
+        return found
+    return np.dtype(np.complex64 if is_float(found) and found.itemsize <= 4 else np.complex128)
+
+
+def real_dtype(dtype: Any) -> np.dtype[Any]:
+    """The dtype of the real part of numbers of this dtype."""
+    dtype = np.dtype(dtype)
+    return np.dtype(f"f{dtype.itemsize // 2}") if dtype.kind == "c" else np.dtype(dtype)
 
 
 def promote(x: np.dtype[Any], y: np.dtype[Any]) -> np.dtype[Any]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from backlit.core import record, staging
 from backlit.core.aval import Aval
-from backlit.core.dtypes import is_float, promote
+from backlit.core.dtypes import bfloat16, complex_dtype, is_float, promote
 from backlit.core.errors import BacklitError, DTypeError, RuleError, ShapeError
 from backlit.core.graph import Cut, Node, Plan
 from backlit.core.quiet import silence, variable
@@ -26,6 +26,7 @@ Value = Any  # a Tensor, or a Python number standing for a literal
 Masked = tuple[Value, Value]  # a (co)tangent and its mask; the mask None where nothing is known to be zero
 REGISTRY: dict[str, Op] = {}
 NUMBERS = frozenset({bool, int, float, complex})
+_REAL_NUMBERS = NUMBERS - {complex}
 _set_quiet, _reset_quiet = variable.set, variable.reset
 _NO_PARAMS: dict[str, Any] = {}
 
@@ -190,16 +191,22 @@ class Op(ABC):
 
 
 class Elementwise(Op):
-    """An op on aligned arrays, element by element: `forward`, `partial` and perhaps `live`."""
+    """An op on aligned arrays, element by element: `forward`, `partial` and perhaps `live`.
+
+    Of complex numbers `partial` is the complex derivative: forward mode multiplies by it, reverse mode by its conjugate
+    (the transpose for the real inner product Re(conj(a) b)), as PyTorch does. An op that is not `holomorphic` has a
+    real `out`, which changes by Re(partial dx).
+    """
 
     selects: ClassVar[bool] = False
+    holomorphic: ClassVar[bool] = True
 
     def __call__(self, *args: Any) -> Tensor:
         # `prepare` and `bind` in one pass, for arguments of one dtype that are aligned already, or that NumPy may
         # broadcast because nothing is recorded; all others take the two
         first = cut = None
         wanted = 0
-        broadcasts = False
+        broadcasts = weak = False
         values: list[Any] = []
         ups: list[Node] = []
         for a in args:
@@ -220,12 +227,18 @@ class Elementwise(Op):
                     else:
                         cut = node
                 values.append(v)
-            elif a.__class__ in NUMBERS:
+            elif a.__class__ in _REAL_NUMBERS:
+                weak = True
                 values.append(a)
             else:
                 break
         else:
-            if first is not None and not (broadcasts and wanted) and not staging.active:
+            if (
+                first is not None
+                and not (broadcasts and wanted)
+                and not staging.active
+                and not (weak and first.dtype.kind == "V")
+            ):
                 token = _set_quiet(silence)
                 try:
                     out = record.timed(self, values, _NO_PARAMS) if record.active and wanted else self.forward(*values)
@@ -235,11 +248,29 @@ class Elementwise(Op):
                 finally:
                     _reset_quiet(token)
                 return _recorded(self, wanted, ups, values, out, _NO_PARAMS, args) if wanted else Tensor(out, cut)
-        return bind(self, self.prepare(args, _NO_PARAMS), _NO_PARAMS)
+        args = self.prepare(args, _NO_PARAMS)
+        return bind(self, args, _NO_PARAMS) if float not in map(type, args) else self._beside_float(args)
+
+    def _beside_float(self, args: tuple[Any, ...]) -> Tensor:
+        """The op on prepared arguments, one of them a Python float, which NumPy does not take as weak beside bfloat16."""
+        if next(a.dtype for a in args if isinstance(a, Tensor)) != bfloat16:
+            return bind(self, args, _NO_PARAMS)
+        cast = REGISTRY["astype"]
+        wide = [
+            cast(a, dtype=np.float32) if isinstance(a, Tensor) else float(bfloat16.type(a)) if type(a) is float else a
+            for a in args
+        ]
+        out = bind(self, tuple(wide), _NO_PARAMS)
+        return cast(out, dtype=bfloat16) if out.dtype == np.float32 else out
 
     def abstract(self, *avals: Any, **params: Any) -> Aval:
         shape = next(a.shape for a in avals if a.__class__ is Aval)
-        return Aval(shape, _dtype_of(self, *[a.dtype if a.__class__ is Aval else a for a in avals]))
+        operands = [a.dtype if a.__class__ is Aval else a for a in avals]
+        try:
+            return Aval(shape, _dtype_of(self, *operands))
+        except TypeError as error:
+            named = ", ".join(map(str, operands))
+            raise DTypeError(f"{self.name}: cannot be applied to {named} ({error}); use .astype{here()}") from error
 
     def partial(self, argnum: int, out: Value, *inputs: Value) -> Value:
         """Derivative of `out` with respect to argument `argnum`; a Python number where constant."""
@@ -251,10 +282,12 @@ class Elementwise(Op):
 
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         first = None
+        imaginary = False
         for a in args:
             if not isinstance(a, Tensor):
                 if a.__class__ not in NUMBERS:
                     return self.prepare(tuple([a if a.__class__ in NUMBERS else as_tensor(a) for a in args]), params)
+                imaginary |= a.__class__ is complex
             elif first is None:
                 first = a
                 shape, dtype = a._value.shape, a._value.dtype
@@ -262,7 +295,7 @@ class Elementwise(Op):
                 return self.align(args)
         if first is None:
             return self.prepare((as_tensor(args[0]), *args[1:]), params)
-        return args
+        return self.align(args) if imaginary and dtype.kind != "c" else args
 
     def align(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Broadcasts and promotes to a common shape and dtype."""
@@ -279,6 +312,8 @@ class Elementwise(Op):
         dtype = numeric[0].dtype
         for t in numeric[1:]:
             dtype = promote(dtype, t.dtype)
+        if complex in map(type, args):
+            dtype = complex_dtype(dtype)
         aligned = []
         for i, a in enumerate(args):
             if isinstance(a, Tensor):
@@ -298,12 +333,20 @@ class Elementwise(Op):
         argnums = node.plan.argnums
         if mask is None and len(argnums) == 1 and not self.selects:
             partial = self.partial(argnums[0], out, *inputs)
+            if node.dtype.kind == "c" or not self.holomorphic:
+                partial = _conjugate(partial)
             plain = partial.__class__ is float and partial == 1.0
             return ((value if plain else value * partial, None),)
-        return [self._scaled(i, value, mask, out, inputs) for i in argnums]
+        turned = node.dtype.kind == "c" or not self.holomorphic
+        return [self._scaled(i, value, mask, out, inputs, turned) for i in argnums]
 
-    def _scaled(self, argnum: int, value: Value, mask: Value, out: Value, inputs: Sequence[Value]) -> Masked:
+    def _scaled(
+        self, argnum: int, value: Value, mask: Value, out: Value, inputs: Sequence[Value], turned: bool
+    ) -> Masked:
+        """`value` times the partial, or times its conjugate where `turned`."""
         partial = self.partial(argnum, out, *inputs)
+        if turned:
+            partial = _conjugate(partial)
         if self.selects:
             live = self.live(argnum, out, *inputs)
             mask = live if mask is None else REGISTRY["logical_and"](mask, live)
@@ -319,11 +362,18 @@ class Elementwise(Op):
         total: Masked | None = None
         for argnum, t in enumerate(tangents):
             if t is not None:
-                total = add_masked(total, self._scaled(argnum, t[0], t[1], out, inputs))
+                value, mask = self._scaled(argnum, t[0], t[1], out, inputs, False)
+                total = add_masked(total, (value if self.holomorphic else REGISTRY["real"](value), mask))
         return total
 
     def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
         return self(*args, **params)  # aligned per example, so leading axes line up
+
+
+def _conjugate(partial: Value) -> Value:
+    if isinstance(partial, Tensor):
+        return REGISTRY["conj"](partial) if partial.dtype.kind == "c" else partial
+    return partial.conjugate() if partial.__class__ is complex else partial
 
 
 def _common_shape(shapes: list[tuple[int, ...]]) -> tuple[int, ...]:

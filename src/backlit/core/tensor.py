@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from backlit.core import staging
-from backlit.core.dtypes import default_dtype, is_float
+from backlit.core.dtypes import complex_dtype, default_dtype, is_float
 from backlit.core.errors import DTypeError, GradientError, ShapeError, TraceError
 from backlit.core.graph import Cut, Node, leaf_node
 from backlit.core.source import here
@@ -86,6 +86,8 @@ class Tensor:
     if TYPE_CHECKING:  # attached on floors 1 and 2, where what they do is known
         T: Tensor
         mT: Tensor
+        real: Tensor
+        imag: Tensor
         at: Any
 
         def __add__(self, other: Any) -> Tensor: ...
@@ -167,6 +169,8 @@ class Tensor:
         def cbrt(self) -> Tensor: ...
         def reciprocal(self) -> Tensor: ...
         def square(self) -> Tensor: ...
+        def conj(self) -> Tensor: ...
+        def angle(self) -> Tensor: ...
         def tan(self) -> Tensor: ...
         def asin(self) -> Tensor: ...
         def acos(self) -> Tensor: ...
@@ -404,11 +408,11 @@ class Tensor:
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A new tensor with a copy of `data`.
 
-    Python floats become float32 (see `set_default_dtype`); NumPy arrays keep their dtype.
+    Python floats become float32 (see `set_default_dtype`), complex numbers complex64; NumPy arrays keep their dtype.
 
     Raises:
       ShapeError: nested lists of unequal lengths.
-      DTypeError: `requires_grad` with a dtype that has no gradient, or data that is no array.
+      DTypeError: `requires_grad` with a dtype that has no gradient, data that is no array, or complex data as real.
     """
     if isinstance(data, Tensor):
         data = data.detach()._concrete()
@@ -420,10 +424,13 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
         raise ShapeError(f"tensor: nested lists of unequal lengths are no array{here()}") from None
     if array.dtype.kind not in "biufc" and not is_float(array.dtype):
         raise DTypeError(f"tensor: cannot hold {array.dtype} data; expected numbers or booleans{here()}")
-    if dtype is None and array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic)):
+    if dtype is None and array.dtype.char in "dD" and not isinstance(data, (np.ndarray, np.generic)):
         holds_numpy = isinstance(data, list) and any(isinstance(x, (np.ndarray, np.generic)) for x in data)
-        dtype = None if holds_numpy else default_dtype()
+        if not holds_numpy:
+            dtype = default_dtype() if array.dtype == np.float64 else complex_dtype(default_dtype())
     if dtype is not None:
+        if array.dtype.kind == "c" and np.dtype(dtype).kind not in "cb":
+            raise DTypeError(f"tensor: {array.dtype} data does not fit into {np.dtype(dtype)}; take .real{here()}")
         array = array.astype(dtype)
     result = Tensor(array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("=")))
     return result.requires_grad_() if requires_grad else result

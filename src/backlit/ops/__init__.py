@@ -3,6 +3,7 @@
 from backlit.ops import (
     array,
     classes,
+    complex,
     contract,
     dispatch,
     einsum,
@@ -25,6 +26,7 @@ from backlit.ops import (
 __all__ = [
     "array",
     "classes",
+    "complex",
     "contract",
     "dispatch",
     "einsum",

@@ -155,6 +155,8 @@ def evaluated(function: Callable[[Any, str, Value], Value]) -> Callable[[Any], A
     """The forward of an op by such a function: in doubles, and back in the dtype of its argument."""
 
     def forward(x: Any) -> Any:
+        if x.dtype.kind == "c":
+            raise TypeError("defined for real numbers only")
         narrow = x.dtype.kind in "fV" and x.dtype.itemsize < 8
         out = function(Doubles(), "float" if narrow else "double", np.asarray(x, np.float64))
         return out.astype(x.dtype) if narrow else out

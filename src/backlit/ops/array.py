@@ -15,6 +15,7 @@ from backlit.core.record import scope
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops import (
+    complex,
     contract,
     elementwise,
     error_functions,
@@ -274,6 +275,7 @@ _METHODS: dict[Any, tuple[str, ...]] = {
         "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "asinh", "acosh", "atanh", "hypot", "sinc",
     ),
     special: ("erf", "sigmoid"),
+    complex: ("conj", "angle"),
     error_functions: ("erfc", "erfinv"),
     gamma: ("lgamma", "digamma"),
 }  # fmt: skip
@@ -297,6 +299,8 @@ def attach() -> None:
         "take": take,
         "T": property(lambda x: permute_dims(x, tuple(range(x.ndim))[::-1])),
         "mT": property(matrix_transpose),
+        "real": property(lambda x: complex.real(x)),
+        "imag": property(lambda x: complex.imag(x)),
         "unsqueeze": lambda x, dim: expand_dims(x, axis=dim),
         "clone": lambda x: reshape(x, x.shape),
         "copy": lambda x: Tensor(np.array(x.detach()._concrete())),

@@ -14,6 +14,7 @@ from backlit.core.graph import Node
 from backlit.core.op import Masked, Op, Value, add_masked, declare, shown
 from backlit.core.source import here
 from backlit.core.tensor import as_tensor
+from backlit.ops.complex import conj
 from backlit.ops.elementwise import where
 from backlit.ops.linear import astype, broadcast_to, permute_dims, reshape, sum
 
@@ -60,8 +61,8 @@ class Matmul(Op):
     ) -> tuple[Value | None, ...]:
         x, y = inputs
         return (
-            matmul(cotangent, matrix_transpose(y)) if wanted[0] else None,  # [m, n] @ [n, k]
-            matmul(matrix_transpose(x), cotangent) if wanted[1] else None,  # [k, m] @ [m, n]
+            matmul(cotangent, matrix_transpose(conj(y))) if wanted[0] else None,  # [m, n] @ [n, k]
+            matmul(matrix_transpose(conj(x)), cotangent) if wanted[1] else None,  # [k, m] @ [m, n]
         )
 
     def pull(self, cotangent: Masked, out: Value, inputs: Sequence[Value], node: Node) -> tuple[Masked | None, ...]:

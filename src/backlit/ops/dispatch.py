@@ -10,7 +10,7 @@ import numpy as np
 from backlit.core.errors import DTypeError
 from backlit.core.source import here
 from backlit.core.tensor import Box, Tensor
-from backlit.ops import array, elementwise, exponential, products, rounding, trigonometry
+from backlit.ops import array, complex, elementwise, exponential, products, rounding, trigonometry
 from backlit.ops.einsum import einsum
 
 _UFUNCS: dict[Any, Any] = {
@@ -38,6 +38,7 @@ _UFUNCS: dict[Any, Any] = {
             "exp2": "exp2", "log2": "log2", "log10": "log10", "cbrt": "cbrt", "logaddexp": "logaddexp",
             "reciprocal": "reciprocal", "square": "square",
         },
+        complex: {"conjugate": "conj"},
         trigonometry: {
             "tan": "tan", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2", "sinh": "sinh",
             "cosh": "cosh", "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "hypot": "hypot",
@@ -78,6 +79,9 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.clip: array.clip,
     np.round: lambda x, decimals=0: _round(x, decimals),
     np.sinc: trigonometry.sinc,
+    np.real: complex.real,
+    np.imag: complex.imag,
+    np.angle: complex.angle,
     np.nan_to_num: lambda x, copy=True, nan=0.0, **kwargs: rounding.nan_to_num(x, nan, **kwargs),
     np.take: lambda x, indices, axis=None: array.take(x, indices, axis=axis),
     np.take_along_axis: lambda x, indices, axis=-1: array.take_along_axis(x, indices, axis=axis),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 import operator
 from abc import abstractmethod
@@ -9,8 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from backlit.core.op import NUMBERS, Elementwise, Value, bind, declare
+from backlit.core.op import NUMBERS, REGISTRY, Elementwise, Value, bind, declare
 from backlit.core.tensor import Tensor, as_tensor
+
+
+def as_float(x: Any) -> Any:
+    """An array of real floats: integers and booleans in double precision."""
+    if x.dtype.kind == "c":
+        raise TypeError("defined for real numbers only")
+    return x if x.dtype.kind in "fV" else x.astype(np.float64)
 
 
 class _Unary(Elementwise):
@@ -78,7 +86,9 @@ class Div(_Binary):
 
     def partial(self, argnum: int, out: Value, x: Value, y: Value) -> Value:
         if argnum == 0:
-            return 1.0 / y if isinstance(y, Tensor) or y else math.copysign(math.inf, y)
+            if isinstance(y, Tensor) or y:
+                return 1.0 / y
+            return math.nan if isinstance(y, complex) else math.copysign(math.inf, y)
         return -(out / y)
 
 
@@ -96,6 +106,8 @@ class Pow(_Binary):
                 return 0.0 if y == 0 else y * x ** (y - 1)
             return where(equal(y, 0), 0.0, y * x ** where(equal(y, 0), 1.0, y - 1))
         if not isinstance(x, Tensor):  # in double precision, whatever the dtype of y
+            if isinstance(x, complex) or out.dtype.kind == "c":
+                return 0.0 if x == 0 else out * cmath.log(x)
             return 0.0 if x == 0 else out * (math.log(x) if x > 0 else math.nan)
         return where(equal(x, 0), 0.0, out * log(where(equal(x, 0), 1.0, x)))
 
@@ -113,18 +125,26 @@ class Neg(_Unary):
 
 
 class Abs(_Unary):
-    """Absolute value; its derivative at 0 is 0."""
+    """Absolute value; its derivative at 0 is 0, and that of a complex number in the direction t is Re(conj(sign(x)) t)."""
 
     name, notation, forward = "abs", r"\left|{x}\right|", staticmethod(np.abs)
+    holomorphic = False
 
     def partial(self, argnum: int, out: Value, x: Value) -> Value:
-        return sign(x)
+        return sign(x) if x.dtype.kind != "c" else REGISTRY["conj"](sign(x))
 
 
 class Sign(_Unary):
-    """Sign of `x`; its derivative is 0."""
+    """Sign of `x`, with derivative 0; of a complex number its direction, and 0 at 0."""
 
     name, notation, forward = "sign", r"\operatorname{{sign}} {x}", staticmethod(np.sign)
+
+    def __call__(self, *args: Any) -> Tensor:
+        x = args[0] if isinstance(args[0], Tensor) else as_tensor(args[0])
+        if x.dtype.kind != "c":
+            return super().__call__(x)
+        size = abs(x)
+        return where(equal(size, 0), 0.0, x / where(equal(size, 0), 1.0, size))
 
     def reads(self, argnum: int) -> frozenset[str]:
         return frozenset()
@@ -250,6 +270,18 @@ class Tanh(_FromOut):
         return 1.0 - out * out
 
 
+def ordered(function: Any) -> Any:
+    """`function` of real numbers alone: NumPy orders complex ones by their parts."""
+
+    def forward(x: Any, y: Any) -> Any:
+        if (x if hasattr(x, "dtype") else y).dtype.kind == "c":
+            raise TypeError("complex numbers have no order")
+        return function(x, y)
+
+    forward.__name__ = function.__name__
+    return forward
+
+
 class _Extremum(_Binary):
     """At a tie two arrays get one half each; against a Python number the number wins."""
 
@@ -277,7 +309,7 @@ class _Extremum(_Binary):
 class Maximum(_Extremum):
     """The larger of `x` and `y`."""
 
-    name, notation, forward = "maximum", r"\max({x}, {y})", staticmethod(np.maximum)
+    name, notation, forward = "maximum", r"\max({x}, {y})", staticmethod(ordered(np.maximum))
 
     def _wins(self, mine: Value, other: Value) -> Value:
         return greater(mine, other)
@@ -286,7 +318,7 @@ class Maximum(_Extremum):
 class Minimum(_Extremum):
     """The smaller of `x` and `y`."""
 
-    name, notation, forward = "minimum", r"\min({x}, {y})", staticmethod(np.minimum)
+    name, notation, forward = "minimum", r"\min({x}, {y})", staticmethod(ordered(np.minimum))
 
     def _wins(self, mine: Value, other: Value) -> Value:
         return less(mine, other)
@@ -320,6 +352,8 @@ class Where(Elementwise):
             x, y = (x * 1.0, y * 1.0) if float in (x.__class__, y.__class__) else (x, y)  # type: ignore[operator]
             x = as_tensor(x)
         branches = [a for a in (x, y) if isinstance(a, Tensor)]
+        if complex in (x.__class__, y.__class__) and branches[0].dtype.kind != "c":
+            return self.align((condition, x, y))
         if all(a.shape == condition.shape and a.dtype == branches[0].dtype for a in branches):
             return condition, x, y
         return self.align((condition, x, y))
@@ -363,10 +397,10 @@ maximum, minimum, where = (declare(c) for c in (Maximum, Minimum, Where))
 
 equal = _predicate("equal", "{x} = {y}", np.equal, "Whether `x` equals `y`.")
 not_equal = _predicate("not_equal", r"{x} \ne {y}", np.not_equal, "Whether `x` differs from `y`.")
-less = _predicate("less", "{x} < {y}", np.less, "Whether `x` is below `y`.")
-less_equal = _predicate("less_equal", r"{x} \le {y}", np.less_equal, "Whether `x` is at most `y`.")
-greater = _predicate("greater", "{x} > {y}", np.greater, "Whether `x` is above `y`.")
-greater_equal = _predicate("greater_equal", r"{x} \ge {y}", np.greater_equal, "Whether `x` is at least `y`.")
+less = _predicate("less", "{x} < {y}", ordered(np.less), "Whether `x` is below `y`.")
+less_equal = _predicate("less_equal", r"{x} \le {y}", ordered(np.less_equal), "Whether `x` is at most `y`.")
+greater = _predicate("greater", "{x} > {y}", ordered(np.greater), "Whether `x` is above `y`.")
+greater_equal = _predicate("greater_equal", r"{x} \ge {y}", ordered(np.greater_equal), "Whether `x` is at least `y`.")
 logical_and = _predicate("logical_and", r"{x} \land {y}", np.logical_and, "Both.")
 logical_or = _predicate("logical_or", r"{x} \lor {y}", np.logical_or, "Either.")
 bitwise_and = _predicate("bitwise_and", r"{x} \mathbin{{\&}} {y}", np.bitwise_and, "Bits set in both.")

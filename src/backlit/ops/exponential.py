@@ -15,6 +15,7 @@ from backlit.ops.elementwise import (
     _FromOut,
     _Unary,
     abs,
+    as_float,
     div,
     equal,
     less_equal,
@@ -29,11 +30,6 @@ from backlit.ops.elementwise import (
 from backlit.ops.special import sigmoid
 
 _LN2, _LN10 = math.log(2.0), math.log(10.0)
-
-
-def as_float(x: Any) -> Any:
-    """An array of floats: integers and booleans in double precision."""
-    return x if x.dtype.kind in "fV" else x.astype(np.float64)
 
 
 class Exp2(_FromOut):
@@ -111,6 +107,8 @@ class Xlogy(_Binary):
 
     @staticmethod
     def forward(x: Any, y: Any) -> Any:
+        if any(a.dtype.kind == "c" for a in (x, y) if hasattr(a, "dtype")):
+            raise TypeError("defined for real numbers only")
         found = np.log(y if hasattr(y, "dtype") or not is_float(x.dtype) else x.dtype.type(y))
         return np.where((x == 0) & ~np.isnan(y), found.dtype.type(0), x * found)
 

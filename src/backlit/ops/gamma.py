@@ -106,6 +106,8 @@ class Polygamma(_Binary):
     @staticmethod
     def forward(x: Any, y: Any) -> Any:
         y = y if hasattr(y, "dtype") else np.asarray(y, x.dtype if is_float(x.dtype) else None)
+        if y.dtype.kind == "c":
+            raise TypeError("defined for real numbers only")
         y = y if y.dtype.kind in "fV" else y.astype(np.float64)
         orders, wide = np.broadcast_arrays(np.asarray(x, np.float64), y.astype(np.float64))
         found = np.full(wide.shape, math.nan)

@@ -11,9 +11,9 @@ import numpy as np
 
 from backlit.core.aval import Aval, reduced_shape
 from backlit.core.dtypes import promote
-from backlit.core.errors import ShapeError
+from backlit.core.errors import DTypeError, ShapeError
 from backlit.core.graph import Node
-from backlit.core.op import LinearOp, Masked, Op, Value, declare, ones, shown
+from backlit.core.op import REGISTRY, LinearOp, Masked, Op, Value, declare, ones, shown
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
 
@@ -196,7 +196,11 @@ class PermuteDims(LinearOp):
 
 
 class AsType(LinearOp):
-    """`x` with another dtype; the cotangent comes back in the dtype of `x`."""
+    """`x` with another dtype; the cotangent comes back in the dtype of `x`, of a complex one the real part.
+
+    Raises:
+      DTypeError: complex numbers as real ones.
+    """
 
     name, notation = "astype", "{x}"
 
@@ -208,10 +212,15 @@ class AsType(LinearOp):
         return Aval(avals[0].shape, params["dtype"])
 
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
-        params["dtype"] = np.dtype(params["dtype"])
-        return super().prepare(args, params)
+        params["dtype"] = dtype = np.dtype(params["dtype"])
+        (x,) = super().prepare(args, params)
+        if x.dtype.kind == "c" and dtype.kind not in "cb":
+            raise DTypeError(f"astype: {shown(x)} does not fit into {dtype}; take .real, .imag or abs{here()}")
+        return (x,)
 
     def transpose(self, cotangent: Value, x: Any, *rest: Value, **params: Any) -> Value:
+        if cotangent.dtype.kind == "c" and x.dtype.kind not in "cb":
+            cotangent = REGISTRY["real"](cotangent)
         return astype(cotangent, dtype=x.dtype)
 
     def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:

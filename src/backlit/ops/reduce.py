@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from backlit.core.aval import Aval, reduced_shape
-from backlit.core.errors import ShapeError
+from backlit.core.errors import DTypeError, ShapeError
 from backlit.core.graph import Node
 from backlit.core.op import Masked, Op, Value, declare, shown
 from backlit.core.source import here
@@ -28,6 +28,10 @@ class _Reduction(Op):
         (x,) = super().prepare(args, params)
         axis = normalize_axes(self.name, params.get("axis"), x.ndim)
         params.update(axis=axis, keepdims=params.get("keepdims", False))
+        if x.dtype.kind == "c":
+            raise DTypeError(
+                f"{self.name}: {shown(x)} has no order, its numbers being complex; take .real or abs(){here()}"
+            )
         if not self.empty and any(x.shape[a] == 0 for a in axis):
             raise ShapeError(f"{self.name}: nothing to choose from along axis {list(axis)} of {shown(x)}{here()}")
         return (x,)

@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 
 from backlit.core.dtypes import is_float
-from backlit.core.op import Value, declare
+from backlit.core.op import REGISTRY, Value, declare
 from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops.elementwise import _Binary, _Unary, equal, mul, sign, where
 
@@ -125,6 +125,9 @@ def nan_to_num(x: Any, /, nan: float = 0.0, posinf: float | None = None, neginf:
     found: Tensor = as_tensor(x)
     if not is_float(found.dtype):
         return found
+    if found.dtype.kind == "c":
+        parts = (nan_to_num(REGISTRY[part](found), nan, posinf, neginf) for part in ("real", "imag"))
+        return REGISTRY["make_complex"](*parts)
     largest = float(ml_dtypes.finfo(found.dtype).max)  # type: ignore[no-untyped-call]
     found = where(isnan(found), nan, found)
     found = where(equal(found, math.inf), largest if posinf is None else posinf, found)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from backlit.core.op import Value, declare
-from backlit.ops.elementwise import _Unary, exp
+from backlit.ops.elementwise import _Unary, as_float, exp
 
 # Chebyshev interpolants, computed in 50 digits and written as powers.
 # For z in [0, 1]: erf(z) / z in powers of z^2.
@@ -69,7 +69,7 @@ def _horner(table: tuple[float, ...], x: Any) -> Any:
 
 
 def _erf(x: Any) -> Any:
-    wide = np.asarray(x, np.float64)
+    wide = np.asarray(as_float(x), np.float64)
     z = np.abs(wide)
     near = z * _horner(ERF, np.minimum(z, 1.0) ** 2)
     y = np.clip(z, 1.0, 6.0)
@@ -90,7 +90,7 @@ class Erf(_Unary):
 
 
 def _normal_cdf(x: Any) -> Any:
-    wide = np.asarray(x, np.float64)
+    wide = np.asarray(as_float(x), np.float64)
     z = np.minimum(np.abs(wide), 40.0)  # NaN stays
     high = z.astype(np.float32).astype(np.float64)  # its square is exact, so exp(-z^2 / 2) keeps its last digits
     shrink = np.exp(-0.5 * high * high) * np.exp(-0.5 * (z - high) * (z + high))
@@ -117,7 +117,7 @@ class Sigmoid(_Unary):
 
     @staticmethod
     def forward(x: Any) -> Any:
-        x = x if x.dtype.kind in "fV" else x.astype(np.float64)
+        x = as_float(x)
         return np.exp(-np.logaddexp(x.dtype.type(0), -x))
 
     def reads(self, argnum: int) -> frozenset[str]:
@@ -134,7 +134,7 @@ class Softplus(_Unary):
 
     @staticmethod
     def forward(x: Any) -> Any:
-        x = x if x.dtype.kind in "fV" else x.astype(np.float64)
+        x = as_float(x)
         return np.logaddexp(x, x.dtype.type(0))
 
     def partial(self, argnum: int, out: Value, x: Value) -> Value:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from backlit.core.op import Value, declare
-from backlit.ops.elementwise import _Binary, _FromOut, _Unary, abs, cos, div, equal, less, where
-from backlit.ops.exponential import as_float, rsqrt
+from backlit.ops.elementwise import _Binary, _FromOut, _Unary, abs, as_float, cos, div, equal, less, where
+from backlit.ops.exponential import rsqrt
 from backlit.ops.rounding import round
 
 
@@ -90,7 +90,7 @@ class Asinh(_Unary):
     name, notation, forward = "asinh", r"\operatorname{{arsinh}} {x}", staticmethod(np.arcsinh)
 
     def partial(self, argnum: int, out: Value, x: Value) -> Value:
-        return 1.0 / hypot(x, 1.0)
+        return 1.0 / hypot(x, 1.0) if x.dtype.kind != "c" else rsqrt(1.0 + x * x)
 
 
 class Acosh(_Unary):

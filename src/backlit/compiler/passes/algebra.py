@@ -38,14 +38,14 @@ class Algebra:
 def _simpler(e: Eqn, made: dict[Var, Eqn]) -> Eqn | Atom:
     name, first = e.op.name, e.inputs[0] if e.inputs else None
     if isinstance(first, Literal) and len(e.inputs) == 2 and name == "mul" and isinstance(e.inputs[1], Var):
-        return e.inputs[1] if _is(first, 1) and e.inputs[1].aval == e.out.aval else e
+        return e.inputs[1] if _is(first, 1) and e.inputs[1].aval == e.out.aval and e.out.aval.dtype.kind != "c" else e
     if not isinstance(first, Var):
         return e
     before = made.get(first)
     if name in ("mul", "div") and _is(e.inputs[1], -1) and first.aval == e.out.aval and first.aval.dtype.kind in "fi":
         return _simpler(Eqn(REGISTRY["neg"], (first,), {}, e.out), made)
     if name in ("mul", "div", "pow") and _is(e.inputs[1], 1) and first.aval == e.out.aval:
-        return first
+        return first if first.aval.dtype.kind != "c" else e  # where a part is infinite the other one becomes NaN
     if name == "sub" and _is(e.inputs[1], 0) and first.aval == e.out.aval and first.aval.dtype.kind in "fiu":
         return first if not _negative_zero(e.inputs[1]) else e
     if name == "not_equal" and first.aval.dtype == bool and isinstance(e.inputs[1], Literal) and e.inputs[1].value == 0:
