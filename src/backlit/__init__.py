@@ -19,6 +19,7 @@ from backlit.autodiff.check import gradcheck
 from backlit.autodiff.checkpoint import checkpoint
 from backlit.autodiff.custom import custom_jvp, custom_vjp
 from backlit.autodiff.forward import jvp
+from backlit.autodiff.implicit import custom_linear_solve, custom_root
 from backlit.autodiff.jacobian import hessian, jacfwd, jacrev
 from backlit.autodiff.kinks import kinks
 from backlit.autodiff.linear import ggnvp, hvp, linear_transpose, linearize
@@ -210,6 +211,8 @@ __all__ = [
     "cosh",
     "cross",
     "custom_jvp",
+    "custom_linear_solve",
+    "custom_root",
     "custom_vjp",
     "debug",
     "deg2rad",

@@ -151,3 +151,27 @@ def test_associative_scan(n, reverse):
     if n:
         affine = lambda p, q: (p[0] * q[0], p[1] * q[0] + q[1])
         assert gradcheck(lambda a, b: associative_scan(affine, (a, b), reverse=reverse, axis=-1), x, x + 1)
+
+
+def test_a_bounded_while_loop_has_a_reverse_mode_in_a_graph():
+    def halved(x, n=20):
+        return while_loop(lambda c: c[0] > 1.0, lambda c: (c[0] / 2.0, c[1] * bl.sin(c[0])), (x, x), max_steps=n)[1]
+
+    x = np.float64(10.0)
+    assert bl.compile(halved)(x).item() == halved(x).item()
+    expected = grad(halved)(x).item()
+    assert np.isclose(bl.compile(grad(halved))(x).item(), expected, rtol=1e-14)
+    assert np.isclose(bl.compile(grad(grad(halved)))(x).item(), grad(grad(halved))(x).item(), rtol=1e-13)
+    many = np.array([0.5, 3.0, 10.0, 100.0])
+    one = [grad(halved)(v).item() for v in many]
+    np.testing.assert_allclose(vmap(grad(halved))(many), one, rtol=1e-13)
+    np.testing.assert_allclose(bl.compile(vmap(grad(halved)))(many), one, rtol=1e-13)
+    for n in (0, 1, 3):  # the bound ends the loop
+        stopped = lambda x, n=n: halved(x, n)
+        assert np.isclose(bl.compile(stopped)(x).item(), stopped(x).item(), rtol=1e-15)
+        assert np.isclose(bl.compile(grad(stopped))(x).item(), grad(stopped)(x).item(), rtol=1e-14)
+    assert halved(x, 1).item() == (x * np.sin(x)).item() and halved(x, 0).item() == 10.0
+    with pytest.raises(bl.GradientError, match="give max_steps"):
+        bl.compile(grad(lambda x: halved(x, None)))(x)
+    with pytest.raises(bl.BacklitError, match="max_steps must not be negative, got -1"):
+        halved(x, -1)

@@ -466,11 +466,19 @@ class StepTrace(GraphTrace):
 
     def strangers(self) -> list[Tensor]:
         """Tensors that live outside and whose arrays were taken for constants."""
-        found = []
-        for value, _ in self._consts.values():
-            if isinstance(value, np.ndarray) and sys.getrefcount(value) > 5:
-                found += [x for x in gc.get_referrers(value) if isinstance(x, Tensor) and sys.getrefcount(x) > 4]
+        found = self._holders()
+        if found:
+            del found
+            gc.collect()  # what the function made for itself may still be there in a cycle
+            found = self._holders()
         return found
+
+    def _holders(self) -> list[Tensor]:
+        shared = [v for v, _ in self._consts.values() if isinstance(v, np.ndarray) and sys.getrefcount(v) > 5]
+        if not shared:
+            return []
+        # one pass over all objects, however many arrays there are
+        return [x for x in gc.get_referrers(*shared) if isinstance(x, Tensor) and sys.getrefcount(x) > 4]
 
 
 def make_graph(f: Callable[..., Any]) -> Callable[..., Graph]:

@@ -182,29 +182,43 @@ def _switch_in_graph(index: Tensor, branches: Sequence[Callable[..., Any]], oper
     return drawing(build)
 
 
-def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any) -> Any:
-    """Applies `body_fun` to the carry as long as `cond_fun` holds.
+def while_loop(
+    cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init_val: Any, *, max_steps: int | None = None
+) -> Any:
+    """Applies `body_fun` to the carry as long as `cond_fun` holds, and no more often than `max_steps`.
 
-    Both modes of differentiation go through it; in a graph, where the number of steps is not known, forward mode only.
-    Under vmap it runs until no example goes on, each example stopping by itself.
+    Both modes of differentiation go through it. In a graph reverse mode needs `max_steps`, an upper bound of the number
+    of steps: the carry of that many is kept, and those after the end are passed over. Under vmap it runs until no
+    example goes on, each example stopping by itself.
 
     Raises:
       ShapeError: the carry changes its structure, shape or dtype.
-      GradientError: reverse mode in a graph.
+      GradientError: reverse mode in a graph, without `max_steps`.
+      ArgumentError: `max_steps` is negative.
     """
     carry = tree.map(as_tensor, init_val)
+    if max_steps is not None and max_steps < 0:
+        raise ArgumentError(f"while_loop: max_steps must not be negative, got {max_steps}{here()}")
+
+    def going(carry: Any) -> Tensor:
+        return _predicate(cond_fun(carry), "while_loop") != 0
+
+    def body(carry: Any) -> Any:
+        return _like(carry, body_fun(carry), "while_loop")
+
     if staging.graph() is not None:
-        return _while_in_graph(
-            lambda carry: _predicate(cond_fun(carry), "while_loop") != 0,
-            lambda carry: _like(carry, body_fun(carry), "while_loop"),
-            carry,
-        )
-    while True:
-        pred = _predicate(cond_fun(carry), "while_loop")
+        if max_steps is None:
+            return _while_in_graph(going, body, carry)
+        return scan(lambda c, _: (cond(going(c), body, lambda c: c, c), None), carry, length=max_steps)[0]
+    steps = 0
+    while steps != max_steps:
+        pred = going(carry)
         if not _any(pred):
-            return carry
-        after = _like(carry, body_fun(carry), "while_loop")
-        carry = after if _is_one(pred) else _select(pred != 0, after, carry, "while_loop")
+            break
+        after = body(carry)
+        carry = after if _is_one(pred) else _select(pred, after, carry, "while_loop")
+        steps += 1
+    return carry
 
 
 def _while_in_graph(condition: Callable[[Any], Tensor], body: Callable[[Any], Any], init: Any) -> Any:

@@ -303,6 +303,6 @@ def run_while(condition: Body, body: Body, consts: list[Tensor], init: Any) -> A
 class _WhileJoint(CallJoint):
     def pulled(self, cotangents: list[Masked | None]) -> list[Masked | None]:
         raise GradientError(
-            "while_loop: in a graph it has no reverse mode, for the number of steps to keep is not known; use scan or "
-            f"fori_loop with fixed bounds{here()}"
+            "while_loop: in a graph it has no reverse mode, for the number of steps to keep is not known; give max_steps, "
+            f"or use scan or fori_loop with fixed bounds{here()}"
         )
