@@ -19,6 +19,7 @@ from backlit.ops import (
     random,
     reduce,
     rounding,
+    samplers,
     special,
     trigonometry,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "random",
     "reduce",
     "rounding",
+    "samplers",
     "special",
     "trigonometry",
 ]
