@@ -52,7 +52,8 @@ def draw(op: Op, args: tuple[Any, ...], rng: np.random.Generator) -> list[np.nda
             # a grid with jitter: no two elements closer than a fifth of a cell, so that no tie or kink is near
             n = int(np.prod(a))
             cells = (rng.permutation(n) + 0.5 + rng.uniform(-0.4, 0.4, n)) / max(n, 1)
-            made.append((low + (high - low) * (0.02 + 0.96 * cells)).reshape(a))
+            drawn = (low + (high - low) * (0.02 + 0.96 * cells)).reshape(a)
+            made.append(a.kind(drawn) if hasattr(a, "kind") else drawn)
     return made
 
 

@@ -13,6 +13,7 @@ BacklitError
 │   └── EscapedValueError           a traced value used after its transform ended
 ├── CompilerError (RuntimeError)    a graph that is malformed
 ├── ArgumentError (ValueError)      an option that is none of those there are
+├── LinAlgError (ValueError)        a matrix that is singular, or not positive definite; NumPy's error of that name too
 ├── DataError (ValueError)          data of the user that cannot be used
 └── FileFormatError (ValueError)    a file that is damaged or of another kind
 """
@@ -20,6 +21,8 @@ BacklitError
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
 
 
 class BacklitError(Exception):
@@ -76,6 +79,10 @@ class CompilerError(BacklitError, RuntimeError):
 
 class ArgumentError(BacklitError, ValueError):
     """An option is none of those there are."""
+
+
+class LinAlgError(BacklitError, np.linalg.LinAlgError):
+    """A matrix is singular, or not positive definite, where it must not be."""
 
 
 class DataError(BacklitError, ValueError):

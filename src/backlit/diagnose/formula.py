@@ -156,7 +156,7 @@ def array_text(value: Any, width: int = 0) -> str:
 def _constant_text(value: Any) -> str:
     array = np.asarray(value)
     if not array.size:
-        return f"zeros({array.shape})"
+        return f"zeros({array.shape}, bool)" if array.dtype == bool else f"zeros({array.shape})"
     repeated = not any(array.strides)  # one number repeated to a shape
     return number_text(array.flat[0]) if repeated else array_text(array)
 
