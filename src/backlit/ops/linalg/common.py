@@ -14,9 +14,10 @@ import numpy as np
 from backlit.core.aval import Aval
 from backlit.core.dtypes import promote
 from backlit.core.errors import DTypeError, LinAlgError, ShapeError
-from backlit.core.op import REGISTRY, Op, Value, shown
+from backlit.core.op import Op, Value, shown
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
+from backlit.ops.complex import conj
 from backlit.ops.contract import matmul, matrix_transpose
 from backlit.ops.elementwise import where
 from backlit.ops.linear import astype, broadcast_to, reshape, sum
@@ -134,7 +135,7 @@ def definite(x: Any) -> Any:
 
 def conjugate(x: Value) -> Value:
     """`x` itself where it is real."""
-    return REGISTRY["conj"](x) if x.dtype.kind == "c" else x
+    return conj(x) if x.dtype.kind == "c" else x
 
 
 def adjoint(x: Value) -> Value:
