@@ -30,6 +30,7 @@ class Calls:
         self.top_of: dict[Scope, int] = {}
         self.owned: dict[int, tuple[Any, int, str]] = {}  # parameters: the cell, its top module and dotted name
         self.given: dict[int, tuple[Any, str, bool]] = {}  # arguments of calls: the array, its name, whether outermost
+        self.variables: dict[Any, str] = {}  # what the user calls what is met at a place in the program
         self.first: dict[tuple[int, str], Scope] = {}  # the first call of a module in a step, by its path
 
     def _add(self, scope: Scope) -> Scope:
@@ -87,7 +88,7 @@ class Calls:
         """The name of a module that is called in no other one: the user's variable, or its class."""
         found = self.tops.get(id(owner))
         if found is None:
-            name = _variable(owner) or type(owner).__name__
+            name = _variable(owner)[0] or type(owner).__name__
             taken = {known for _, known in self.tops.values()}
             name = next(n for k in range(len(taken) + 1) if (n := f"{name}_{k}" if k else name) not in taken)
             found = self.tops[id(owner)] = (owner, name)
@@ -107,18 +108,29 @@ class Calls:
             if isinstance(x, Tensor) and x.is_leaf and not isinstance(x._value, Box):
                 self.given.setdefault(id(x._value), (x._value, name, outermost))
 
-    def name_of(self, x: Tensor, value: Any) -> tuple[str, bool]:
-        """What a value that no op made is called ("" for nothing), and whether the user gave it."""
+    def name_of(self, x: Tensor, value: Any, site: Any) -> tuple[str, bool]:
+        """What a value that no op made is called ("" for nothing), and whether the user gave it; `site` is the place in the
+        program, op and argument where it is met."""
         owned = self.owned.get(id(x))
         if owned is not None and owned[0] is x:
             return f"\0{owned[1]}\0{owned[2]}", False  # which `finish` resolves, when all top modules are known
         found = self.given.get(id(value))
         if found is not None and found[0] is value:
-            return (_variable(x) or found[1], True) if found[2] else (found[1], False)
+            return (self._variable(x, site) or found[1], True) if found[2] else (found[1], False)
         if self.current.kind == "function":
             return "", False  # made inside of it
-        variable = _variable(x)
+        variable = self._variable(x, site)
         return variable, bool(variable)
+
+    def _variable(self, x: Any, site: Any) -> str:
+        """The user's variable that holds `x`. What the innermost frame calls it is what it will be called at this place
+        in every step."""
+        known = self.variables.get(site)
+        if known is None:
+            known, innermost = _variable(x)
+            if innermost:
+                self.variables[site] = known
+        return known
 
     def finish(self) -> None:
         """Gives every call its path."""
@@ -188,8 +200,9 @@ def _parameter_names(function: Callable[..., Any]) -> list[str]:
     return found
 
 
-def _variable(x: Any) -> str:
-    """The user's variable that holds `x`, in the innermost frames; "" where there is none."""
+def _variable(x: Any) -> tuple[str, bool]:
+    """The user's variable that holds `x`, in the innermost frames ("" where there is none), and whether that is in the
+    innermost of all."""
     frame: FrameType | None = sys._getframe(2)
     looked = 0
     while frame is not None and looked < _FRAMES:
@@ -197,6 +210,6 @@ def _variable(x: Any) -> str:
             looked += 1
             for name, value in frame.f_locals.items():
                 if value is x and name.isidentifier() and not name.startswith("_"):
-                    return name
+                    return name, looked == 1
         frame = frame.f_back
-    return ""
+    return "", False

@@ -24,7 +24,6 @@ from backlit.diagnose.recording import (
     UPDATE,
     VJP,
     Contribution,
-    Event,
     Kind,
     Node,
     Recording,
@@ -49,7 +48,7 @@ class Capture(Listener):
         self.closed = False  # a backward pass or an update has ended: a new forward pass is another step
         self.walks: list[bool] = []  # that are under way, and whether each is through nodes that are recorded
         self.ns = 0
-        self.pulled: Event | None = None
+        self.pulled = -1  # the event of the rule that runs now
         self.began_ns = 0
 
     # Forward
@@ -88,9 +87,8 @@ class Capture(Listener):
     def _recorded(
         self, node: graph.Node, plan: Any, params: dict[str, Any], args: Sequence[Any], value: Any, ns: int
     ) -> Node:
-        made = self._node("op", plan.op, params, self._args(args), plan.wanted, value, node)
-        made.forward_event = len(self.events)
-        self.events.append(Event(FORWARD, made, None, 0 if value is None else value.nbytes, ns))
+        made = self._node("op", plan.op, params, self._args(args, node), plan.wanted, value, node)
+        made.forward_event = self.events.add(FORWARD, made, None, 0 if value is None else value.nbytes, ns)
         self.keeping.recorded(node, plan, made, args, value)
         return made
 
@@ -101,18 +99,26 @@ class Capture(Listener):
             found = self._recorded(joint, joint.plan, joint.params, args, None, 0)
         return found
 
-    def _args(self, args: Sequence[Any]) -> tuple[Any, ...]:
-        return tuple([a if a.__class__ in NUMBERS or a.__class__ is Node else self._arg(a) for a in args])
+    def _args(self, args: Sequence[Any], by: graph.Node) -> tuple[Any, ...]:
+        return tuple(
+            [a if a.__class__ in NUMBERS or a.__class__ is Node else self._arg(a, by, k) for k, a in enumerate(args)]
+        )
 
-    def _arg(self, x: Any) -> Any:
+    def _arg(self, x: Any, by: graph.Node, position: int) -> Any:
         if not isinstance(x, Tensor):
             return x
+        node = x.node
+        if node.__class__ is graph.Node and x._value.__class__ is not Box:  # what is met most, in few steps
+            found = self.of_graph.get(node.id)
+            if found is not None and found.kind == "op":
+                found.uses += 1
+                return found
         source, value, step = source_of(x), array_of(x), self._open()
         found = self.of_array.get(id(value)) if source is None else self.of_graph.get(source.id)
         if found is not None and (found.kind == "op" and source is not None or self._is_current(found, value, step)):
             found.uses += 1
             return found
-        name, is_given = self.calls.name_of(x, value)
+        name, is_given = self.calls.name_of(x, value, (by.where, by.op, position))
         leaf = source is not None and source.plan is None
         kind: Kind = "parameter" if leaf else "input" if is_given or source is not None else "constant"
         made = self._node(kind, None, {}, (), (), value, source)
@@ -182,7 +188,7 @@ class Capture(Listener):
                 continue
             self._again(node)
             node.seed = value
-            self.events.append(Event(SEED, node, bytes=value.nbytes))
+            self.events.add(SEED, node, None, value.nbytes)
             step = self.recording.steps[node.step]
             step.root = node
             if node.value is not None and node.value.size == 1:
@@ -197,15 +203,13 @@ class Capture(Listener):
     def pulling(self, node: Any) -> None:
         made = self.of_graph.get(node.id)
         if made is not None:
-            made.vjp_event = len(self.events)
-            self.pulled = Event(VJP, made)
-            self.events.append(self.pulled)
+            self.pulled = made.vjp_event = self.events.add(VJP, made)
             self.began_ns = perf_counter_ns()
 
     def contribution(self, child: Any, argnum: int, parent: Any, cotangent: Any) -> None:
-        if self.pulled is not None:
-            self.pulled.ns = perf_counter_ns() - self.began_ns
-            self.pulled = None
+        if self.pulled >= 0:
+            self.events.took(self.pulled, perf_counter_ns() - self.began_ns)
+            self.pulled = -1
         giver, taker = self.of_graph.get(child.id), self.of_graph.get(parent.id)
         value = array_of(cotangent)
         if giver is None or taker is None or value is None or value.shape != taker.shape:
@@ -213,19 +217,18 @@ class Capture(Listener):
         self._again(taker)
         found = Contribution(giver, argnum, value, len(self.events))
         taker.contributions.append(found)
-        self.events.append(Event(CONTRIBUTION, taker, found, value.nbytes))
+        self.events.add(CONTRIBUTION, taker, found, value.nbytes)
 
     def completed(self, node: Any, cotangent: Any) -> None:
         made, value = self.of_graph.get(node.id), array_of(cotangent)
         if made is None or value is None or value.shape != made.shape:
             return  # or one for each of many examples
         made.cotangent = value
-        made.completed_event = len(self.events)
-        self.events.append(Event(COMPLETED, made, bytes=value.nbytes))
+        made.completed_event = self.events.add(COMPLETED, made, None, value.nbytes)
 
     def walked(self) -> None:
         known = self.walks.pop()
-        self.pulled = None
+        self.pulled = -1
         if known and not any(self.walks) and self.step is not None:
             self.closed = True
 
@@ -240,7 +243,7 @@ class Capture(Listener):
         if node is None or step is None or old is None or new is None or used is None:
             return
         step.updates.append(Update(node, old, new, used, len(self.events)))
-        self.events.append(Event(UPDATE, node, bytes=new.nbytes))
+        self.events.add(UPDATE, node, None, new.nbytes)
         self.closed = True
 
     def finish(self) -> None:
@@ -293,7 +296,7 @@ class _Keeping:
             if not memory.holders:
                 memory.payer = node
             node.saved = Saved(len(self.events), owner.nbytes if pays else 0)
-            self.events.append(Event(SAVE, node, bytes=node.saved.bytes))
+            self.events.add(SAVE, node, None, node.saved.bytes)
         self.count[node] = count + 1
         memory.holders += 1
         assert node.saved is not None
@@ -317,7 +320,7 @@ class _Keeping:
     def _end(self, node: Node) -> None:
         assert node.saved is not None
         node.saved.to_event = len(self.events)
-        self.events.append(Event(FREE, node, bytes=node.saved.bytes))
+        self.events.add(FREE, node, None, node.saved.bytes)
 
 
 class _Memory:

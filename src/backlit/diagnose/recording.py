@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from backlit.core.errors import ArgumentError
 from backlit.core.op import Op
 from backlit.core.source import Source
 from backlit.diagnose.source import near
-from backlit.diagnose.statistics import Statistics, measure, plain
+from backlit.diagnose.statistics import Statistics, compared, measure, plain
 
 Array = np.ndarray[Any, Any]
 Kind = Literal["parameter", "input", "constant", "op"]
@@ -47,7 +47,7 @@ class Place(NamedTuple):
         return f"{self.file}:{self.line}"
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Event:
     """One moment of a recording: what happened at `node`, to how many bytes, in how many nanoseconds (0 where not taken).
 
@@ -60,6 +60,53 @@ class Event:
     contribution: Contribution | None = None
     bytes: int = 0
     ns: int = 0
+
+
+class Events(Sequence[Event]):
+    """The events in order; kept as columns, so that a long run leaves no object for each."""
+
+    def __init__(self) -> None:
+        self._kinds: list[EventKind] = []
+        self._nodes: list[Node] = []
+        self._contributions: list[Contribution | None] = []
+        self._bytes: list[int] = []
+        self._ns: list[int] = []
+
+    def add(
+        self, kind: EventKind, node: Node, contribution: Contribution | None = None, n_bytes: int = 0, ns: int = 0
+    ) -> int:
+        """Appends an event; gives its position."""
+        self._kinds.append(kind)
+        self._nodes.append(node)
+        self._contributions.append(contribution)
+        self._bytes.append(n_bytes)
+        self._ns.append(ns)
+        return len(self._kinds) - 1
+
+    def took(self, position: int, ns: int) -> None:
+        """How long an event took, once that is known."""
+        self._ns[position] = ns
+
+    def __len__(self) -> int:
+        return len(self._kinds)
+
+    @overload
+    def __getitem__(self, position: int) -> Event: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> list[Event]: ...
+
+    def __getitem__(self, position: int | slice) -> Event | list[Event]:
+        if isinstance(position, slice):
+            return [self[k] for k in range(*position.indices(len(self)))]
+        return Event(
+            self._kinds[position], self._nodes[position], self._contributions[position], self._bytes[position],
+            self._ns[position],
+        )  # fmt: skip
+
+    def __iter__(self) -> Iterator[Event]:
+        columns = (self._kinds, self._nodes, self._contributions, self._bytes, self._ns)
+        return map(Event, *columns)
 
 
 @dataclass(eq=False, slots=True)
@@ -202,7 +249,8 @@ class Moved(NamedTuple):
 class Update:
     """What an optimizer did to a parameter: its value before and after, and the gradient it used.
 
-    The arrays are None where only statistics were kept.
+    The arrays are None where only statistics were kept: those of value and gradient and the norm of the change, or
+    what was worked out of them.
     """
 
     node: Node
@@ -210,24 +258,21 @@ class Update:
     after: Any
     gradient: Any
     event: int
-    statistics: Moved | None = None
+    statistics: Moved | tuple[Statistics, Statistics, float] | None = None
 
     def measured(self) -> Moved:
         """The norms."""
-        if self.statistics is not None:
+        known = self.statistics
+        if isinstance(known, Moved):
+            return known
+        if known is not None:
+            self.statistics = Moved(known[0].norm, known[1].norm, known[2], math.nan)
             return self.statistics
-        found = moved(self.before, self.after, self.gradient, measure(self.before), measure(self.gradient))
+        value, slope = measure(self.before, histogram=False), measure(self.gradient, histogram=False)
         with np.errstate(all="ignore"):
             change = plain(self.after).astype(np.float64) - plain(self.before)
-            return found._replace(predicted=float(np.vdot(change, plain(self.gradient).astype(np.float64))))
-
-
-def moved(before: Any, after: Any, gradient: Any, value: Statistics | None, slope: Statistics | None) -> Moved:
-    """Norms of an update, from the statistics of value and gradient where they are known; without the prediction."""
-    value, slope = value or measure(before, histogram=False), slope or measure(gradient, histogram=False)
-    with np.errstate(all="ignore"):
-        change = (plain(after) - plain(before)).reshape(-1)
-        return Moved(value.norm, slope.norm, math.sqrt(float(np.vdot(change, change).real)), math.nan)
+            predicted = float(np.vdot(change, plain(self.gradient).astype(np.float64)))
+        return Moved(value.norm, slope.norm, compared(self.after, self.before)[1], predicted)
 
 
 @dataclass(eq=False, slots=True)
@@ -275,7 +320,7 @@ class Recording:
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
-        self.events: list[Event] = []
+        self.events = Events()
         self.steps: list[Step] = []
         self.modules: list[Scope] = []
         self.note = ""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from backlit.core.quiet import silence, variable
+from backlit.diagnose.onepass import APART, ROW, SQUARES, one_pass
 
 Array = np.ndarray[Any, Any]
 
@@ -56,46 +56,99 @@ def plain(array: Any) -> Array:
 
 
 def measure(array: Any, histogram: bool = True) -> Statistics:
-    """Statistics of `array`; costs about ten passes over it.
-
-    Without the histogram it is five where all elements are finite, mean and root mean square are rounded in the array's own
-    precision, and subnormal numbers are not counted.
-    """
-    if not histogram and array.__class__ is np.ndarray and array.dtype in _QUICK and array.flags.forc and array.size:
-        x, times = array.ravel("K"), 1
-    else:
-        x, times = _distinct(plain(array))
-        if not x.size:
-            nan = math.nan
-            empty = np.zeros(N_BINS, np.uint32) if histogram else None
-            return Statistics(0, nan, nan, nan, nan, nan, 0, 0, 0, 0, empty)
-        x = _flat(x)
-    if not histogram and x.dtype.kind == "f":
-        token = variable.set(silence)
-        try:
-            square = float(np.dot(x, x))
-        finally:
-            variable.reset(token)
-        if math.isfinite(square):
-            n = x.size
-            low, high = float(np.minimum.reduce(x)), float(np.maximum.reduce(x))
-            zeros = int(np.count_nonzero(x == 0)) * times if low <= 0.0 <= high else 0
-            mean = float(np.dot(x, _ones(x))) / n
-            return Statistics(n * times, low, high, mean, math.sqrt(square / n), max(-low, high), zeros, 0, 0, 0, None)
-    found = _thorough(x, histogram)
+    """Statistics of `array`: one pass over float32 and float64, in native code, and another for the histogram; some ten
+    over others."""
+    if array.__class__ is np.ndarray and array.dtype in _NATIVE and array.flags.forc and array.size:
+        return _native(array, histogram)
+    x, times = _distinct(plain(array))
+    if not x.size:
+        nan = math.nan
+        return Statistics(0, nan, nan, nan, nan, nan, 0, 0, 0, 0, np.zeros(N_BINS, np.uint32) if histogram else None)
+    x = _flat(x)
+    found = _native(np.ascontiguousarray(x), histogram) if x.dtype in _NATIVE else _thorough(x, histogram)
     return found if times == 1 else _repeated(found, times)
 
 
-_QUICK = (np.dtype(np.float32), np.dtype(np.float64))
-_row: dict[Any, Array] = {}
+_NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
+_LEAST_SQUARES = 1e-280  # a sum of squares below may have lost digits of doubles
 
 
-def _ones(x: Array) -> Array:
-    """Ones like `x`, with which a product is twice as quick as a sum."""
-    found = _row.get(x.dtype)
-    if found is None or found.size < x.size:
-        found = _row[x.dtype] = np.ones(x.size, x.dtype)
-    return found[: x.size]
+def _native(x: Array, histogram: bool) -> Statistics:
+    """Statistics of floats that lie one behind the other."""
+    native, address, n = one_pass(N_BINS, _LOW), x.__array_interface__["data"][0], x.size
+    row = ROW.unpack(native.measure(x.dtype, address, n))
+    if x.dtype == np.float64 and not _LEAST_SQUARES < row[SQUARES] < math.inf:
+        return _thorough(x.ravel("K"), histogram)
+    found = Statistics(*_found(row, n))
+    if histogram:
+        found.histogram = native.histogram(x.dtype, address, n)
+    return found
+
+
+def _found(row: Any, n: int) -> tuple[Any, ...]:
+    low, high, total, squares, zeros, subnormals, nans, infs, _ = row
+    kept = n - int(nans) - int(infs)
+    if not kept:
+        return n, math.nan, math.nan, math.nan, math.nan, math.nan, 0, int(nans), int(infs), 0
+    rms = math.sqrt(squares / kept)
+    return n, low, high, total / kept, rms, abs(max(-low, high)), int(zeros), int(nans), int(infs), int(subnormals)
+
+
+class Late(Statistics):
+    """Statistics that are worked out of what a native pass left when somebody asks for one of them."""
+
+    __slots__ = ("_of", "_row")
+    _row: bytes
+    _of: int
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _NAMES:
+            raise AttributeError(name)
+        for own, value in zip(_NAMES, (*_found(ROW.unpack(self._row), self._of), None), strict=True):
+            setattr(self, own, value)
+        return getattr(self, name)
+
+
+_NAMES = tuple(Statistics.__slots__)
+
+
+def late(array: Any) -> Statistics:
+    """The statistics of an array without its histogram, of which no more is done at once than has to be."""
+    n = array.size
+    if n == 1 and array.dtype == _SINGLE and math.isfinite(x := float(array.reshape(()))):
+        zero = float(x == 0.0)
+        return _late(ROW.pack(x, x, x, x * x, zero, float(abs(x) < _SMALLEST) - zero, 0.0, 0.0, 0.0), 1)
+    if array.__class__ is not np.ndarray or array.dtype != _SINGLE or not array.flags.forc or not n:
+        return measure(array, histogram=False)
+    return _late(one_pass(N_BINS, _LOW).measure(_SINGLE, array.__array_interface__["data"][0], n), n)
+
+
+def _late(row: bytes, n: int) -> Late:
+    found = Late.__new__(Late)
+    found._row, found._of = row, n
+    return found
+
+
+_SINGLE = _NATIVE[0]
+_SMALLEST = float(np.finfo(_SINGLE).smallest_normal)
+
+
+def compared(after: Any, before: Any) -> tuple[Statistics, float]:
+    """The statistics of `after` without its histogram, and the norm of `after - before`, whose elements are rounded as
+    those of the arrays; both are read once."""
+    arrays = before.__class__ is after.__class__ is np.ndarray
+    if arrays and before.dtype == after.dtype == _SINGLE and _side_by_side(before, after):
+        address, other = (x.__array_interface__["data"][0] for x in (after, before))
+        row = one_pass(N_BINS, _LOW).compare(_SINGLE, address, other, after.size)
+        return _late(row, after.size), math.sqrt(ROW.unpack(row)[APART])
+    with np.errstate(all="ignore"):
+        change = (plain(after) - plain(before)).reshape(-1)
+        return measure(after, histogram=False), math.sqrt(float(np.vdot(change, change).real))
+
+
+def _side_by_side(x: Array, y: Array) -> bool:
+    """Whether equal places in memory hold elements of the same index."""
+    return x.shape == y.shape and x.strides == y.strides and x.flags.forc and bool(x.size)
 
 
 def _distinct(x: Array) -> tuple[Array, int]:
@@ -125,7 +178,7 @@ def _flat(x: Array) -> Array:
 
 def memory_key(array: Any) -> Any:
     """Equal for arrays of the same elements in the same memory, while they are alive."""
-    if isinstance(array, np.ndarray) and (array.flags.c_contiguous or array.flags.f_contiguous):
+    if isinstance(array, np.ndarray) and array.flags.forc:
         return array.__array_interface__["data"][0], array.nbytes, array.dtype
     return id(array)
 

@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from time import perf_counter_ns
 from typing import Any
 
+from backlit.autodiff.walk import Pick
 from backlit.core import graph
+from backlit.core.tensor import Box
 from backlit.diagnose.capture import Capture, array_of
-from backlit.diagnose.recording import COMPLETED, FORWARD, SEED, UPDATE, VJP, Event, Node, Recording, Update, moved
-from backlit.diagnose.statistics import Statistics, measure, memory_key
+from backlit.diagnose.recording import COMPLETED, FORWARD, SEED, UPDATE, VJP, Node, Recording, Update
+from backlit.diagnose.statistics import Statistics, compared, late, memory_key
+
+_NONE: list[Any] = []  # the contributions to every node: none is written down
 
 
 class Summary(Capture):
@@ -25,11 +29,14 @@ class Summary(Capture):
         self.last: Any = None  # the array measured last, kept alive so that its address is not given out again
         self.key: Any = None
         self.found: Any = None
+        self.updates: dict[int, tuple[Any, Statistics]] = {}  # the values that were written last, by address
 
     def _measured(self, array: Any) -> Statistics:
-        key = memory_key(array)
-        if key != self.key:
-            self.last, self.key, self.found = array, key, measure(array, histogram=False)
+        if array is not self.last:
+            key = memory_key(array)
+            if key != self.key:
+                self.key, self.found = key, late(array)
+            self.last = array
         found: Statistics = self.found
         return found
 
@@ -43,22 +50,41 @@ class Summary(Capture):
             node.statistics = {"value": self._measured(value)}
             self.fresh = None
 
+    def recorded(self, node: Any, out: Any, args: Sequence[Any]) -> None:
+        value, plan, step = out._value, node.plan, self.step
+        if step is None or self.closed or self.walks or value.__class__ is Box or plan.op.__class__ is Pick:
+            super().recorded(node, out, args)
+            return
+        # the same in few steps: what is recorded most
+        nodes, given = self.nodes, self._args(args, node)
+        made = Node(
+            len(nodes), "op", plan.op, node.params, given, plan.wanted, None, self.calls.current, step.index, node.where,
+            contributions=_NONE,
+        )  # fmt: skip
+        made.shape, made.dtype = value.shape, value.dtype
+        self.of_graph[node.id] = made
+        nodes.append(made)
+        self.fresh = made, value
+        made.forward_event = self.events.add(FORWARD, made, None, value.nbytes, self.ns)
+        self.ns = 0
+
     def _recorded(
         self, node: graph.Node, plan: Any, params: dict[str, Any], args: Sequence[Any], value: Any, ns: int
     ) -> Node:
-        made = self._node("op", plan.op, params, self._args(args), plan.wanted, value, node)
+        made = self._node("op", plan.op, params, self._args(args, node), plan.wanted, value, node)
         if value is not None:
             self.fresh = made, value
             made.value = None
             del self.of_array[id(value)]
-        made.forward_event = len(self.events)
-        self.events.append(Event(FORWARD, made, None, 0 if value is None else value.nbytes, ns))
+        made.forward_event = self.events.add(FORWARD, made, None, 0 if value is None else value.nbytes, ns)
         return made
 
     def _node(self, kind: Any, *rest: Any) -> Node:
         made = super()._node(kind, *rest)
         if kind == "parameter":
-            made.statistics = {"value": self._measured(made.value)}
+            known = self.updates.get(id(made.value))
+            found = known[1] if known is not None and known[0] is made.value else self._measured(made.value)
+            made.statistics = {"value": found}
         return made
 
     def began(self, seeds: dict[Any, Any]) -> None:
@@ -67,7 +93,7 @@ class Summary(Capture):
         for source in seeds:
             node = self.of_graph.get(source.id)
             if node is not None:
-                self.events.append(Event(SEED, node))
+                self.events.add(SEED, node)
                 step = self.recording.steps[node.step]
                 step.root = node
                 known = (node.statistics or {}).get("value")
@@ -77,15 +103,13 @@ class Summary(Capture):
         self._end_rule()
         made = self.of_graph.get(node.id)
         if made is not None:
-            made.vjp_event = len(self.events)
-            self.pulled = Event(VJP, made)
-            self.events.append(self.pulled)
+            self.pulled = made.vjp_event = self.events.add(VJP, made)
             self.began_ns = perf_counter_ns()
 
     def _end_rule(self) -> None:
-        if self.pulled is not None:
-            self.pulled.ns = perf_counter_ns() - self.began_ns
-            self.pulled = None
+        if self.pulled >= 0:
+            self.events.took(self.pulled, perf_counter_ns() - self.began_ns)
+            self.pulled = -1
 
     def contribution(self, child: Any, argnum: int, parent: Any, cotangent: Any) -> None:
         self._end_rule()
@@ -94,10 +118,11 @@ class Summary(Capture):
         made = self.of_graph.get(node.id)
         if made is None:
             return
-        made.completed_event = len(self.events)
-        self.events.append(Event(COMPLETED, made))
+        made.completed_event = self.events.add(COMPLETED, made)
         if made.statistics is not None and (value := array_of(cotangent)) is not None:
             made.statistics["cotangent"] = self._measured(value)
+            if made.kind == "parameter":
+                made.cotangent = value  # which the parameter keeps as well, for now
 
     def freed(self, nodes: Sequence[Any]) -> None:
         pass
@@ -106,15 +131,20 @@ class Summary(Capture):
         node = self.of_graph.get(cell.node.id) if isinstance(cell.node, graph.Node) else None
         if node is None or self.step is None or node.statistics is None:
             return
-        known = node.statistics
-        norms = moved(array_of(before), array_of(cell), array_of(gradient), known["value"], known.get("cotangent"))
-        self.step.updates.append(Update(node, None, None, None, len(self.events), norms))
-        self.events.append(Event(UPDATE, node))
+        known, used = node.statistics, array_of(gradient)
+        slope = known["cotangent"] if used is node.cotangent and used is not None else late(used)
+        old, new = array_of(before), array_of(cell)
+        found, change = compared(new, old)
+        self.updates.pop(id(old), None)
+        self.updates[id(new)] = new, found
+        done = self.events.add(UPDATE, node)
+        self.step.updates.append(Update(node, None, None, None, done, (known["value"], slope, change)))
         self.closed = True
 
     def _close(self) -> None:
         if self.step is not None:
             for node in self.nodes[self.step.start_node :]:
-                node.value = None
+                node.value = node.cotangent = None
         super()._close()
         self.of_array.clear()
+        self.cells.clear()

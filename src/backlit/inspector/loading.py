@@ -13,7 +13,6 @@ from backlit.core.op import REGISTRY
 from backlit.diagnose.recording import (
     SEED,
     Contribution,
-    Event,
     EventKind,
     Moved,
     Node,
@@ -125,9 +124,7 @@ class _Reader:
     def events(self) -> None:
         for kind, node, edge, n_bytes, ns in self.rows("event", "kind", "node", "edge", "bytes", "ns"):
             contribution = self.of_edge[_index(edge)] if edge >= 0 else None
-            self.made.events.append(
-                Event(EventKind(kind), self.made.nodes[_index(node)], contribution, int(n_bytes), int(ns))
-            )
+            self.made.events.add(EventKind(kind), self.made.nodes[_index(node)], contribution, int(n_bytes), int(ns))
 
     def statistics(self) -> None:
         hist = self.tables["hist"]["count"]
