@@ -20,6 +20,7 @@ from backlit.functional.activation import (
     sigmoid,
     silu,
     softmax,
+    softmin,
     softplus,
     softshrink,
     softsign,
@@ -35,7 +36,9 @@ from backlit.functional.classification import (
 )
 from backlit.functional.ctc import ctc_loss
 from backlit.functional.distance import cdist, cosine_similarity, normalize, pairwise_distance, pdist
-from backlit.functional.linear import linear
+from backlit.functional.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
+from backlit.functional.embedding import embedding, one_hot
+from backlit.functional.linear import bilinear, linear
 from backlit.functional.margin import (
     cosine_embedding_loss,
     hinge_embedding_loss,
@@ -64,9 +67,12 @@ from backlit.functional.regression import (
     poisson_nll_loss,
     smooth_l1_loss,
 )
+from backlit.functional.stochastic import gumbel_softmax, rrelu
 
 __all__ = [
+    "alpha_dropout",
     "batch_norm",
+    "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cdist",
@@ -75,11 +81,18 @@ __all__ = [
     "cosine_similarity",
     "cross_entropy",
     "ctc_loss",
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
     "elu",
+    "embedding",
+    "feature_alpha_dropout",
     "gaussian_nll_loss",
     "gelu",
     "glu",
     "group_norm",
+    "gumbel_softmax",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
@@ -103,6 +116,7 @@ __all__ = [
     "multilabel_soft_margin_loss",
     "nll_loss",
     "normalize",
+    "one_hot",
     "pairwise_distance",
     "pdist",
     "poisson_nll_loss",
@@ -110,12 +124,14 @@ __all__ = [
     "relu",
     "relu6",
     "rms_norm",
+    "rrelu",
     "selu",
     "sigmoid",
     "silu",
     "smooth_l1_loss",
     "soft_margin_loss",
     "softmax",
+    "softmin",
     "softplus",
     "softshrink",
     "softsign",

@@ -13,7 +13,7 @@ from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops import array, linear, reduce, rounding, special
 from backlit.ops import elementwise as ew
 
-_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
 def relu(x: Any) -> Tensor:
@@ -104,7 +104,7 @@ def elu(x: Any, alpha: float = 1.0) -> Tensor:
 @scope
 def selu(x: Any) -> Tensor:
     """1.0507 elu(x, 1.6733), the numbers of Klambauer et al. (2017), under which moments keep 0 and 1."""
-    return elu(x, _SELU_ALPHA) * _SELU_SCALE
+    return elu(x, SELU_ALPHA) * SELU_SCALE
 
 
 @scope
@@ -233,6 +233,12 @@ def log_softmax(x: Any, axis: int | None = None, *, dim: int | None = None) -> T
 def softmax(x: Any, axis: int | None = None, *, dim: int | None = None) -> Tensor:
     """exp(x) / sum(exp(x)) along `axis` (the last unless given), without overflow."""
     return ew.exp(log_softmax(x, axis, dim=dim))
+
+
+@scope
+def softmin(x: Any, axis: int | None = None, *, dim: int | None = None) -> Tensor:
+    """softmax(-x) along `axis` (the last unless given)."""
+    return softmax(-as_tensor(x), axis, dim=dim)
 
 
 def _axis(axis: int | None, dim: int | None) -> int:

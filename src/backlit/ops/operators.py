@@ -38,6 +38,13 @@ def _put_in(x: Tensor, new: Tensor) -> None:
     assign(x, new)
 
 
+def replace(x: Tensor, new: Tensor) -> Tensor:
+    """`x` itself, into whose cell the value and the graph of `new` go, as of `x[...] = new`."""
+    _check_writable(x, "inplace=True")
+    _put_in(x, new)
+    return x
+
+
 def _write(x: Tensor, key: Any, value: Any) -> None:
     _check_writable(x, "x[i] = v")
     template, arrays = indexing.parse(x, key)
