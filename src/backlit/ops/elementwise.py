@@ -296,8 +296,8 @@ class _Extremum(_Binary):
 
     def live(self, argnum: int, out: Value, x: Value, y: Value) -> Value:
         mine, other = (x, y) if argnum == 0 else (y, x)
-        won = self._wins(mine, other)
-        return logical_or(won, equal(mine, other)) if isinstance(other, Tensor) else won
+        # between arrays a NaN loses to nothing, so that it is seen in the gradient too
+        return logical_not(self._wins(other, mine)) if isinstance(other, Tensor) else self._wins(mine, other)
 
     def partial(self, argnum: int, out: Value, x: Value, y: Value) -> Value:
         mine, other = (x, y) if argnum == 0 else (y, x)
