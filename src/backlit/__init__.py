@@ -1,6 +1,6 @@
 """backlit: backpropagation you can see through."""
 
-from backlit import nn, optim, random
+from backlit import fft, nn, optim, random
 from backlit.arrays.creation import (
     arange,
     asarray,
@@ -232,6 +232,7 @@ __all__ = [
     "expand_dims",
     "expm1",
     "eye",
+    "fft",
     "flatten",
     "floor",
     "floor_divide",

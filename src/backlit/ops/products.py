@@ -15,12 +15,13 @@ from backlit.core.record import scope
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops import contract, linear
+from backlit.ops.complex import conj
 from backlit.ops.elementwise import mul
 
 
 @scope
 def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Tensor:
-    """Products of vectors along `axis`, the other axes broadcasting: the sum of x1 * x2.
+    """Products of vectors along `axis`, the other axes broadcasting: the sum of conj(x1) * x2.
 
     `axis` counts from the end: it is negative, and means the same axis of both.
 
@@ -40,7 +41,9 @@ def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Tensor:
         except ValueError:
             raise ShapeError(f"vecdot: shapes do not broadcast: {shown(x1)} and {shown(x2)}{here()}") from None
         x1, x2 = (linear.broadcast_to(x, shape=shape) for x in (x1, x2))
-    out = contract.matmul(linear.reshape(x1, shape=(*shape[:-1], 1, shape[-1])), linear.reshape(x2, shape=(*shape, 1)))
+    out = contract.matmul(
+        linear.reshape(conj(x1), shape=(*shape[:-1], 1, shape[-1])), linear.reshape(x2, shape=(*shape, 1))
+    )
     return linear.reshape(out, shape=shape[:-1])
 
 
@@ -119,7 +122,7 @@ def dot(x1: Any, x2: Any, /) -> Tensor:
 
 @scope
 def vdot(x1: Any, x2: Any, /) -> Tensor:
-    """Sum of the products of all elements, both arrays flattened.
+    """Sum of the products of all elements, both arrays flattened; complex ones of `x1` are conjugated.
 
     Raises:
       ShapeError: they have different numbers of elements.
