@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from backlit.compiler.llvm.kernel import Kernel, Operand
-from backlit.compiler.llvm.product import product, store_to
+from backlit.compiler.llvm.product import Sizes, product, store_to
 from backlit.compiler.llvm.target import Code, features
 from backlit.compiler.llvm.writer import declarations
 
@@ -116,7 +116,8 @@ class Case:
         (a, b) = self.make()[2]
         out = Operand(2, GUARD, strides(np.empty((*self.batch, self.m, self.n), KINDS[self.kind])))
         finish = finish or store_to(self.kind, out)
-        return product(name, self.kind, self.batch, self.m, self.n, self.k, a, b, finish, allowed=features(without))
+        sizes = Sizes(self.kind, self.batch, self.m, self.n, self.k, a, b)
+        return product(name, sizes, finish, allowed=features(without))
 
     def check(self, native, finished=lambda sums: sums, divisions=None):
         wholes, (a, b), _ = self.make()
@@ -172,7 +173,7 @@ def test_smaller_tiles_at_the_edges_change_no_bit(without, kind, monkeypatch):
     ]  # fmt: skip
     found = []
     for least in (0, math.inf):
-        monkeypatch.setattr("backlit.compiler.llvm.product.EDGES", least)
+        monkeypatch.setattr("backlit.compiler.llvm.plan.EDGES", least)
         kernels = [case.kernel(f"p{i}", without) for i, case in enumerate(cases)]
         natives_ = natives(kernels, without)
         found.append([case.check(native).tobytes() for case, native in zip(cases, natives_, strict=True)])

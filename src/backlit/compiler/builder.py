@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
+from backlit.compiler.before import sizes_of
 from backlit.compiler.ir import Eqn, Literal, Var
-from backlit.compiler.llvm.conversion import SCALARS
+from backlit.compiler.llvm.computed import Computed
 from backlit.compiler.llvm.kernel import Kernel, Operand
 from backlit.compiler.llvm.maps import Finish
-from backlit.compiler.llvm.nest import Nest
+from backlit.compiler.llvm.nest import Load, Nest, Store
 from backlit.compiler.llvm.nest_kernel import nest_kernel
 from backlit.compiler.llvm.philox import philox_kernel
 from backlit.compiler.llvm.product import product
@@ -20,7 +22,7 @@ from backlit.compiler.llvm.sequential import sequential_kernel
 from backlit.compiler.nested import nested_kernel
 from backlit.compiler.picks import is_picked
 from backlit.compiler.schedule import Group, Schedule
-from backlit.compiler.views import identity, linear, through
+from backlit.compiler.views import identity
 from backlit.compiler.work import Work
 from backlit.core.aval import Aval
 
@@ -125,25 +127,43 @@ class Builder:
 
     def _product(self, group: Group, nest: Nest, slots: dict[Var, int], reads: list[Var], writes: list[Var]) -> Work:
         head, slot_of = group.head, nest.slot_of
-        *batch, m, n = head.out.aval.shape
-        operands, roots = [], []
-        for a in head.inputs:
+        sizes, roots = sizes_of(head, group.computed, self.plan.kept, self.plan.made_by)
+        operands: list[Operand] = []
+        made: list[Nest | None] = []
+        for side, (a, x) in enumerate(zip(head.inputs, (sizes.a, sizes.b), strict=True)):
             assert isinstance(a, Var)
-            v, at = a, identity(a.aval.ndim)
-            while v not in self.plan.kept:
-                e = self.plan.made_by[v]
-                at, _, _ = through(e, at)
-                v = e.inputs[0]  # type: ignore[assignment]
-            roots.append(self.plan.kept[v])
-            offset, strides = linear(at, v.aval.shape, a.aval.ndim)
-            operands.append(Operand(slot_of(v), offset, strides))  # type: ignore[arg-type]
+            if sizes.computed[side]:
+                made.append(self._computed(a, side == 0 and sizes.merged().turned, slot_of))
+                operands.append(x)
+                continue
+            made.append(None)
+            operands.append(replace(x, slot=slot_of(roots[side])))  # type: ignore[arg-type]
         nest.given(head.out)
         for v in group.stores:
             nest.store(v, slot_of(v))  # type: ignore[arg-type]
-        k = head.inputs[0].aval.shape[-1]  # type: ignore[union-attr]
-        what = (SCALARS[head.out.aval.dtype], tuple(batch), m, n, k, operands[0], operands[1])
-        kernel, _, nest = self._kernel(nest, what, lambda name: (product(name, *what, Finish(nest)), None))
-        return Work(kernel, slots, reads, writes, nest=nest, operands=tuple(roots), group=group)
+        sizes = replace(sizes, a=operands[0], b=operands[1])
+        before = tuple(x for x in made if x is not None)
+
+        def make(name: str) -> tuple[Kernel, None]:
+            a, b = (None if x is None else Computed(x) for x in made)
+            return product(name, sizes, Finish(nest), computed=(a, b)), None
+
+        kernel, _, nest = self._kernel(nest, (sizes, *map(_signature, before)), make)
+        loaded = {what.slot for x in before for what, _, _ in x.nodes if isinstance(what, Load)}
+        loaded |= {x.slot for x, there in zip(operands, sizes.computed, strict=True) if not there}
+        found = tuple(v for v, slot in slots.items() if slot in loaded)
+        return Work(kernel, slots, reads, writes, nest=nest, operands=found, before=before, group=group)
+
+    def _computed(self, a: Var, turned: bool, slot_of: Callable[[Var], int | None]) -> Nest:
+        """What has to be done for an operand that is not in memory; its last axis is the one along which it is laid out."""
+        shape, at = a.aval.shape, identity(a.aval.ndim)
+        if turned:
+            shape = (*shape[:-2], shape[-1], shape[-2])
+            at = (*at[:-2], at[-1], at[-2])
+        nest = Nest(shape, slot_of, self.plan.made_by)
+        node = nest.value(a, at, (), a.aval.dtype)
+        nest.stores.append(Store(node, -1, 0, (0,) * len(shape)))
+        return nest
 
 
 def _signature(nest: Nest) -> Any:

@@ -18,7 +18,8 @@ class Cost:
     """The ops of a kernel in order, and what one run of it takes.
 
     A product counts two operations for each multiplication, a sum one for each element, and every elementwise op, whatever
-    it computes, one for each element that it gives. An element that is read several times counts once. None where the
+    it computes, one for each element that it gives. An element that is read several times counts once, and so does work
+    before a product that the product does more than once. None where the
     number of turns of a loop is known only when it runs.
     """
 
@@ -51,13 +52,22 @@ def cost(work: Work) -> Cost:
     nest = work.nest
     elements, count = _elements(nest), 0
     ops: list[str] = []
-    read = _read_by_loops(work, elements)
+    read = _read_by_loops(nest, work, elements)
     if group.kind == "product":
         head = group.head
         k = head.inputs[0].aval.shape[-1]  # type: ignore[union-attr]
         count += 2 * k * math.prod(head.out.aval.shape)
+        for before in work.before:
+            its = _elements(before)
+            read += _read_by_loops(before, work, its)
+            for j, (what, _, _) in enumerate(before.nodes):
+                if isinstance(what, Apply):
+                    ops.append(what.name)
+                    count += its[j]
         ops.append("matmul")
-        read += total(a for a in head.inputs if isinstance(a, Var))
+        read += total(
+            a for a, there in zip(head.inputs, group.computed, strict=True) if isinstance(a, Var) and not there
+        )
     for k, (what, _, _) in enumerate(nest.nodes):
         if isinstance(what, Apply):
             ops.append(what.name)
@@ -84,7 +94,7 @@ def kind_of(work: Work) -> str:
 
 def eqns_of(work: Work) -> list[Eqn]:
     """The equations that it computes."""
-    own = [] if work.group is None else [*work.group.members, *work.group.reductions]
+    own = [] if work.group is None else [*work.group.before, *work.group.members, *work.group.reductions]
     return [*own, *(e for part in work.parts for e in eqns_of(part))]
 
 
@@ -116,11 +126,10 @@ def _elements(nest: Nest) -> list[int]:
     return [math.prod(nest.shape[a] for a in its) for its in axes]
 
 
-def _read_by_loops(work: Work, elements: list[int]) -> int:
+def _read_by_loops(nest: Nest, work: Work, elements: list[int]) -> int:
     """Bytes of the different elements that the loops of a kernel read."""
-    assert work.nest is not None
     read: dict[int, int] = {}
-    for k, (what, dtype, _) in enumerate(work.nest.nodes):
+    for k, (what, dtype, _) in enumerate(nest.nodes):
         if isinstance(what, Load):
             read[what.slot] = read.get(what.slot, 0) + elements[k] * dtype.itemsize
     buffers = {slot: nbytes(v) for v, slot in work.slots.items()}

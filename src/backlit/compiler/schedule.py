@@ -7,10 +7,12 @@ need it and it is not cheap to compute again.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Any
 
+from backlit.compiler.before import moved_from, work_before
 from backlit.compiler.ir import Eqn, Graph, Literal, Var
 from backlit.compiler.llvm.conversion import SCALARS, SMALL
 from backlit.compiler.llvm.nest import REDUCTIONS
@@ -36,6 +38,8 @@ class Group:
     reductions: list[Eqn] = field(default_factory=list)
     stores: list[Var] = field(default_factory=list)
     reads: list[Var] = field(default_factory=list)  # kept values, inputs and constants
+    computed: tuple[bool, bool] = (False, False)  # operands of a product that it computes itself
+    before: list[Eqn] = field(default_factory=list)  # what it does for that
 
     @property
     def head(self) -> Eqn:
@@ -98,6 +102,8 @@ class Scheduler:
         self.outside = {*graph.inputs, *graph.consts}
         self.stage: dict[Var, tuple[int, Any]] = {}
         self.kept: set[Var] = set()
+        self.n_readers = Counter(a for e in graph.eqns for a in e.inputs if isinstance(a, Var))
+        self.n_readers.update(a for a in graph.outputs if isinstance(a, Var))
         self._room: dict[Any, int] = {}  # of groups: how many more ops they take
         self._pending: list[tuple[float, int, Group]] = []
         self._n_copies = 0
@@ -237,8 +243,14 @@ class Scheduler:
                 pending += [(a, MOVED, picked) for a in arrays_of(e)]
             elif v in own and e is not None:
                 if is_product(e):
-                    for a in e.inputs:
-                        self._keep(self._operand(a))  # type: ignore[arg-type]
+                    self._take_before(group)
+                    own |= {taken.out for taken in group.before}
+                    for a, computed in zip(e.inputs, group.computed, strict=True):
+                        v = self._operand(a)  # type: ignore[arg-type]
+                        if computed:
+                            pending.append((v, RECOMPUTED, False))
+                        else:
+                            self._keep(v)
                 else:
                     pending += [(a, budget, picked) for a in _variables(e)]
             elif e is None or v in self.kept:
@@ -249,6 +261,22 @@ class Scheduler:
                 pending += [(a, budget, picked) for a in _variables(e)]
             else:
                 self._keep(v)
+
+    def _take_before(self, group: Group) -> None:
+        """What a product computes of its operands as it reads them."""
+        there = self.kept | self.outside
+
+        def may_take(v: Var) -> bool:
+            e = self.made_by[v]
+            if self.n_readers[v] > 1 or v in self.kept:
+                return False
+            return is_move(e) or is_gather(e) or (is_elementwise(e) and self.stage[v][1][0] == "loops")
+
+        for side in (0, 1):
+            computed = (group.computed[0] or side == 0, side == 1)
+            if found := work_before(group.head, side, computed, there, self.made_by, may_take):
+                group.computed = computed
+                group.before += found
 
     @staticmethod
     def _roots(group: Group) -> list[Var]:
@@ -274,11 +302,7 @@ class Scheduler:
 
     def _operand(self, v: Var) -> Var:
         """What lies in memory of the operand of a product, which may be moved in a way that strides express."""
-        e = self.made_by.get(v)
-        while e is not None and is_move(e) and e.op.name != "pad" and v not in self.kept:
-            v = e.inputs[0]  # type: ignore[assignment]
-            e = self.made_by.get(v)
-        return v
+        return moved_from(v, self.kept, self.made_by)[0]
 
     def _cheaper(self, v: Var, most: int) -> bool:
         """Whether there are at most so many ops between a value and what is kept or given, all of them cheap."""

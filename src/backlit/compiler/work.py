@@ -24,7 +24,8 @@ class Work:
     writes: list[Var]
     eqn: Eqn | None = None
     nest: Nest | None = None
-    operands: tuple[Var, ...] = ()  # of a product
+    operands: tuple[Var, ...] = ()  # of a product, and what those are computed from that are not in memory
+    before: tuple[Nest, ...] = ()  # operands of a product that it computes itself
     parts: Sequence[Work] = ()
     group: Group | None = None  # of the schedule; None where results of blocks are joined, and of a chain
     joins: str = ""  # by which op

@@ -10,18 +10,17 @@ import itertools
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from backlit.compiler.llvm.computed import Computed, split_rows
 from backlit.compiler.llvm.kernel import PARAMETERS, Kernel, Operand, unravel
 from backlit.compiler.llvm.matvec import matvec
 from backlit.compiler.llvm.packing import Packing
+from backlit.compiler.llvm.plan import Plan, Sizes, plan
 from backlit.compiler.llvm.target import Features, features
-from backlit.compiler.llvm.tile import Tile, choose
+from backlit.compiler.llvm.tile import Tile
 from backlit.compiler.llvm.writer import SIZES, Index, Writer
 
-FEW = 3  # rows or columns that are done as products with as many vectors, where the matrix is contiguous along k
-MANY = 64  # units of a large product
-EDGES = 4e6  # operations of a product from which on there are smaller tiles for what is left of rows and columns
 LONG = 300  # lines of a finish repeated for every vector of a tile; they take about 10 ms to become machine code
 
 Finish = Callable[[Writer, tuple[Index, ...], Index, str, str | None], None]
@@ -47,139 +46,75 @@ def store_to(kind: str, out: Operand) -> Finish:
     return finish
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How a product is cut: panels of columns and tiles of rows in groups, the groups' pairs being units."""
-
-    tile: Tile
-    depth: int  # of a stretch of k
-    panels: int  # of a group
-    tiles: int  # of a group
-    block: int  # tiles that are done for one panel after the other
-    pack_a: bool
-    pack_b: bool
-    edges: bool  # whether there are smaller tiles for the rows and columns that are left; else the last ones overlap
-
-
-def plan(kind: str, n_batch: int, m: int, n: int, k: int, a: Operand, b: Operand, allowed: Features) -> Plan:
-    """The cut for given sizes."""
-    lanes = allowed.vector_bytes // SIZES[kind]
-    a_row, a_depth = a.strides[-2:]
-    b_depth, b_column = b.strides[-2:]
-    page = 4096 // SIZES[kind]
-    apart = (a_row == 1 and a_depth >= page) or (b_column == 1 and b_depth >= page and m <= 32)
-    edges = 2 * m * n * k >= EDGES
-    rows, vectors = choose(m, n, k, kind, allowed, apart, edges)
-    width = lanes * vectors
-    # rows of b far apart are packed if used often, or a few times where they fall on the same lines of caches
-    often = 4 if b_depth * SIZES[kind] % 1024 == 0 else 48
-    pack_b = b_column != 1 or (m > often * rows and b_depth > width and k * n * SIZES[kind] > 32768)
-    # columns of a far apart are packed where vectors are short, so that they are read often (8 lanes, 2048 x 2048 over
-    # 2048: 113 GFLOP/s, 87 unpacked)
-    pack_a = a_depth != 1 and (a_row != 1 or (a_depth >= page and lanes * SIZES[kind] < 64 and n > 8 * width))
-    # as many steps of k in one go as fit the second-level cache, and fewer if each is on another page (Zen 5, 1 MiB:
-    # 1024 x 256 over 1024 with a transposed at 187 GFLOP/s with 1024 steps, 216 with 384; 218 x 870 over 1333 at 222 with
-    # all steps at once, 215 in halves)
-    most = 384 if not pack_a and a_depth * SIZES[kind] > 2048 else 1536
-    depth = max(1, k)
-    if k > most:
-        depth = -(-k // -(-k // most))
-        depth += -depth % 16
-    tile = Tile(
-        kind, lanes, rows, vectors,
-        1 if pack_a else a_row, _pitch(rows, lanes) if pack_a else a_depth, width if pack_b else b_depth,
-        lanes if n >= width or pack_b else n - lanes * (vectors - 1), allowed.fma, depth >= k, width,
-    )  # fmt: skip
-    n_panels, n_tiles = -(-n // width), -(-m // rows)
-    # what fits the second-level cache, and units of 2 MFLOP, of 1 where there are few; halves of W1's products on two
-    # threads gain nothing to 15 percent alone and take twice as long beside another busy process. Columns first: groups of
-    # columns do not share what is packed
-    work = 2 * m * n * k * n_batch
-    wanted = min(MANY, max(work / 2e6, min(16, work / 1e6))) / n_batch
-    column_groups = max(-(-n_panels * width // 256), min(n_panels, math.ceil(min(16 / n_batch, wanted))))
-    panels = -(-n_panels // column_groups)
-    row_groups = math.floor(wanted / -(-n_panels // panels))
-    if pack_b:  # units of other threads, and those of several stretches, pack for themselves
-        row_groups = min(row_groups, m // 64) if depth >= k else 1
-    row_groups = max(row_groups, -(-n_tiles * rows // 512))
-    tiles = -(-n_tiles // min(n_tiles, row_groups))
-    return Plan(tile, depth, panels, tiles, max(1, 448 // SIZES[kind] // rows), pack_a, pack_b, edges)
-
-
-def _pitch(rows: int, lanes: int) -> int:
-    return rows if rows <= lanes else rows + -rows % lanes
-
-
 def product(
-    name: str, kind: str, batch: tuple[int, ...], m: int, n: int, k: int, a: Operand, b: Operand, finish: Finish, *,
-    allowed: Features | None = None,
+    name: str, sizes: Sizes, finish: Finish, *, allowed: Features | None = None,
+    computed: tuple[Computed | None, Computed | None] = (None, None),
 ) -> Kernel:  # fmt: skip
     """A kernel of `sum_k a[*batch, i, k] * b[*batch, k, j]` for every `i` below `m` and `j` below `n`.
 
-    `a` has strides for `(*batch, i, k)` and `b` for `(*batch, k, j)`. `finish(writer, position, column, value, mask)`
-    writes what is done with `writer.lanes` neighbouring sums of one row, once for each: `position` is `(*batch, i)`,
-    the first sum is that of `column`, and lanes outside `mask` hold nothing of meaning. It is called for several
-    writers, with 1 lane for what is done row by row.
+    `finish(writer, position, column, value, mask)` writes what is done with `writer.lanes` neighbouring sums of one row,
+    once for each: `position` is `(*batch, i)`, the first sum is that of `column`, and lanes outside `mask` hold nothing of
+    meaning. It is called for several writers, with 1 lane for what is done row by row. `computed` are the operands that
+    are not in memory.
     """
     allowed = allowed or features()
-    n_batch = math.prod(batch)
-    if 0 in (n_batch, m, n):
+    if 0 in (*sizes.batch, sizes.m, sizes.n):
         return Kernel(name, Writer(name, PARAMETERS).text(), 0)
-    rows = a.strides[-2:] if m > 1 else (*a.strides[-3:-2], a.strides[-1])
-    if batch and b.strides[-3] == 0 and a.strides[-3] == m * rows[0]:  # rows of all entries are rows of one matrix
-        merged = Operand(a.slot, a.offset, (*a.strides[:-3], *rows))
-        shared = Operand(b.slot, b.offset, (*b.strides[:-3], *b.strides[-2:]))
+    sizes = sizes.merged()
 
-        def split(w: Writer, position: tuple[Index, ...], column: Index, value: str, mask: str | None) -> None:
-            *outer, row = position
-            finish(w, (*outer, w.div(row, m), w.rem(row, m)), column, value, mask)
+    def split(w: Writer, position: tuple[Index, ...], column: Index, value: str, mask: str | None) -> None:
+        finish(w, split_rows(w, position, sizes.merged_rows), column, value, mask)
 
-        return product(name, kind, batch[:-1], batch[-1] * m, n, k, merged, shared, split, allowed=allowed)
+    given = split if sizes.merged_rows else finish
+    kind, batch, m, n, k, a, b = sizes.kind, sizes.batch, sizes.m, sizes.n, sizes.k, sizes.a, sizes.b
     (*a_batch, a_row, a_depth), (*b_batch, b_depth, b_column) = a.strides, b.strides
-    if m == 1 or (m <= FEW and b_depth == 1 and k >= 64):
+    if sizes.by_rows:
 
         def give_row(w: Writer, place: list[Index], number: Index, value: str, mask: str | None) -> None:
-            finish(w, tuple(place), number, value, mask)
+            given(w, tuple(place), number, value, mask)
 
         x, matrix = (
             Operand(a.slot, a.offset, (*a_batch, a_row, a_depth)),
             Operand(b.slot, b.offset, (*b_batch, 0, *b.strides[-2:])),
         )
         return matvec(name, kind, (*batch, m), n, k, x, matrix, give_row, vectors=True, allowed=allowed)
-    if n == 1 or (n <= FEW and a_depth == 1 and k >= 64):
+    if sizes.by_columns:
 
         def give_column(w: Writer, place: list[Index], number: Index, value: str, mask: str | None) -> None:
-            finish(w, (*place[:-1], number), place[-1], value, mask)
+            given(w, (*place[:-1], number), place[-1], value, mask)
 
         x = Operand(b.slot, b.offset, (*b_batch, b_column, b_depth))
         matrix = Operand(a.slot, a.offset, (*a_batch, 0, a_depth, a_row))
         return matvec(name, kind, (*batch, n), m, k, x, matrix, give_column, vectors=False, allowed=allowed)
-    return _Driver(name, kind, batch, m, n, k, a, b, finish, plan(kind, n_batch, m, n, k, a, b, allowed)).kernel()
+    return _Driver(name, sizes, given, plan(sizes, allowed), computed).kernel()
 
 
 class _Driver:
     def __init__(
-        self, name: str, kind: str, batch: tuple[int, ...], m: int, n: int, k: int, a: Operand, b: Operand,
-        finish: Finish, cut: Plan,
-    ) -> None:  # fmt: skip
-        self.name, self.kind, self.batch = name, kind, batch
-        self.m, self.n, self.k, self.a, self.b, self.finish, self.cut = m, n, k, a, b, finish, cut
+        self, name: str, sizes: Sizes, finish: Finish, cut: Plan, computed: tuple[Computed | None, Computed | None]
+    ) -> None:
+        self.name, self.kind, self.batch = name, sizes.kind, sizes.batch
+        self.m, self.n, self.k, self.a, self.b = sizes.m, sizes.n, sizes.k, sizes.a, sizes.b
+        self.finish, self.cut, self.sizes, self.computed = finish, cut, sizes, computed
         self.width, self.rows = cut.tile.width, cut.tile.rows
-        self.n_panels, self.n_tiles = -(-n // self.width), -(-m // self.rows)
+        self.n_panels, self.n_tiles = -(-self.n // self.width), -(-self.m // self.rows)
         self.column_groups, self.row_groups = -(-self.n_panels // cut.panels), -(-self.n_tiles // cut.tiles)
-        self.stretches = max(1, -(-k // cut.depth))
+        self.stretches = max(1, -(-self.k // cut.depth))
         self.helpers: dict[str, str] = {}
         # sums go from registers to the finish, unless other tiles share them or it hardly matters beside their making
-        self.odd_rows = m % self.rows if cut.edges else 0  # of the last tile, if it is smaller
-        self.odd_columns = n % self.width if cut.edges and n > self.width else 0
-        exact = cut.edges or (m % self.rows == 0 and (n % self.width == 0 or n < self.width))
-        self.direct = exact and k <= 256 and self._finishing_tile(cut.tile, False) is not None
-        self.pitch = _pitch(self.rows, cut.tile.lanes)
+        self.odd_rows = self.m % self.rows if cut.edges else 0  # of the last tile, if it is smaller
+        self.odd_columns = self.n % self.width if cut.edges and self.n > self.width else 0
+        exact = cut.edges or (self.m % self.rows == 0 and (self.n % self.width == 0 or self.n < self.width))
+        self.direct = exact and self.k <= 256 and self._finishing_tile(cut.tile, False) is not None
+        self.pitch = cut.tile.a_depth if cut.pack_a else 0
         # scratch, in elements
-        line = 64 // SIZES[kind]
+        line = 64 // SIZES[self.kind]
         self.tile_size = self.rows * self.width
         self.packed_b = cut.panels * self._spacing(self.width) if cut.pack_b else 0
         self.packed_a = min(cut.block, cut.tiles) * self._spacing(self.pitch) + line if cut.pack_a else 0
+        if computed[0] is not None:
+            count = cut.depth if sizes.turned else min(cut.block, cut.tiles) * self.rows
+            self.packed_a = count * cut.pitch + line
         self.sums = cut.panels * cut.tiles * self.tile_size + line if self.stretches > 1 else 0
 
     def kernel(self) -> Kernel:
@@ -204,9 +139,11 @@ class _Driver:
     def _unit(
         self, w: Writer, place: list[Index], row_group: Index, column_group: Index, fresh: str | None
     ) -> None:  # fmt: skip
-        kind, cut = self.kind, self.cut
-        a = w.at(self.a.pointer(w, kind), kind, *map(w.mul, place, self.a.strides))
-        b = w.at(self.b.pointer(w, kind), kind, *map(w.mul, place, self.b.strides))
+        kind, cut, (make_a, make_b) = self.kind, self.cut, self.computed
+        a, b = (
+            w.at(x.pointer(w, kind), kind, *map(w.mul, place, x.strides)) if made is None else ""
+            for x, made in zip((self.a, self.b), self.computed, strict=True)
+        )
         packed_b = "%scratch"
         packed_a = w.at(packed_b, kind, self.packed_b)
         sums = w.at(packed_a, kind, self.packed_a)
@@ -219,15 +156,21 @@ class _Driver:
             depth = w.least(cut.depth, w.sub(self.k, k.i))
             if cut.pack_b:
                 with w.only_if(fresh or "true"):
-                    sizes = (self.n, self.width, self.width)
-                    strides = self.b.strides[-2], self.b.strides[-1]
-                    self._pack(w, b, packed_b, strides, sizes, k.i, depth, first_panel, end_panel)
+                    if make_b is not None:
+                        self._compute_columns(w, make_b, place, packed_b, k.i, depth, first_panel, end_panel)
+                    else:
+                        sizes = (self.n, self.width, self.width)
+                        strides = self.b.strides[-2], self.b.strides[-1]
+                        self._pack(w, b, packed_b, strides, sizes, k.i, depth, first_panel, end_panel)
             with w.loop(first_tile, end_tile, cut.block) as block:
                 end = w.least(w.add(block.i, cut.block), end_tile)
                 if cut.pack_a:
                     sizes = (self.m, self.rows, self.pitch)
                     strides = self.a.strides[-1], self.a.strides[-2]
                     self._pack(w, a, packed_a, strides, sizes, k.i, depth, block.i, end)
+                first_row = self._row(w, block.i)
+                if make_a is not None:
+                    self._compute_rows(w, make_a, place, packed_a, k.i, depth, first_row, end)
                 with w.loop(first_panel, end_panel) as p:
                     if cut.pack_b:
                         columns = w.at(packed_b, kind, w.mul(w.sub(p.i, first_panel), self._spacing(self.width)))
@@ -236,6 +179,8 @@ class _Driver:
                     with w.loop(block.i, end) as t:
                         if cut.pack_a:
                             rows = w.at(packed_a, kind, w.mul(w.sub(t.i, block.i), self._spacing(self.pitch)))
+                        elif make_a is not None:
+                            rows = w.at(packed_a, kind, w.mul(w.sub(self._row(w, t.i), first_row), cut.tile.a_row))
                         else:
                             rows = w.at(
                                 a, kind, w.mul(self._row(w, t.i), self.a.strides[-2]), w.mul(k.i, self.a.strides[-1])
@@ -329,6 +274,37 @@ class _Driver:
                 place = w.at(target, kind, w.mul(w.sub(whole, first), spacing))
                 w.do(f"call void @{pack.name}(ptr {begin}, ptr {place}, i64 {depth}, i64 1)")
 
+    def _compute_rows(
+        self, w: Writer, made: Computed, place: list[Index], to: str, k: Index, depth: Index, first: Index, end: Index
+    ) -> None:  # fmt: skip
+        """Computes the rows from `first` to the end of tile `end`, as far as they are read now."""
+        name = f"{self.name}_rows"
+        if name not in self.helpers:
+            self.helpers[name] = made.text(name, self.kind, len(place), self.cut.pitch, self.sizes.merged_rows)
+        ranges = [(first, w.least(w.mul(end, self.rows), self.m)), (k, w.add(k, depth))]
+        if self.sizes.turned:
+            ranges.reverse()
+        numbers = ", ".join(f"i64 {i}" for i in (*place, *ranges[0], *ranges[1]))
+        w.do(f"call void @{name}(ptr %table, ptr {to}, {numbers})")
+
+    def _compute_columns(
+        self, w: Writer, made: Computed, place: list[Index], to: str, k: Index, depth: Index, first: Index, end: Index
+    ) -> None:  # fmt: skip
+        """Computes the panels of columns from `first` to `end`, each where it would be packed."""
+        name = f"{self.name}_columns"
+        if name not in self.helpers:
+            n_single = len(self.sizes.merged_rows)
+            self.helpers[name] = made.text(
+                name, self.kind, len(place), self.width, n_single=n_single, widest=self.width
+            )
+        with w.loop(first, end) as p:
+            column = self._column(w, p.i)
+            target = w.at(to, self.kind, w.mul(w.sub(p.i, first), self._spacing(self.width)))
+            numbers = ", ".join(
+                f"i64 {i}" for i in (*place, k, w.add(k, depth), column, w.least(w.add(column, self.width), self.n))
+            )
+            w.do(f"call void @{name}(ptr %table, ptr {target}, {numbers})")
+
     def _spacing(self, pitch: int) -> int:
         """Elements from one packed piece to the next: not a multiple of 4 KiB."""
         line = 64 // SIZES[self.kind]
@@ -396,4 +372,4 @@ class _Driver:
         return name
 
 
-__all__ = ["Finish", "Operand", "Plan", "plan", "product", "store_to"]
+__all__ = ["Finish", "Operand", "Sizes", "product", "store_to"]

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from backlit.compiler.ir import Atom, Eqn, Graph, Literal, Var
 from backlit.compiler.llvm.conversion import SCALARS
-from backlit.compiler.llvm.product import EDGES, FEW
+from backlit.compiler.llvm.plan import EDGES, FEW
 from backlit.compiler.llvm.target import Features, features
 from backlit.compiler.llvm.tile import choose, cycles_of
 from backlit.core.aval import Aval
