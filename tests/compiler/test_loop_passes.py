@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from backlit.compiler import evaluate, parse, simplify, verify
-from backlit.compiler.passes import behind, dce, fission, fold, hoist, reuse
+from backlit.compiler.passes import behind, dce, fission, fold, hoist, reuse, sink
 from backlit.compiler.passes.rewrite import within
 
 RNG = np.random.default_rng(0)
@@ -399,3 +399,51 @@ graph(a: float64[], b: float64[4]) {
     made = verify(within(graph, with_constant))
     assert [e.params["n_consts"] for e in made.eqns] == [1] and len(made.consts) == 1
     assert evaluate(made, np.float64(2.0), np.ones(4))[0] == 2.0 * 3.0**4
+
+
+def test_what_one_branch_alone_reads_is_computed_there():
+    assert_changes(
+        sink,
+        """
+graph(a: int64[], b: float64[4], c: float64[4]) {
+  d: float64[4] = exp(b)
+  e: float64[4] = mul(d, c)
+  f: float64[4] = sin(c)
+  g: float64[4] = cos(c)
+  h: float64[4] = tanh(c)
+  i: float64[4] = sqrt(c)
+  j: float64[4], k: float64[4] = switch(a, e, f, g, h, i) {
+    graph(l: float64[4], m: float64[4], n: float64[4], o: float64[4], p: float64[4]) {
+      q: float64[4] = add(l, n)
+      return q, p
+    }
+    graph(r: float64[4], s: float64[4], t: float64[4], u: float64[4], v: float64[4]) {
+      w: float64[4] = add(s, t)
+      x: float64[4] = add(w, u)
+      return x, v
+    }
+  }
+  return j, k, h
+}""",
+        """
+graph(a: int64[], b: float64[4], c: float64[4]) {
+  d: float64[4] = cos(c)
+  e: float64[4] = tanh(c)
+  f: float64[4] = sqrt(c)
+  g: float64[4], h: float64[4] = switch(a, d, e, f, c, c, b) {
+    graph(i: float64[4], j: float64[4], k: float64[4], l: float64[4], m: float64[4], n: float64[4]) {
+      o: float64[4] = exp(n)
+      p: float64[4] = mul(o, m)
+      q: float64[4] = add(p, i)
+      return q, k
+    }
+    graph(r: float64[4], s: float64[4], t: float64[4], u: float64[4], v: float64[4], w: float64[4]) {
+      x: float64[4] = sin(u)
+      y: float64[4] = add(x, r)
+      z: float64[4] = add(y, s)
+      return z, t
+    }
+  }
+  return g, h, e
+}""",
+    )

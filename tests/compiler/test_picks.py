@@ -239,6 +239,21 @@ def test_a_branch_that_is_not_taken_may_index_anywhere():
     assert program(x, np.array([-1, 50]))[0].tolist() == [0.0, 2.0]
 
 
+def test_what_a_branch_closes_over_may_be_indexed_anywhere_where_it_is_not_taken():
+    x = bl.tensor(np.arange(5.0))
+
+    @bl.compile
+    def f(taken, i):
+        return bl.cond(taken, lambda: bl.exp(x[i] * 0.0) + x[i], lambda: 0.0 * x[0])
+
+    assert f(bl.tensor(False), bl.tensor(9)).item() == 0.0
+    assert f(bl.tensor(True), bl.tensor(3)).item() == 4.0
+    with pytest.raises(bl.ShapeError, match="index 9 is out of bounds"):
+        f(bl.tensor(True), bl.tensor(9))
+    with pytest.raises(bl.ShapeError, match="index 9 is out of bounds"):  # both read it: it is read in any case
+        bl.compile(lambda p, i: bl.cond(p, lambda: x[i], lambda: 2.0 * x[i]))(bl.tensor(False), bl.tensor(9))
+
+
 @pytest.mark.parametrize("dtype", ["int64", "int8", "uint8"])
 def test_classes_out_of_range_in_a_compiled_loss(dtype):
     """The same error as eager, and no parameter has moved."""

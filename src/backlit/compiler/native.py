@@ -27,7 +27,7 @@ from backlit.compiler.llvm.target import Code, attributes
 from backlit.compiler.llvm.values import contracting
 from backlit.compiler.llvm.writer import declarations
 from backlit.compiler.memory import Range, place
-from backlit.compiler.passes import bounds, expand, layouts, loops_apart, simplify, transposes
+from backlit.compiler.passes import bounds, expand, layouts, loops_apart, simplify, sink, transposes
 from backlit.compiler.schedule import schedule, topological
 from backlit.compiler.threads import get_num_threads, native, pool
 from backlit.core.aval import Aval
@@ -87,7 +87,7 @@ class Program:
         self.raised: BaseException | None = None  # by an op's forward in a run that was entered in native code
         self.seconds: dict[str, float] = {}
         clock = Phases(self.seconds)
-        checked, has_flag = bounds(loops_apart(graph))
+        checked, has_flag = bounds(sink(loops_apart(graph)))
         self.lowered = simplify(layouts(simplify(transposes(simplify(expand(checked))))))
         clock.ends("passes")
         self.plan = schedule(self.lowered)

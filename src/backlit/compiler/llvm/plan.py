@@ -12,7 +12,7 @@ from backlit.compiler.llvm.writer import SIZES
 
 FEW = 3  # rows or columns that are done as products with as many vectors, where the matrix is contiguous along k
 MANY = 64  # units of a large product
-EDGES = 4e6  # operations of a product from which on there are smaller tiles for what is left of rows and columns
+EDGES = 3e5  # operations of a product from which on there are smaller tiles for what is left of rows and columns
 BLOCK_BYTES = 1 << 18  # of rows that are computed in one go
 
 

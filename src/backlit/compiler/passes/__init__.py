@@ -17,6 +17,7 @@ from backlit.compiler.passes.local import local
 from backlit.compiler.passes.loops import hoist
 from backlit.compiler.passes.reuse import reuse
 from backlit.compiler.passes.rewrite import within
+from backlit.compiler.passes.sink import sink
 from backlit.compiler.passes.transposes import transposes
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "loops_apart",
     "reuse",
     "simplify",
+    "sink",
     "transposes",
 ]
 
