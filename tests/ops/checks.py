@@ -316,7 +316,7 @@ class patched_reads:
 
 DIFFERENTIAL = (check_differences, check_adjoint, check_second_order, check_batching, check_dtypes)
 
-SELECTING = ("index", "max", "maximum", "min", "minimum", "put", "where")
+SELECTING = ("index", "max", "maximum", "min", "minimum", "put", "scatter_max", "scatter_min", "where")
 SPARSE = ("pad", "scatter_add")
 
 
@@ -324,7 +324,7 @@ def check_masks(name: str, k: int) -> None:
     """What is not selected stays exactly zero through the infinite slope of a square root at 0, in both modes."""
     op = REGISTRY[name]
     apply, arrays = sample(name, k)
-    sign = -1.0 if name in ("min", "minimum") else 1.0
+    sign = -1.0 if name in ("min", "minimum", "scatter_min") else 1.0
     arrays = [sign * (0.5 + abs(a)) if is_float(a.dtype) else a for a in arrays]
     rng = np.random.default_rng(7)
 

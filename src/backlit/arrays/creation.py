@@ -1,30 +1,42 @@
-"""Creation functions, after the array API."""
+"""Creation functions, after the array API: of numbers, of other arrays' shapes, of memory that others own.
+
+`device` may be given where the standard has it; there is one, "cpu".
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from backlit.core.dtypes import default_dtype
-from backlit.core.errors import DTypeError
+from backlit.core.errors import ArgumentError, DTypeError, ShapeError
+from backlit.core.op import shown
 from backlit.core.source import here
-from backlit.core.tensor import Tensor, tensor
+from backlit.core.tensor import Tensor, as_tensor, tensor
+from backlit.ops.elementwise import where
+from backlit.ops.linear import astype, broadcast_to, reshape
 
-Shape = int | tuple[int, ...]
+Shape = int | Sequence[int]
 
 
-def asarray(obj: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Tensor:
+def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
     """`obj` as a tensor: itself when it is one, else a copy.
 
     With `copy=False` a NumPy array is shared: whoever writes to it while a graph is alive gets wrong gradients, which
-    `backlit.debug()` finds.
+    `backlit.debug()` finds. A nested list may hold tensors, of which the result is made by recorded ops.
 
     Raises:
       DTypeError: `copy=False` for something that cannot be shared as it is.
     """
-    if isinstance(obj, Tensor) and not copy and (dtype is None or obj.dtype == dtype):
-        return obj
+    _check_device("asarray", device)
+    if isinstance(obj, Tensor):
+        if obj.node is not None or not (copy or dtype not in (None, obj.dtype)):
+            if copy is False and dtype not in (None, obj.dtype):
+                raise DTypeError(f"asarray: {shown(obj)} cannot be made {np.dtype(dtype)} without a copy{here()}")
+            return obj if dtype in (None, obj.dtype) else astype(obj, dtype=dtype)
+        return tensor(obj, dtype=dtype)
     if copy is False:
         if (
             not isinstance(obj, np.ndarray)
@@ -34,61 +46,146 @@ def asarray(obj: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Tens
         ):
             raise DTypeError(f"asarray: {type(obj).__name__} cannot be shared without a copy{here()}")
         return Tensor(obj)
+    made = as_tensor(obj) if isinstance(obj, (list, tuple)) else None
+    if made is not None and (made.node is not None or dtype is None):
+        return made if dtype in (None, made.dtype) else astype(made, dtype=dtype)
     return tensor(obj, dtype=dtype)
+
+
+def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
+    """The array that `x` gives out through DLPack, in shared memory unless `copy`.
+
+    Whoever writes to shared memory while a graph is alive gets wrong gradients, which `backlit.debug()` finds.
+    """
+    _check_device("from_dlpack", device)
+    array = np.from_dlpack(x)
+    return tensor(array) if copy else Tensor(array)
+
+
+def _check_device(name: str, device: Any) -> None:
+    if device not in (None, "cpu"):
+        raise ArgumentError(f'{name}: there is no device {device!r}; the one there is is "cpu"{here()}')
 
 
 def _dtype(dtype: Any) -> Any:
     return default_dtype() if dtype is None else dtype
 
 
-def empty(shape: Shape, *, dtype: Any = None) -> Tensor:
+def _shape(name: str, shape: Shape) -> tuple[int, ...]:
+    lengths = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    if any(n < 0 for n in lengths):
+        raise ShapeError(f"{name}: an axis cannot have a negative length: {list(lengths)}{here()}")
+    return tuple(int(n) for n in lengths)
+
+
+def empty(shape: Shape, *, dtype: Any = None, device: Any = None) -> Tensor:
     """An array of arbitrary contents."""
-    return Tensor(np.empty(shape, _dtype(dtype)))
+    _check_device("empty", device)
+    return Tensor(np.empty(_shape("empty", shape), _dtype(dtype)))
 
 
-def zeros(shape: Shape, *, dtype: Any = None) -> Tensor:
+def zeros(shape: Shape, *, dtype: Any = None, device: Any = None) -> Tensor:
     """An array of zeros."""
-    return Tensor(np.zeros(shape, _dtype(dtype)))
+    _check_device("zeros", device)
+    return Tensor(np.zeros(_shape("zeros", shape), _dtype(dtype)))
 
 
-def ones(shape: Shape, *, dtype: Any = None) -> Tensor:
+def ones(shape: Shape, *, dtype: Any = None, device: Any = None) -> Tensor:
     """An array of ones."""
-    return Tensor(np.ones(shape, _dtype(dtype)))
+    _check_device("ones", device)
+    return Tensor(np.ones(_shape("ones", shape), _dtype(dtype)))
 
 
-def full(shape: Shape, fill_value: Any, *, dtype: Any = None) -> Tensor:
+def full(shape: Shape, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """An array filled with `fill_value`; a Python float gives the default float dtype."""
+    _check_device("full", device)
+    lengths = _shape("full", shape)
+    if isinstance(fill_value, Tensor):
+        spread: Tensor = broadcast_to(fill_value, shape=lengths)
+        return spread if dtype in (None, spread.dtype) else astype(spread, dtype=dtype)
     if dtype is None and isinstance(fill_value, float):
         dtype = default_dtype()
-    return Tensor(np.full(shape, fill_value, dtype))
+    return Tensor(np.full(lengths, fill_value, dtype))
 
 
-def zeros_like(x: Any, /, *, dtype: Any = None) -> Tensor:
+def _like(name: str, x: Any, dtype: Any, device: Any) -> tuple[tuple[int, ...], Any]:
+    _check_device(name, device)
+    x = x if hasattr(x, "shape") and hasattr(x, "dtype") else as_tensor(x)
+    return tuple(x.shape), x.dtype if dtype is None else dtype
+
+
+def empty_like(x: Any, /, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """Arbitrary contents shaped like `x`, of its dtype unless given."""
+    return Tensor(np.empty(*_like("empty_like", x, dtype, device)))
+
+
+def zeros_like(x: Any, /, *, dtype: Any = None, device: Any = None) -> Tensor:
     """Zeros shaped like `x`, of its dtype unless given."""
-    return Tensor(np.zeros(x.shape, x.dtype if dtype is None else dtype))
+    return Tensor(np.zeros(*_like("zeros_like", x, dtype, device)))
 
 
-def ones_like(x: Any, /, *, dtype: Any = None) -> Tensor:
+def ones_like(x: Any, /, *, dtype: Any = None, device: Any = None) -> Tensor:
     """Ones shaped like `x`, of its dtype unless given."""
-    return Tensor(np.ones(x.shape, x.dtype if dtype is None else dtype))
+    return Tensor(np.ones(*_like("ones_like", x, dtype, device)))
 
 
-def full_like(x: Any, /, fill_value: Any, *, dtype: Any = None) -> Tensor:
+def full_like(x: Any, /, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """`fill_value` shaped like `x`, of its dtype unless given."""
-    return Tensor(np.full(x.shape, fill_value, x.dtype if dtype is None else dtype))
+    shape, dtype = _like("full_like", x, dtype, device)
+    return full(shape, fill_value, dtype=dtype)
 
 
-def arange(start: float, /, stop: float | None = None, step: float = 1, *, dtype: Any = None) -> Tensor:
-    """Evenly spaced numbers from `start` (0 when only one is given) up to `stop`, excluded."""
-    values = np.arange(start) if stop is None else np.arange(start, stop, step)
-    return Tensor(values.astype(_dtype(dtype) if values.dtype.kind == "f" or dtype is not None else values.dtype))
+def arange(
+    start: float, /, stop: float | None = None, step: float = 1, *, dtype: Any = None, device: Any = None
+) -> Tensor:
+    """Evenly spaced numbers from `start` (0 when only one is given) up to `stop`, excluded.
+
+    Raises:
+      ArgumentError: the step is 0.
+    """
+    _check_device("arange", device)
+    if step == 0:
+        raise ArgumentError(f"arange: the step must not be 0{here()}")
+    bounds: Any = (0, start, step) if stop is None else (start, stop, step)
+    values = np.arange(*bounds)
+    if dtype is None:
+        return Tensor(values.astype(default_dtype()) if values.dtype.kind == "f" else values)
+    return Tensor(np.arange(*bounds, dtype=dtype) if np.dtype(dtype).kind in "iuf" else values.astype(dtype))
 
 
-def linspace(start: float, stop: float, /, num: int, *, dtype: Any = None, endpoint: bool = True) -> Tensor:
-    """`num` evenly spaced numbers from `start` to `stop`."""
-    return Tensor(np.linspace(start, stop, num, endpoint=endpoint).astype(_dtype(dtype)))
+def linspace(
+    start: Any, stop: Any, /, num: int, *, dtype: Any = None, device: Any = None, endpoint: bool = True
+) -> Tensor:
+    """`num` evenly spaced numbers from `start` to `stop`, which may be tensors: then along a new leading axis.
+
+    Raises:
+      ArgumentError: `num` is negative.
+    """
+    _check_device("linspace", device)
+    if num < 0:
+        raise ArgumentError(f"linspace: a negative number of samples, {num}{here()}")
+    if isinstance(start, Tensor) or isinstance(stop, Tensor):
+        return _line(as_tensor(start), as_tensor(stop), num, dtype, endpoint)
+    made = np.linspace(start, stop, num, endpoint=endpoint)
+    kind = np.complex128 if made.dtype.kind == "c" else None
+    return Tensor(made.astype(_dtype(dtype) if dtype is not None or kind is None else kind))
 
 
-def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None) -> Tensor:
+def _line(start: Tensor, stop: Tensor, num: int, dtype: Any, endpoint: bool) -> Tensor:
+    """Samples between tensors: `start` and `stop` themselves at the ends."""
+    gap = stop - start
+    parts = max(num - 1 if endpoint else num, 1)
+    steps = Tensor((np.arange(num) / parts).astype(gap.dtype if gap.dtype.kind in "fc" else default_dtype()))
+    steps = reshape(steps, shape=(num, *(1,) * gap.ndim))
+    line = start + gap * steps
+    if endpoint and num > 1:
+        last = Tensor(np.arange(num) == num - 1)
+        line = where(reshape(last, shape=steps.shape), stop, line)
+    return line if dtype in (None, line.dtype) else astype(line, dtype=dtype)
+
+
+def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None, device: Any = None) -> Tensor:
     """Ones on the diagonal `k`, zeros elsewhere."""
+    _check_device("eye", device)
+    _shape("eye", (n_rows, n_rows if n_cols is None else n_cols))
     return Tensor(np.eye(n_rows, n_cols, k, dtype=_dtype(dtype)))

@@ -10,7 +10,18 @@ import numpy as np
 from backlit.core.errors import DTypeError
 from backlit.core.source import here
 from backlit.core.tensor import Box, Tensor
-from backlit.ops import array, complex, elementwise, exponential, products, rounding, trigonometry
+from backlit.ops import (
+    array,
+    complex,
+    elementwise,
+    exponential,
+    padding,
+    picking,
+    products,
+    rounding,
+    shape,
+    trigonometry,
+)
 from backlit.ops.einsum import einsum
 
 _UFUNCS: dict[Any, Any] = {
@@ -66,15 +77,15 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.argmin: _positional(array.argmin, "axis"),
     np.var: lambda x, axis=None, ddof=0, **kwargs: array.var(x, axis=axis, correction=ddof, **kwargs),
     np.std: lambda x, axis=None, ddof=0, **kwargs: array.std(x, axis=axis, correction=ddof, **kwargs),
-    np.reshape: array.reshape,
-    np.transpose: lambda x, axes=None: array.permute_dims(x, tuple(range(x.ndim))[::-1] if axes is None else axes),
-    np.expand_dims: _positional(array.expand_dims, "axis"),
-    np.squeeze: lambda x, axis=None: array.squeeze(
+    np.reshape: shape.reshape,
+    np.transpose: lambda x, axes=None: shape.permute_dims(x, tuple(range(x.ndim))[::-1] if axes is None else axes),
+    np.expand_dims: _positional(shape.expand_dims, "axis"),
+    np.squeeze: lambda x, axis=None: shape.squeeze(
         x, tuple(i for i, n in enumerate(x.shape) if n == 1) if axis is None else axis
     ),
-    np.broadcast_to: array.broadcast_to,
-    np.concatenate: _positional(array.concat, "axis"),
-    np.stack: _positional(array.stack, "axis"),
+    np.broadcast_to: shape.broadcast_to,
+    np.concatenate: _positional(shape.concat, "axis"),
+    np.stack: _positional(shape.stack, "axis"),
     np.where: elementwise.where,
     np.clip: array.clip,
     np.round: lambda x, decimals=0: _round(x, decimals),
@@ -83,9 +94,6 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.imag: complex.imag,
     np.angle: complex.angle,
     np.nan_to_num: lambda x, copy=True, nan=0.0, **kwargs: rounding.nan_to_num(x, nan, **kwargs),
-    np.take: lambda x, indices, axis=None: array.take(x, indices, axis=axis),
-    np.take_along_axis: lambda x, indices, axis=-1: array.take_along_axis(x, indices, axis=axis),
-    np.pad: lambda x, width, mode="constant", **kwargs: _pad(x, width, mode, **kwargs),
     np.dot: products.dot,
     np.vdot: products.vdot,
     np.inner: products.inner,
@@ -94,18 +102,15 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.cross: lambda x, y, axis=-1: products.cross(x, y, axis=axis),
     np.tensordot: lambda x, y, axes=2: products.tensordot(x, y, axes=axes),
     np.einsum: lambda *operands, optimize=True: einsum(*operands, optimize=optimize),
+    np.take: lambda x, indices, axis=None: picking.take(x, indices, axis=axis),
+    np.take_along_axis: lambda x, indices, axis=-1: picking.take_along_axis(x, indices, axis=axis),
+    np.pad: padding.pad,
     np.zeros_like: lambda x, dtype=None: Tensor(np.zeros(x.shape, dtype or x.dtype)),
     np.ones_like: lambda x, dtype=None: Tensor(np.ones(x.shape, dtype or x.dtype)),
     np.shape: lambda x: x.shape,
     np.ndim: lambda x: x.ndim,
     np.size: lambda x, axis=None: x.size if axis is None else x.shape[axis],
 }
-
-
-def _pad(x: Any, width: Any, mode: str, **kwargs: Any) -> Tensor:
-    if mode != "constant":
-        raise _unsupported("np.pad", {"mode": mode})
-    return array.pad(x, width, **kwargs)
 
 
 def _round(x: Any, decimals: int) -> Tensor:

@@ -6,6 +6,7 @@ is the tuple ("slice", start, stop, step).
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from backlit.ops.elementwise import equal, where
 from backlit.ops.linear import broadcast_to, permute_dims, reshape
 
 Template = tuple[Any, ...]
-_NAMES = ("x", *(f"i{k}" for k in range(64)))
+NAMES = ("x", *(f"i{k}" for k in range(64)))
 _WHOLE = ("slice", None, None, None)
 
 
@@ -32,52 +33,127 @@ def parse(x: Any, key: Any) -> tuple[Template, list[Tensor]]:
       ShapeError: too many indices, an index out of range, a boolean array of another shape.
       DTypeError: an index that is not an integer, a slice, a boolean or integer array, `...` or None.
     """
-    parts = list(key) if isinstance(key, tuple) else [key]
+    parts = [_part(p) for p in (key if isinstance(key, tuple) else (key,))]
+    used = sum(_axes_of(p) for p in parts)
+    ellipses = sum(p is Ellipsis for p in parts)
+    if used > x.ndim or ellipses > 1:
+        what = f"{used} indices" if used > x.ndim else "more than one ellipsis"
+        raise ShapeError(f"index: {what} for {shown(x)}, which has {x.ndim} axes{here()}")
     template: list[Any] = []
     arrays: list[Tensor] = []
+    axis = 0
     for part in parts:
-        if part is None or part is Ellipsis:
-            template.append(part)
-        elif isinstance(part, slice):
-            bounds = (part.start, part.stop, part.step)
-            template.append(("slice", *(None if b is None else int(b) for b in bounds)))
-        elif isinstance(part, (int, np.integer)) and not isinstance(part, (bool, np.bool)):
-            template.append(int(part))
+        if part is Ellipsis:
+            template.append(Ellipsis)
+            axis += x.ndim - used
+        elif isinstance(part, Tensor):
+            picked = _nonzero(x, axis, part) if part.dtype == bool else [part]
+            template.extend(["array"] * len(picked))
+            arrays.extend(picked)
+            axis += len(picked)
         else:
-            _parse_array(part, template, arrays)
-    used = len([t for t in template if t is not None and t is not Ellipsis])
-    if used > x.ndim or template.count(Ellipsis) > 1:
-        raise ShapeError(f"index: {used} indices for {shown(x)}, which has {x.ndim} axes{here()}")
-    at = template.index(Ellipsis) if Ellipsis in template else len(template)
+            if isinstance(part, int) and not -x.shape[axis] <= part < x.shape[axis]:
+                raise ShapeError(f"index: {part} is out of range for axis {axis} of {shown(x)}{here()}")
+            template.append(part)
+            axis += part is not None
+    at = template.index(Ellipsis) if ellipses else len(template)
     if used < x.ndim or not arrays:  # an ellipsis of no axes still keeps the arrays beside it apart
         template[at : at + 1] = [_WHOLE] * (x.ndim - used)
-    _check_range(x, template)
     return tuple(template), arrays
 
 
-def _parse_array(part: Any, template: list[Any], arrays: list[Tensor]) -> None:
-    tensor = as_tensor(np.asarray(part, np.intp) if isinstance(part, (list, tuple)) and not len(part) else part)
-    if tensor.dtype == bool:
-        if isinstance(tensor._value, Box):
-            raise ShapeError(f"index: a traced boolean index gives a shape that is not known; use where{here()}")
-        picked = np.nonzero(np.asarray(tensor._value))
-        template.extend(["array"] * len(picked))
-        arrays.extend(Tensor(p) for p in picked)
-    elif tensor.dtype.kind in "iu":
-        template.append("array")
-        arrays.append(tensor)
-    else:
+def _part(part: Any) -> Any:
+    """One part of an index: None, an ellipsis, an int, a slice as a tuple, or a tensor of integers or booleans."""
+    if part is None or part is Ellipsis:
+        return part
+    if isinstance(part, slice):
+        try:
+            start, stop, step = (None if b is None else operator.index(b) for b in (part.start, part.stop, part.step))
+        except TypeError:
+            raise DTypeError(f"index: the bounds of {part} must be integers{here()}") from None
+        if step == 0:
+            raise ShapeError(f"index: the step of {part} must not be 0{here()}")
+        return ("slice", start, stop, step)
+    if isinstance(part, (int, np.integer)) and not isinstance(part, (bool, np.bool)):
+        return int(part)
+    empty = isinstance(part, (list, tuple)) and not len(part)
+    tensor = as_tensor(np.asarray(part, np.intp) if empty else part)
+    if tensor.dtype != bool and tensor.dtype.kind not in "iu":
         raise DTypeError(f"index: {shown(tensor)} is no index; expected integers or booleans{here()}")
+    return tensor
 
 
-def _check_range(x: Any, template: list[Any]) -> None:
-    axis = 0
-    for part in template:
-        if part is None or part is Ellipsis:
-            continue
-        if isinstance(part, int) and not -x.shape[axis] <= part < x.shape[axis]:
-            raise ShapeError(f"index: {part} is out of range for axis {axis} of {shown(x)}{here()}")
-        axis += 1
+def _axes_of(part: Any) -> int:
+    if part is None or part is Ellipsis:
+        return 0
+    return part.ndim if isinstance(part, Tensor) and part.dtype == bool else 1
+
+
+def _nonzero(x: Any, axis: int, mask: Tensor) -> list[Tensor]:
+    """Where a boolean index into the axes of `x` from `axis` on is true, an integer array for each of them."""
+    if mask.shape != x.shape[axis : axis + mask.ndim]:
+        raise ShapeError(
+            f"index: a boolean index {shown(mask)} does not fit axes {axis} to {axis + mask.ndim - 1} of {shown(x)}{here()}"
+        )
+    found = contents(mask)
+    if found is None:
+        raise ShapeError(f"index: a traced boolean index gives a shape that is not known; use where{here()}")
+    return [Tensor(p) for p in np.nonzero(found)]
+
+
+def contents(x: Tensor) -> Any:
+    """The elements of `x`, or None where it stands for many or has none yet."""
+    value = x._value
+    while isinstance(value, Box):
+        if not value.trace.one_value:
+            return None
+        value = value.primal._value
+    return np.asarray(value)
+
+
+def unknown_mask(x: Tensor, key: Any) -> Tensor | None:
+    """The index `key` when it is one boolean tensor that fits and has no contents to look at; else None."""
+    key = key[0] if isinstance(key, tuple) and len(key) == 1 else key
+    if (
+        not isinstance(key, Tensor)
+        or key.dtype != bool
+        or key.shape != x.shape[: key.ndim]
+        or contents(key) is not None
+    ):
+        return None
+    return key
+
+
+def lift_truths(x: Any, key: Any) -> tuple[Any, Any]:
+    """`x` and `key` without 0-d booleans, each of which is an axis of length one that is picked from once or never."""
+    parts = key if isinstance(key, tuple) else (key,)
+    if not any(_is_truth(p) for p in parts):
+        return x, key
+    parts = tuple(_part(p) for p in parts)
+    used, axis = sum(_axes_of(p) for p in parts), 0
+    shape, made = list(x.shape), list[Any]()
+    for part in parts:
+        if _is_truth(part):
+            truth = contents(part)
+            if truth is None:
+                raise ShapeError(f"index: a traced boolean index gives a shape that is not known; use where{here()}")
+            shape.insert(axis, 1)
+            made.append(np.zeros(int(truth), np.intp))
+            axis += 1
+        else:
+            made.append(slice(*part[1:]) if isinstance(part, tuple) else part)
+            axis += x.ndim - used if part is Ellipsis else _axes_of(part)
+    if axis > len(shape):
+        raise ShapeError(f"index: {used} indices for {shown(x)}, which has {x.ndim} axes{here()}")
+    return reshape(x, shape=tuple(shape)), tuple(made)
+
+
+def _is_truth(part: Any) -> bool:
+    return (
+        part is True
+        or part is False
+        or (isinstance(part, (np.ndarray, np.generic, Tensor)) and part.dtype == bool and not part.ndim)
+    )
 
 
 def fill(template: Template, arrays: Any) -> tuple[Any, ...]:
@@ -88,32 +164,48 @@ def fill(template: Template, arrays: Any) -> tuple[Any, ...]:
     )
 
 
-def _picked_shape(shape: tuple[int, ...], template: Template, arrays: Any) -> tuple[int, ...]:
-    blank = np.broadcast_to(np.empty((), np.int8), shape)
+def picked_shape(shape: tuple[int, ...], template: Template, arrays: Sequence[Any]) -> tuple[int, ...]:
+    """The shape of what an index picks from an array of this shape; of the integer arrays only shapes are looked at.
+
+    Raises:
+      ShapeError: the arrays do not broadcast.
+    """
+    blank = np.broadcast_to(
+        np.empty((), np.int8), tuple(max(n, 1) if p == "array" else n for n, p in _axes(shape, template))
+    )
+    blanks = [np.broadcast_to(np.intp(0), a.shape) for a in arrays]
     try:
-        return tuple(blank[fill(template, arrays)].shape)
+        return tuple(blank[fill(template, blanks)].shape)
     except IndexError as error:
         raise ShapeError(f"index: {error}{here()}") from None
 
 
-def _batched(
-    size: int, template: Template, arrays: tuple[Value, ...], batched: tuple[bool, ...]
+def _axes(shape: tuple[int, ...], template: Template) -> list[tuple[int, Any]]:
+    """The axes and the part of the index for each."""
+    return list(zip(shape, (p for p in template if p is not None and p is not Ellipsis), strict=True))
+
+
+def with_batch(
+    size: int, template: Template, arrays: tuple[Value, ...], batched: tuple[bool, ...], shared: bool = False
 ) -> tuple[Template, list[Value], int, int]:
-    """The index with a leading batch axis, and how many axes the arrays give and where these belong."""
+    """The index with a leading batch axis, how many axes the arrays give behind it, and where these belong.
+
+    The batch axis is picked along with the arrays; not where all examples `shared` what is picked from.
+    """
     if not arrays:
         return (_WHOLE, *template), [], 0, 0
     width = max(len(a.shape) - b for a, b in zip(arrays, batched, strict=True))
-    made = [Tensor(np.arange(size).reshape(size, *(1,) * width))]
+    made = [] if shared else [Tensor(np.arange(size).reshape(size, *(1,) * width))]
     for a, b in zip(arrays, batched, strict=True):
         inner = a.shape[1:] if b else a.shape
         made.append(reshape(a, shape=(size if b else 1, *(1,) * (width - len(inner)), *inner)))
     advanced = [i for i, part in enumerate(template) if part == "array" or isinstance(part, int)]
     together = advanced[-1] - advanced[0] == len(advanced) - 1
     before = len([part for part in template[: advanced[0]] if part is not Ellipsis])
-    return ("array", *template), made, width, before if together else 0
+    return (template if shared else ("array", *template)), made, width, before if together else 0
 
 
-def _move(x: Value, ndim: int, start: int, count: int, to: int) -> Value:
+def move(x: Value, ndim: int, start: int, count: int, to: int) -> Value:
     """`x` with `count` axes from `start` moved to begin at `to` (counted without them)."""
     if start == to or not count:
         return x
@@ -126,7 +218,7 @@ class Index(LinearOp):
     """`x[index]`; its transpose adds the cotangent where it was picked, all else is structurally zero."""
 
     name, notation = "index", r"{x}[\cdot]"
-    inputs = _NAMES
+    inputs = NAMES
     fixed_arity = False
     sparse_transpose = True
 
@@ -138,17 +230,19 @@ class Index(LinearOp):
             raise ShapeError(f"index: {error}{here()}") from None
 
     def abstract(self, *avals: Any, **params: Any) -> Aval:
-        blanks = [np.broadcast_to(np.intp(0), a.shape) for a in avals[1:]]
-        return Aval(_picked_shape(avals[0].shape, params["index"], blanks), avals[0].dtype)
+        return Aval(picked_shape(avals[0].shape, params["index"], avals[1:]), avals[0].dtype)
 
     def transpose(self, cotangent: Value, x: Any, *rest: Value, **params: Any) -> Value:
         return scatter_add(cotangent, *rest, index=params["index"], shape=x.shape)
 
     def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
-        x = args[0] if batched[0] else broadcast_to(args[0], shape=(size, *args[0].shape))
-        template, arrays, width, at = _batched(size, params["index"], args[1:], batched[1:])
-        out = self(x, *arrays, index=template)
-        return _move(out, out.ndim, 1, width, 1 + at)
+        if not batched[0]:  # picked from what all examples share, which is not copied for each
+            template, arrays, width, at = with_batch(size, params["index"], args[1:], batched[1:], shared=True)
+            out = self(args[0], *arrays, index=template)
+            return move(out, out.ndim, at, 1, 0)
+        template, arrays, width, at = with_batch(size, params["index"], args[1:], batched[1:])
+        out = self(args[0], *arrays, index=template)
+        return move(out, out.ndim, 1, width, 1 + at)
 
     def samples(self) -> list[tuple[Any, ...]]:
         i, j = np.array([1, 0, 1]), np.array([[0], [1]])
@@ -165,17 +259,20 @@ class ScatterAdd(LinearOp):
     """Zeros of `shape` with `x` added at `index`, repeated places adding up; the rest is structurally zero."""
 
     name, notation = "scatter_add", r"\operatorname{{scatter}} {x}"
-    inputs = _NAMES
+    inputs = NAMES
     fixed_arity = False
     sparse = True
 
     @staticmethod
     def forward(x: Any, *arrays: Any, index: Template, shape: tuple[int, ...]) -> Any:
         out = np.zeros(shape, x.dtype)
-        if arrays:
-            np.add.at(out, fill(index, arrays), x)
-        else:
-            out[fill(index, arrays)] = x
+        try:
+            if arrays:
+                np.add.at(out, fill(index, arrays), x)
+            else:
+                out[fill(index, arrays)] = x
+        except IndexError as error:
+            raise ShapeError(f"index: {error}{here()}") from None
         return out
 
     def abstract(self, *avals: Any, **params: Any) -> Aval:
@@ -186,8 +283,8 @@ class ScatterAdd(LinearOp):
 
     def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
         x = args[0] if batched[0] else broadcast_to(args[0], shape=(size, *args[0].shape))
-        template, arrays, width, at = _batched(size, params["index"], args[1:], batched[1:])
-        return self(_move(x, x.ndim, 1 + at, width, 1), *arrays, index=template, shape=(size, *params["shape"]))
+        template, arrays, width, at = with_batch(size, params["index"], args[1:], batched[1:])
+        return self(move(x, x.ndim, 1 + at, width, 1), *arrays, index=template, shape=(size, *params["shape"]))
 
     def samples(self) -> list[tuple[Any, ...]]:
         i = np.array([1, 0, 1])
@@ -205,13 +302,16 @@ class Put(Op):
     """
 
     name, notation = "put", r"{x}[\cdot \leftarrow {y}]"
-    inputs = ("x", "y", *_NAMES[1:])
+    inputs = ("x", "y", *NAMES[1:])
     fixed_arity = False
 
     @staticmethod
     def forward(x: Any, y: Any, *arrays: Any, index: Template) -> Any:
         out = np.array(x)
-        out[fill(index, arrays)] = y
+        try:
+            out[fill(index, arrays)] = y
+        except IndexError as error:
+            raise ShapeError(f"index: {error}{here()}") from None
         return out
 
     def abstract(self, *avals: Any, **params: Any) -> Aval:
@@ -219,8 +319,7 @@ class Put(Op):
 
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         x, y, *arrays = (as_tensor(a) for a in args)
-        blanks = [np.zeros(a.shape, np.intp) for a in arrays]
-        return x, broadcast_to(y, shape=_picked_shape(x.shape, params["index"], blanks)), *arrays
+        return x, broadcast_to(y, shape=picked_shape(x.shape, params["index"], arrays)), *arrays
 
     def reads(self, argnum: int) -> frozenset[str]:
         return frozenset(self.inputs[2:])
@@ -251,8 +350,8 @@ class Put(Op):
 
     def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
         x, y = (a if b else broadcast_to(a, shape=(size, *a.shape)) for a, b in zip(args[:2], batched[:2], strict=True))
-        template, arrays, width, at = _batched(size, params["index"], args[2:], batched[2:])
-        return self(x, _move(y, y.ndim, 1 + at, width, 1), *arrays, index=template)
+        template, arrays, width, at = with_batch(size, params["index"], args[2:], batched[2:])
+        return self(x, move(y, y.ndim, 1 + at, width, 1), *arrays, index=template)
 
     def samples(self) -> list[tuple[Any, ...]]:
         i = np.array([1, 0, 1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,11 +27,14 @@ def normalize_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
     """
     if axis is None:
         return tuple(range(ndim))
-    axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
+    try:
+        axes = tuple(map(operator.index, axis)) if isinstance(axis, (tuple, list)) else (operator.index(axis),)
+    except TypeError:
+        raise ShapeError(f"{name}: axis {axis!r} is not an integer{here()}") from None
     for a in axes:
         if not -ndim <= a < ndim:
             raise ShapeError(f"{name}: axis {a} is out of range for an array with {ndim} axes{here()}")
-    found = tuple(sorted(int(a) % ndim for a in axes))
+    found = tuple(sorted(a % ndim for a in axes))
     if len(set(found)) != len(found):
         raise ShapeError(f"{name}: axis {axes} names an axis twice{here()}")
     return found

@@ -12,14 +12,10 @@ from backlit.core import staging
 from backlit.core.errors import ShapeError, WriteError
 from backlit.core.op import shown
 from backlit.core.source import here
-from backlit.core.tensor import Box, Tensor, as_tensor, assign, muted
+from backlit.core.tensor import Box, Tensor, assign, muted
 from backlit.ops import elementwise, indexing, linear
 from backlit.ops.array import matmul
-
-
-def _take(x: Tensor, key: Any) -> Tensor:
-    template, arrays = indexing.parse(x, key)
-    return indexing.index(x, *arrays, index=template)
+from backlit.ops.at import At, like, picked
 
 
 def _check_writable(x: Tensor, what: str) -> None:
@@ -47,22 +43,24 @@ def replace(x: Tensor, new: Tensor) -> Tensor:
 
 def _write(x: Tensor, key: Any, value: Any) -> None:
     _check_writable(x, "x[i] = v")
-    template, arrays = indexing.parse(x, key)
-    value = as_tensor(value)
-    value = value if value.dtype == x.dtype else linear.astype(value, dtype=x.dtype)
-    tensors = (x, value, *arrays)
+    value = like(x, value)
     plain = (
         staging.current() is None
-        and all(not isinstance(t._value, Box) for t in tensors)
+        and not isinstance(x._value, Box)
+        and not isinstance(value._value, Box)
         and (muted.get() or not (x.requires_grad or value.requires_grad))
+        and indexing.unknown_mask(x, key) is None
     )
     if plain and _owns(x):
-        try:
-            x._value[indexing.fill(template, [a._value for a in arrays])] = value._value
-        except (ValueError, IndexError) as error:
-            raise ShapeError(f"x[i] = v: {error}{here()}") from None
-    else:
-        _put_in(x, indexing.put(x, value, *arrays, index=template))
+        lifted, inner = indexing.lift_truths(x, key)
+        template, arrays = indexing.parse(lifted, inner)
+        if lifted is x and all(not isinstance(a._value, Box) for a in arrays):
+            try:
+                x._value[indexing.fill(template, [a._value for a in arrays])] = value._value
+            except (ValueError, IndexError) as error:
+                raise ShapeError(f"x[i] = v: {error}{here()}") from None
+            return
+    _put_in(x, At(x, key).set(value))
 
 
 def _owns(x: Tensor) -> bool:
@@ -96,30 +94,6 @@ def _reflected(op: Any) -> Callable[[Tensor, Any], Any]:
     return apply
 
 
-class At:
-    """`x.at[i].set(v)` and `x.at[i].add(v)`: a new tensor, `x` as it was."""
-
-    def __init__(self, x: Tensor, key: Any = None) -> None:
-        self._x, self._key = x, key
-
-    def __getitem__(self, key: Any) -> At:
-        return At(self._x, (key,) if not isinstance(key, tuple) else key)
-
-    def set(self, value: Any) -> Tensor:
-        """`x` with `value` at the index; of two writes to one place the last counts."""
-        template, arrays = indexing.parse(self._x, self._key)
-        value = as_tensor(value)
-        value = value if value.dtype == self._x.dtype else linear.astype(value, dtype=self._x.dtype)
-        return indexing.put(self._x, value, *arrays, index=template)
-
-    def add(self, value: Any) -> Tensor:
-        """`x` with `value` added at the index; repeated places add up."""
-        template, arrays = indexing.parse(self._x, self._key)
-        picked = indexing.index(self._x, *arrays, index=template)
-        spread = linear.broadcast_to(as_tensor(value), shape=picked.shape)
-        return self._x + indexing.scatter_add(spread, *arrays, index=template, shape=self._x.shape)
-
-
 def _iterate(x: Tensor) -> Iterator[Tensor]:
     if not x.ndim:
         raise ShapeError(f"iteration over a 0-d tensor{here()}")
@@ -145,7 +119,7 @@ def attach() -> None:
         setattr(Tensor, f"__{dunder}__", _infix(op))
     others: dict[str, Any] = {
         "__neg__": lambda x: elementwise.neg(x), "__abs__": lambda x: elementwise.abs(x), "__pos__": lambda x: x,
-        "__invert__": lambda x: elementwise.bitwise_invert(x), "__getitem__": _take, "__setitem__": _write,
+        "__invert__": lambda x: elementwise.bitwise_invert(x), "__getitem__": picked, "__setitem__": _write,
         "__iter__": _iterate, "at": property(At),
         "__matmul__": lambda x, y: matmul(x, y), "__rmatmul__": lambda x, y: matmul(y, x),
         "__imatmul__": _in_place(matmul, "@"),

@@ -1,0 +1,181 @@
+"""The methods of Tensor: every reduction and shape function, and functions of elements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from backlit.core.errors import ArgumentError, ShapeError
+from backlit.core.op import shown
+from backlit.core.source import here
+from backlit.core.tensor import Tensor
+from backlit.ops import (
+    array,
+    complex,
+    elementwise,
+    error_functions,
+    exponential,
+    gamma,
+    linear,
+    picking,
+    rounding,
+    shape,
+    special,
+    trigonometry,
+)
+
+_PYTORCH = (("dim", "axis"), ("keepdim", "keepdims"), ("dims", "axis"))
+
+
+def _method(function: Callable[..., Any], *order: str) -> Callable[..., Any]:
+    """`function` as a method that takes the keywords `order` by position too, or as PyTorch's `dim` and `keepdim`."""
+
+    @wraps(function)
+    def method(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        for theirs, ours in _PYTORCH:
+            if theirs in kwargs:
+                kwargs[ours] = kwargs.pop(theirs)
+        return function(x, **dict(zip(order, args, strict=False)), **kwargs)
+
+    return method
+
+
+def _renamed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` as a method whose `axis` may be given as PyTorch's `dim`."""
+
+    @wraps(function)
+    def method(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        for theirs, ours in _PYTORCH:
+            if theirs in kwargs:
+                kwargs[ours] = kwargs.pop(theirs)
+        return function(x, *args, **kwargs)
+
+    return method
+
+
+def _spread_args(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The lengths or axes of `x.reshape(2, 3)` and `x.reshape((2, 3))`."""
+    return tuple(args[0]) if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
+
+
+def _transpose(x: Tensor, *axes: Any) -> Tensor:
+    """`x` with its axes turned round or in the order `axes` (NumPy); with two exchanged where it has more (PyTorch)."""
+    order = _spread_args(axes)
+    if len(order) == 2 and x.ndim != 2:
+        return shape.swapaxes(x, *order)
+    return shape.permute_dims(x, tuple(range(x.ndim))[::-1] if not order or order == (None,) else order)
+
+
+def _expand(x: Tensor, *sizes: Any) -> Tensor:
+    """`x` repeated along axes of length one; -1 keeps a length (PyTorch)."""
+    wanted = _spread_args(sizes)
+    lead = len(wanted) - x.ndim
+    if lead < 0 or any(n == -1 for n in wanted[:lead]):
+        raise ShapeError(f"expand: {shown(x)} cannot be expanded to {list(wanted)}{here()}")
+    return shape.broadcast_to(x, [x.shape[i - lead] if n == -1 else n for i, n in enumerate(wanted)])
+
+
+def _split(x: Tensor, *args: Any, **kwargs: Any) -> list[Tensor]:
+    if "dim" in kwargs:  # PyTorch's numbers mean lengths, where NumPy's mean sections and positions
+        raise ArgumentError(
+            f"split: with dim= it is not clear what the numbers mean; use sizes=[...], axis= or chunk{here()}"
+        )
+    return shape.split(x, *args, **kwargs)
+
+
+def _repeat(x: Tensor, repeats: Any, axis: int | None = None) -> Tensor:
+    """Every element `repeats` times along `axis` (NumPy; PyTorch's `repeat` is `tile`)."""
+    return shape.repeat(x, repeats, axis=axis)
+
+
+def _astype(x: Tensor, dtype: Any, copy: bool = True) -> Tensor:
+    """`x` with another dtype; the cotangent comes back in the dtype of `x`."""
+    return linear.astype(x, dtype=dtype)
+
+
+_METHODS: dict[Any, tuple[str, ...]] = {
+    elementwise: (
+        "exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "tanh", "abs", "sign", "floor", "maximum", "minimum", "pow",
+        "logical_and", "logical_or", "logical_xor", "logical_not",
+    ),
+    rounding: (
+        "ceil", "trunc", "round", "copysign", "nextafter", "isnan", "isinf", "isfinite", "signbit", "nan_to_num", "deg2rad",
+        "rad2deg",
+    ),
+    exponential: ("exp2", "log2", "log10", "rsqrt", "cbrt", "logaddexp", "xlogy", "logit", "reciprocal", "square"),
+    trigonometry: (
+        "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "asinh", "acosh", "atanh", "hypot", "sinc",
+    ),
+    special: ("erf", "sigmoid"),
+    complex: ("conj", "angle"),
+    error_functions: ("erfc", "erfinv"),
+    gamma: ("lgamma", "digamma"),
+}  # fmt: skip
+_REDUCTIONS: tuple[Any, ...] = (
+    array.sum, array.mean, array.var, array.std, array.max, array.min, array.logsumexp, array.argmax, array.argmin,
+)  # fmt: skip
+_SHAPE: dict[Any, tuple[str, ...]] = {
+    shape: (
+        "ravel", "flatten", "unflatten", "moveaxis", "swapaxes", "array_split", "chunk", "rot90",
+    ),
+    picking: (
+        "gather", "scatter", "scatter_add", "scatter_reduce", "index_select", "diagonal", "trace", "diag", "diag_embed",
+    ),
+}  # fmt: skip
+
+
+def attach() -> None:
+    """Gives Tensor its methods."""
+    for function in _REDUCTIONS:
+        setattr(Tensor, function.__name__, _method(function, "axis", "keepdims"))
+    for function in (shape.squeeze, shape.expand_dims, shape.flip, shape.unstack):
+        setattr(Tensor, function.__name__, _method(function, "axis"))
+    methods: dict[str, Any] = {
+        "astype": _astype,
+        "to": _astype,
+        "reshape": lambda x, *sizes, **kwargs: shape.reshape(x, _spread_args(sizes), **kwargs),
+        "view": lambda x, *sizes: shape.reshape(x, _spread_args(sizes)),
+        "permute": lambda x, *axes: shape.permute_dims(x, _spread_args(axes)),
+        "permute_dims": lambda x, *axes: shape.permute_dims(x, _spread_args(axes)),
+        "transpose": _transpose,
+        "broadcast_to": lambda x, *sizes: shape.broadcast_to(x, _spread_args(sizes)),
+        "expand": _expand,
+        "split": _split,
+        "unbind": _method(shape.unstack, "axis"),
+        "roll": _renamed(lambda x, shift, axis=None: shape.roll(x, shift, axis=axis)),
+        "tile": lambda x, *counts: shape.tile(x, _spread_args(counts)),
+        "repeat": _repeat,
+        "repeat_interleave": _renamed(_repeat),
+        "clip": array.clip,
+        "clamp": array.clip,
+        "take": lambda x, indices, axis=None: picking.take(x, indices, axis=axis),
+        "take_along_axis": lambda x, indices, axis=-1: picking.take_along_axis(x, indices, axis=axis),
+        "put_along_axis": lambda x, indices, values, axis=-1: picking.put_along_axis(x, indices, values, axis=axis),
+        "tril": _method(picking.tril, "k"),
+        "triu": _method(picking.triu, "k"),
+        "masked_fill": lambda x, mask, value: elementwise.where(mask, value, x),
+        "T": property(lambda x: shape.permute_dims(x, tuple(range(x.ndim))[::-1])),
+        "mT": property(shape.matrix_transpose),
+        "real": property(lambda x: complex.real(x)),
+        "imag": property(lambda x: complex.imag(x)),
+        "unsqueeze": lambda x, dim: shape.expand_dims(x, axis=dim),
+        "clone": lambda x: linear.reshape(x, shape=x.shape),
+        "copy": lambda x: Tensor(np.array(x.detach()._concrete())),
+    }
+    methods["movedim"], methods["swapdims"] = shape.moveaxis, shape.swapaxes
+    for module, names in _SHAPE.items():
+        methods |= {name: _renamed(getattr(module, name)) for name in names}
+    for module, names in _METHODS.items():
+        methods |= {name: _applied(getattr(module, name)) for name in names}
+    for name, value in methods.items():
+        setattr(Tensor, name, value)
+
+
+def _applied(op: Any) -> Callable[..., Tensor]:
+    return lambda x, *args, **kwargs: op(x, *args, **kwargs)
+
+
+attach()
