@@ -58,7 +58,7 @@ def pushforward(
             Tensor(x._value, x.node) if t is None else Tensor(Box(trace, Tensor(x._value, x.node), (t, None)))
             for x, t in zip(values, tangents, strict=True)
         ]
-        with tree.lent(primals, new) as traced:
+        with tree.lent(primals, new, state=True) as traced:
             out = f(*traced)
         aux = None
         if has_aux:

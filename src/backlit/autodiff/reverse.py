@@ -188,7 +188,7 @@ class Linearised:
                 lower = Tensor(x._value, x.node)
                 new.append(trace.leaf(lower) if flag and is_float(x.dtype) else lower)
             self.nodes = [b.extra if (b := trace.box(x)) is not None else None for x in new]
-            with tree.lent(args, new) as traced:
+            with tree.lent(args, new, state=True) as traced:
                 out = f(*traced)
             if has_aux:
                 if not isinstance(out, tuple) or len(out) != 2:

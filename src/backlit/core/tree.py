@@ -160,21 +160,25 @@ def trained(x: Any) -> list[bool]:
 
 
 @contextmanager
-def lent(x: Any, new: list[Any]) -> Iterator[Any]:
+def lent(x: Any, new: list[Any], *, state: bool = False) -> Iterator[Any]:
     """`x` with its leaves replaced by the tensors `new`.
 
     A container whose tensors belong to it stays the same object: its cells hold the new values inside, and their own
-    again afterwards.
+    again afterwards. With `state` what is written inside into one that is not trained, such as a running mean, stays there
+    unless there is an exception.
     """
-    restore: list[tuple[Any, Any, Any]] = []
+    restore: list[tuple[Any, Any, Any, Any]] = []
+    done = False
     try:
         yield _lend(x, iter(new), restore)
+        done = True
     finally:
-        for cell, value, node in restore:
-            cell._value, cell.node = value, node
+        for cell, value, node, given in restore:
+            if not (state and done and given is not None and cell._value is not given):
+                cell._value, cell.node = value, node
 
 
-def _lend(x: Any, new: Iterator[Any], restore: list[tuple[Any, Any, Any]]) -> Any:
+def _lend(x: Any, new: Iterator[Any], restore: list[tuple[Any, Any, Any, Any]]) -> Any:
     if x is None:
         return None
     parts = _split(x)
@@ -184,8 +188,9 @@ def _lend(x: Any, new: Iterator[Any], restore: list[tuple[Any, Any, Any]]) -> An
     entry = _entry(x) if not isinstance(x, (dict, tuple, list)) else None
     if entry is None or entry[2] is None:
         return rebuild(aux, tuple([_lend(c, new, restore) for c in children]))
-    for cell in children:
+    n_trained = entry[2](x)
+    for i, cell in enumerate(children):
         value = next(new)
-        restore.append((cell, cell._value, cell.node))
+        restore.append((cell, cell._value, cell.node, None if i < n_trained else value._value))
         cell._value, cell.node = value._value, value.node
     return x
