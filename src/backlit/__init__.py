@@ -16,6 +16,16 @@ from backlit.arrays.creation import (
     zeros,
     zeros_like,
 )
+from backlit.arrays.inspection import (
+    __array_namespace_info__ as __array_namespace_info__,
+)
+from backlit.arrays.inspection import (
+    can_cast,
+    finfo,
+    iinfo,
+    isdtype,
+    result_type,
+)
 from backlit.autodiff.batch import vmap
 from backlit.autodiff.check import gradcheck
 from backlit.autodiff.checkpoint import checkpoint
@@ -32,6 +42,27 @@ from backlit.compiler.compile import compile, eager
 from backlit.compiler.profile import profile
 from backlit.compiler.threads import get_num_threads, set_num_threads
 from backlit.core import tree
+from backlit.core.dtype_names import (
+    bool,
+    complex64,
+    complex128,
+    e,
+    float16,
+    float32,
+    float64,
+    inf,
+    int8,
+    int16,
+    int32,
+    int64,
+    nan,
+    newaxis,
+    pi,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
 from backlit.core.dtypes import bfloat16, set_default_dtype
 from backlit.core.errors import (
     BacklitError,
@@ -199,6 +230,8 @@ from backlit.ops.trigonometry import (
     tan,
 )
 
+__array_api_version__ = "2024.12"
+
 __all__ = [
     "BacklitError",
     "DTypeError",
@@ -236,9 +269,11 @@ __all__ = [
     "bitwise_or",
     "bitwise_right_shift",
     "bitwise_xor",
+    "bool",
     "broadcast_arrays",
     "broadcast_shapes",
     "broadcast_to",
+    "can_cast",
     "cbrt",
     "ceil",
     "checkpoint",
@@ -246,6 +281,8 @@ __all__ = [
     "clip",
     "compile",
     "complex",
+    "complex64",
+    "complex128",
     "concat",
     "cond",
     "conj",
@@ -265,6 +302,7 @@ __all__ = [
     "digamma",
     "divide",
     "dot",
+    "e",
     "eager",
     "einsum",
     "empty",
@@ -280,8 +318,12 @@ __all__ = [
     "expm1",
     "eye",
     "fft",
+    "finfo",
     "flatten",
     "flip",
+    "float16",
+    "float32",
+    "float64",
     "floor",
     "floor_divide",
     "fori_loop",
@@ -298,10 +340,17 @@ __all__ = [
     "hessian",
     "hvp",
     "hypot",
+    "iinfo",
     "imag",
     "index_select",
+    "inf",
     "inner",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
     "is_grad_enabled",
+    "isdtype",
     "isfinite",
     "isinf",
     "isnan",
@@ -339,8 +388,10 @@ __all__ = [
     "minimum",
     "moveaxis",
     "multiply",
+    "nan",
     "nan_to_num",
     "negative",
+    "newaxis",
     "nextafter",
     "nn",
     "no_grad",
@@ -352,6 +403,7 @@ __all__ = [
     "outer",
     "pad",
     "permute_dims",
+    "pi",
     "polygamma",
     "positive",
     "pow",
@@ -367,6 +419,7 @@ __all__ = [
     "repeat",
     "reshape",
     "residuals",
+    "result_type",
     "roll",
     "rot90",
     "round",
@@ -406,6 +459,10 @@ __all__ = [
     "tril",
     "triu",
     "trunc",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
     "unflatten",
     "unstack",
     "value_and_grad",

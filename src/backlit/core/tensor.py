@@ -88,6 +88,10 @@ class Tensor:
         mT: Tensor
         real: Tensor
         imag: Tensor
+        device: str
+
+        def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor: ...
+
         at: Any
 
         def __add__(self, other: Any) -> Tensor: ...
