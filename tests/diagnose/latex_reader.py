@@ -93,10 +93,14 @@ class Reader:
             self.take()
             return np.logical_not(self.power())
         left = self.power()
-        while self.peek() in (r"\odot", r"\cdot", r"\,", r"\bmod", "/", r"\operatorname{sign}"):
+        while self.peek() in (r"\odot", r"\cdot", r"\,", r"\bmod", "/", r"\operatorname{sign}", r"\star"):
             sign = self.take() if self.peek() != r"\operatorname{sign}" else r"\cdot"
+            while sign.startswith(r"\star") and self.peek() in ("^", "_"):
+                sign += "".join(self.take() for _ in range(4))
             right = self.big_sum() if self.peek() == r"\textstyle" else self.power()
-            if sign == r"\,":
+            if sign.startswith(r"\star"):
+                left = self.functions[sign](left, right)
+            elif sign == r"\,":
                 left = np.matmul(left, right)
             elif sign == "/":
                 left = left / right

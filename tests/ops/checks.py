@@ -316,8 +316,8 @@ class patched_reads:
 
 DIFFERENTIAL = (check_differences, check_adjoint, check_second_order, check_batching, check_dtypes)
 
-SELECTING = ("index", "max", "maximum", "min", "minimum", "put", "scatter_max", "scatter_min", "where")
-SPARSE = ("pad", "scatter_add")
+SELECTING = ("index", "max", "maximum", "min", "minimum", "put", "scatter_max", "scatter_min", "where", "window_pick")
+SPARSE = ("fold", "pad", "scatter_add", "unfold", "window_put")
 
 
 def check_masks(name: str, k: int) -> None:

@@ -15,6 +15,7 @@ from backlit.core.errors import TraceError
 from backlit.core.op import Op, bind
 from backlit.core.source import Source, here, user_source
 from backlit.core.tensor import Box, Tensor, as_tensor
+from backlit.ops.windows import ties
 
 _TIES = frozenset(
     {"maximum", "minimum", "less", "less_equal", "greater", "greater_equal"}
@@ -39,7 +40,7 @@ def kinks(f: Callable[..., Any], *args: Any) -> list[Kink]:
     """The ops of `f(*args)` with elements exactly at a kink, by source line, in the order of the run.
 
     Counted are equal operands of `maximum`, `minimum` and comparisons (which choose for `where`), zeros of `abs` and
-    `hypot`, and equal largest or least elements in `max` and `min`; of what depends on a float among the arguments. The
+    `hypot`, equal largest or least elements in `max` and `min`, and windows with two largest elements in pooling; of what depends on a float among the arguments. The
     derivative there is the documented one of those on either side. Costs one run of `f` and a pass over these ops.
 
     Raises:
@@ -93,4 +94,6 @@ def _at_kink(name: str, inputs: Any, out: Any, params: dict[str, Any]) -> Any:
         axis, keepdims = params["axis"], params.get("keepdims", False)
         best = np.equal(x, out if keepdims else np.expand_dims(out, axis))
         return best & (np.sum(best, axis=axis, keepdims=True) > 1)
+    if name == "window_argmax" and is_float(x.dtype):
+        return ties(x, out, params)
     return None

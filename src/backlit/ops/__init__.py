@@ -4,8 +4,10 @@ from backlit.ops import (
     array,
     at,
     classes,
+    columns,
     complex,
     contract,
+    convolution,
     dispatch,
     einsum,
     elementwise,
@@ -31,14 +33,17 @@ from backlit.ops import (
     shape,
     special,
     trigonometry,
+    windows,
 )
 
 __all__ = [
     "array",
     "at",
     "classes",
+    "columns",
     "complex",
     "contract",
+    "convolution",
     "dispatch",
     "einsum",
     "elementwise",
@@ -64,4 +69,5 @@ __all__ = [
     "shape",
     "special",
     "trigonometry",
+    "windows",
 ]

@@ -1,0 +1,291 @@
+"""Windows over the last axes of an array: which place of each is largest, what lies there, and all of them side by side.
+
+A window starts every `stride` places, `padding` before the first, and has `kernel` places, `dilation` apart; places outside
+of the array do not exist. Places of a window are numbered in row-major order. Any axes lie in front.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from backlit.core.aval import Aval
+from backlit.core.errors import ShapeError
+from backlit.core.op import LinearOp, Op, Value, declare, shown
+from backlit.core.source import here
+from backlit.core.tensor import as_tensor
+from backlit.ops.linear import broadcast_to
+
+Shape = tuple[int, ...]
+_GEOMETRY = ("kernel", "stride", "padding", "dilation")
+
+
+def taps(
+    size: Shape, count: Shape, params: dict[str, Any]
+) -> Iterator[tuple[int, Shape, tuple[Any, ...], tuple[Any, ...]]]:
+    """Of each place of a window its number, its position, the windows that have it, and where in the array they have it."""
+    ranges = [
+        [_along(k, *of) for k in range(of[0])]
+        for of in zip(*(params[name] for name in _GEOMETRY), size, count, strict=True)
+    ]
+    for number, tap in enumerate(itertools.product(*map(range, params["kernel"]))):
+        found = [r[k] for r, k in zip(ranges, tap, strict=True)]
+        if all(f is not None for f in found):
+            yield number, tap, (..., *(f[0] for f in found)), (..., *(f[1] for f in found))  # type: ignore[index]
+
+
+def _along(
+    tap: int, kernel: int, stride: int, padding: int, dilation: int, size: int, count: int
+) -> tuple[slice, slice] | None:
+    """Along one axis: the windows whose place `tap` exists, and those places."""
+    offset = tap * dilation - padding
+    first = max(0, -(offset // stride))  # the least p with p * stride + offset >= 0
+    last = min(count, (size - 1 - offset) // stride + 1)
+    if first >= last:
+        return None
+    return slice(first, last), slice(first * stride + offset, (last - 1) * stride + offset + 1, stride)
+
+
+def overlap(params: dict[str, Any]) -> bool:
+    """Whether two windows may share a place."""
+    return any((k - 1) * d >= s for k, s, d in zip(params["kernel"], params["stride"], params["dilation"], strict=True))
+
+
+def ties(x: Any, numbers: Any, params: dict[str, Any]) -> Any:
+    """For each window whether another place is as large as the one that was chosen."""
+    best = WindowPick.forward(x, numbers, **params)
+    equal = np.zeros(best.shape, np.intp)
+    for _, _, windows, places in taps(params["size"], params["count"], params):
+        equal[windows] += x[places] == best[windows]
+    return equal > 1
+
+
+class _Windowed(Op):
+    """An op on the last axes; `size` are the lengths of the array that windows lie in, `count` the numbers of windows."""
+
+    def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
+        found = tuple(as_tensor(a) for a in args)
+        for name in (*_GEOMETRY, "size", "count"):
+            params[name] = tuple(int(n) for n in params[name])
+        n = len(params["kernel"])
+        want = self.ends(params)
+        if any(len(params[k]) != n for k in (*_GEOMETRY, "size", "count")) or found[0].shape[-len(want) :] != want:
+            raise ShapeError(f"{self.name}: expected last axes {list(want)}, got {shown(found[0])}{here()}")
+        return found
+
+    def ends(self, params: dict[str, Any]) -> Shape:
+        """The last lengths of the first argument."""
+        raise NotImplementedError
+
+    def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
+        full = [a if b else broadcast_to(a, shape=(size, *a.shape)) for a, b in zip(args, batched, strict=True)]
+        return self(*full, **params)
+
+
+def _number_type(params: dict[str, Any]) -> np.dtype[Any]:
+    return np.min_scalar_type(max(math.prod(params["kernel"]) - 1, 0))
+
+
+class WindowArgmax(_Windowed):
+    """The number of the first largest place in each window of `x: [..., *size]`, in the smallest unsigned integers that hold it.
+
+    The first NaN counts as largest. Every window has a place that exists. No gradient.
+    """
+
+    name, notation = "window_argmax", r"\arg\max_{{\mathrm{{window}}}} {x}"
+    inputs = ("x",)
+    differentiable = False
+
+    def ends(self, params: dict[str, Any]) -> Shape:
+        return params["size"]  # type: ignore[no-any-return]
+
+    @staticmethod
+    def forward(x: Any, *, size: Shape, count: Shape, **geometry: Any) -> Any:
+        lead = x.shape[: x.ndim - len(size)]
+        low = False if x.dtype == bool else np.iinfo(x.dtype).min if x.dtype.kind in "iu" else -np.inf
+        best = np.full((*lead, *count), low, x.dtype)
+        numbers = np.zeros((*lead, *count), _number_type(geometry))
+        found = np.zeros(count, bool)
+        for number, _, windows, places in taps(size, count, geometry):
+            candidate, so_far, chosen = x[places], best[windows], numbers[windows]
+            better = candidate > so_far
+            better |= ~found[windows[1:]]
+            np.copyto(chosen, number, where=better)
+            np.maximum(so_far, candidate, out=so_far)
+            found[windows[1:]] = True
+        if x.dtype.kind in "fV" and np.isnan(best).any():
+            for number, _, windows, places in reversed([*taps(size, count, geometry)]):
+                np.copyto(numbers[windows], number, where=np.isnan(x[places]))
+        return numbers
+
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        (x,) = avals
+        return Aval((*x.shape[: len(x.shape) - len(params["size"])], *params["count"]), _number_type(params))
+
+    def samples(self) -> list[tuple[Any, ...]]:
+        return [((shape,), params) for shape, params in _SAMPLES]
+
+
+class WindowPick(_Windowed, LinearOp):
+    """Of each window of `x: [..., *size]` the place with the number in `taps: [..., *count]`; the rest is structurally zero.
+
+    A primitive for memory and speed: the gradient reads numbers of one byte, and is written without a scatter.
+    """
+
+    name, notation = "window_pick", r"\operatorname{{pick}}({x}, {taps})"
+    inputs = ("x", "taps")
+    sparse_transpose = True
+
+    def ends(self, params: dict[str, Any]) -> Shape:
+        return params["size"]  # type: ignore[no-any-return]
+
+    @staticmethod
+    def forward(x: Any, numbers: Any, *, size: Shape, count: Shape, **geometry: Any) -> Any:
+        out = np.zeros((*x.shape[: x.ndim - len(size)], *count), x.dtype)
+        for number, _, windows, places in taps(size, count, geometry):
+            np.copyto(out[windows], x[places], where=numbers[windows] == number)
+        return out
+
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        x = avals[0]
+        return Aval((*x.shape[: len(x.shape) - len(params["size"])], *params["count"]), x.dtype)
+
+    def transpose(self, cotangent: Value, x: Any, *rest: Value, **params: Any) -> Value:
+        return window_put(cotangent, *rest, **params)
+
+    def samples(self) -> list[tuple[Any, ...]]:
+        return [((shape, _numbers(shape, params)), params) for shape, params in _SAMPLES]
+
+
+class WindowPut(_Windowed, LinearOp):
+    """Zeros `[..., *size]` with `x: [..., *count]` added at the place of each window that has the number in `taps`.
+
+    The transpose of `window_pick`. What no window puts anything at is structurally zero.
+    """
+
+    name, notation = "window_put", r"\operatorname{{put}}({x}, {taps})"
+    inputs = ("x", "taps")
+    sparse = True
+
+    def ends(self, params: dict[str, Any]) -> Shape:
+        return params["count"]  # type: ignore[no-any-return]
+
+    @staticmethod
+    def forward(x: Any, numbers: Any, *, size: Shape, count: Shape, **geometry: Any) -> Any:
+        out = np.zeros((*x.shape[: x.ndim - len(size)], *size), x.dtype)
+        add = overlap(geometry)
+        for number, _, windows, places in taps(size, count, geometry):
+            here, chosen = out[places], numbers[windows] == number
+            if add:
+                np.add(here, x[windows], out=here, where=chosen)
+            else:
+                np.copyto(here, x[windows], where=chosen)
+        return out
+
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        x = avals[0]
+        return Aval((*x.shape[: len(x.shape) - len(params["size"])], *params["size"]), x.dtype)
+
+    def transpose(self, cotangent: Value, x: Any, *rest: Value, **params: Any) -> Value:
+        return window_pick(cotangent, *rest, **params)
+
+    def samples(self) -> list[tuple[Any, ...]]:
+        made = []
+        for shape, params in _SAMPLES:
+            lead = shape[: len(shape) - len(params["size"])]
+            made.append((((*lead, *params["count"]), _numbers(shape, params)), params))
+        return made
+
+
+class Unfold(_Windowed, LinearOp):
+    """All windows of `x: [..., *size]`, as `[..., *kernel, *count]`; a place that does not exist is structurally zero.
+
+    A primitive for speed, which copies as many slices as a window has places where indices would pick every element.
+    """
+
+    name, notation = "unfold", r"\operatorname{{unfold}} {x}"
+    sparse = sparse_transpose = True
+
+    def ends(self, params: dict[str, Any]) -> Shape:
+        return params["size"]  # type: ignore[no-any-return]
+
+    @staticmethod
+    def forward(x: Any, *, size: Shape, count: Shape, **geometry: Any) -> Any:
+        out = np.zeros((*x.shape[: x.ndim - len(size)], *geometry["kernel"], *count), x.dtype)
+        for _, tap, windows, places in taps(size, count, geometry):
+            out[(..., *tap, *windows[1:])] = x[places]
+        return out
+
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        (x,) = avals
+        return Aval(
+            (*x.shape[: len(x.shape) - len(params["size"])], *params["kernel"], *params["count"]),
+            x.dtype,
+        )
+
+    def transpose(self, cotangent: Value, x: Any, *rest: Value, **params: Any) -> Value:
+        return fold(cotangent, **params)
+
+    def samples(self) -> list[tuple[Any, ...]]:
+        return [((shape,), params) for shape, params in _SAMPLES]
+
+
+class Fold(_Windowed, LinearOp):
+    """Windows `x: [..., *kernel, *count]` added up where they lie in `[..., *size]`; the transpose of `unfold`."""
+
+    name, notation = "fold", r"\operatorname{{fold}} {x}"
+    sparse = sparse_transpose = True
+
+    def ends(self, params: dict[str, Any]) -> Shape:
+        return (*params["kernel"], *params["count"])
+
+    @staticmethod
+    def forward(x: Any, *, size: Shape, count: Shape, **geometry: Any) -> Any:
+        out = np.zeros((*x.shape[: x.ndim - 2 * len(size)], *size), x.dtype)
+        for _, tap, windows, places in taps(size, count, geometry):
+            out[places] += x[(..., *tap, *windows[1:])]
+        return out
+
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        (x,) = avals
+        return Aval((*x.shape[: len(x.shape) - 2 * len(params["size"])], *params["size"]), x.dtype)
+
+    def transpose(self, cotangent: Value, x: Any, *rest: Value, **params: Any) -> Value:
+        return unfold(cotangent, **params)
+
+    def samples(self) -> list[tuple[Any, ...]]:
+        made = []
+        for shape, params in _SAMPLES:
+            lead = shape[: len(shape) - len(params["size"])]
+            made.append((((*lead, *params["kernel"], *params["count"]),), params))
+        return made
+
+
+def _sample(size: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, count: Shape) -> dict[str, Any]:
+    return {
+        "kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation, "size": size, "count": count,
+    }  # fmt: skip
+
+
+_SAMPLES: tuple[tuple[Shape, dict[str, Any]], ...] = (
+    ((2, 5), _sample((5,), (2,), (2,), (0,), (1,), (2,))),
+    ((2, 4, 3), _sample((4, 3), (3, 2), (2, 1), (1, 0), (1, 2), (2, 1))),
+    ((6,), _sample((6,), (3,), (1,), (1,), (1,), (6,))),
+    ((0, 2, 2), _sample((2, 2), (2, 2), (2, 2), (0, 0), (1, 1), (1, 1))),
+)
+
+
+def _numbers(shape: Shape, params: dict[str, Any]) -> Any:
+    """Numbers of places that exist, for a sample."""
+    lead = shape[: len(shape) - len(params["size"])]
+    x = np.random.default_rng(len(shape)).standard_normal((*lead, *params["size"]))
+    return WindowArgmax.forward(x, **params).astype(np.intp)
+
+
+window_argmax = declare(WindowArgmax)
+window_pick, window_put = declare(WindowPick), declare(WindowPut)
+unfold, fold = declare(Unfold), declare(Fold)
