@@ -1,6 +1,7 @@
 """Random numbers: `seed` sets the default generator, every sampler takes one."""
 
 from backlit.core.rng import Generator, default_generator, seed
+from backlit.functional.rejection import beta, dirichlet, gamma
 from backlit.ops.samplers import (
     bernoulli,
     categorical,
@@ -20,11 +21,14 @@ from backlit.ops.samplers import (
 __all__ = [
     "Generator",
     "bernoulli",
+    "beta",
     "categorical",
     "cauchy",
     "choice",
     "default_generator",
+    "dirichlet",
     "exponential",
+    "gamma",
     "gumbel",
     "laplace",
     "logistic",
