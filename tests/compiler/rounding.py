@@ -7,6 +7,7 @@ With eps the distance of 1 from the next number, and D(x) the bound on the diffe
 - a function of k units in the last place on one side and m on the other: the same, and (k + m) eps |f(x)|;
 - a sum of n terms, in any order, with or without fused products: the sum of D(x), and n eps times the sum of |x|, as each
   order is within n eps / 2 (Higham, Accuracy and Stability of Numerical Algorithms, 4.2); a product of matrices likewise;
+- a product of n factors the same with the product of |x| + D(x), where no order of them overflows or vanishes on the way;
 - where a comparison might fall either way, the distance of what is chosen between.
 """
 
@@ -90,6 +91,12 @@ def _bound(e, operands, d, out):
         return _product(operands, d, out)
     if name in ("max", "min"):
         return np.max(d[0], axis=e.params["axis"], keepdims=e.params["keepdims"]) if d[0].size else 0.0
+    if name == "prod":
+        return _multiplied(e, operands[0], d[0], out)
+    if name == "norm":
+        return _norm(e, operands[0], d[0], out)
+    if name == "cumulative_logsumexp":
+        return _running_logsumexp(e, operands[0], d[0], out)
     if name == "logsumexp":
         return _logsumexp(operands[0], d[0], e.params["axis"], e.params["keepdims"], out)
     if name == "softmax_cross_entropy":
@@ -205,6 +212,42 @@ def _logsumexp(x, d, axis, keepdims, out):
     largest = np.max(np.where(np.isfinite(x), np.abs(x), 0.0), axis=axis, keepdims=keepdims)
     found = most + _eps(out.dtype) * (n + 12 + 4 * size + 2 * largest)
     return np.where(np.isfinite(out) | (most > 0), found, 0.0)
+
+
+def _multiplied(e, x, d, out):
+    if not is_float(out.dtype):
+        return np.where(e.op.forward(d.astype(float), **e.params) > 0, np.inf, 0.0) if d.any() else 0.0
+    over, size = {k: v for k, v in e.params.items()}, np.abs(x.astype(float))
+    product = lambda a: np.prod(a.astype(np.longdouble), **over)
+    n = product(np.full(x.shape, 2.0)).astype(float)
+    most, least = product(np.maximum(size + d, 1)), product(np.where(size > 0, np.minimum(size, 1), 1))
+    info = _info(np.float32 if out.dtype.itemsize == 2 else out.dtype)
+    safe = (most < float(info.max) / 2) & (least > float(info.tiny))
+    shift = product(size + d) - product(size) if d.any() else 0.0
+    found = shift + (np.log2(n) + 1) * _eps(out.dtype) * product(size + d)
+    unknown = np.where(np.sum(np.isnan(size), **over) * (product(d == 0) > 0), 0.0, np.inf)
+    return np.where(safe, found, unknown).astype(float)
+
+
+def _norm(e, x, d, out):
+    p, over = e.params["p"], {k: v for k, v in e.params.items() if k != "p"}
+    n = np.sum(np.ones(x.shape), **over)
+    spread = np.sum(d, **over) if p >= 1 else np.where(np.sum(d, **over) > 0, np.inf, 0.0)
+    size = np.abs(out.astype(float))
+    found = spread + _unit(size, out.dtype) * ((n + 8) / abs(p) + 20)
+    found = np.where(size + found > float(_info(out.dtype).max) / 2, np.inf, found)
+    return _determined(np.where(np.isfinite(size) | (spread > 0), found, np.inf), out, np.sum(d, **over) == 0)
+
+
+def _running_logsumexp(e, x, d, out):
+    run = lambda how, a: (
+        np.flip(how.accumulate(np.flip(a, e.params["axis"]), axis=e.params["axis"]), e.params["axis"])
+        if e.params["reverse"]
+        else how.accumulate(a, axis=e.params["axis"])
+    )
+    finite = lambda a: np.where(np.isfinite(a.astype(float)), np.abs(a.astype(float)), 0.0)
+    each = 16 * _unit(np.maximum(np.maximum(finite(out), run(np.maximum, finite(x))), 1.0), out.dtype)
+    return _determined(run(np.maximum, d) + run(np.add, each), out, run(np.maximum, d) == 0)
 
 
 def _cross_entropy(operands, d, out):

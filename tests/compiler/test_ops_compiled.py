@@ -6,6 +6,7 @@ The bounds are those of `rounding`: bit by bit for arithmetic, comparisons and m
 from __future__ import annotations
 
 import checks
+import ml_dtypes
 import numpy as np
 import pytest
 import rounding
@@ -139,7 +140,7 @@ def takes(op, *operands):
     return True
 
 
-@pytest.mark.parametrize("name", ["sum", "max", "min", "logsumexp", "argmax", "argmin"])
+@pytest.mark.parametrize("name", ["sum", "prod", "any", "all", "max", "min", "logsumexp", "argmax", "argmin"])
 @pytest.mark.parametrize("dtype", [d for d in DTYPES if d not in (np.int16, np.int8, np.uint32)])
 def test_reductions_of_every_dtype(name, dtype):
     op = REGISTRY[name]
@@ -152,6 +153,32 @@ def test_reductions_of_every_dtype(name, dtype):
         rows = rows.astype(dtype)
         check(lambda x: [op(x, axis=0), op(x, axis=1)], rows)
         check(lambda x: [op(x.T, axis=0), op(x.T, axis=1)], rows)
+
+
+@pytest.mark.parametrize("name", ["cumsum", "cumprod", "cumargmax", "cumargmin", "cumulative_logsumexp"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, bfloat16, np.int64, np.int8, np.uint8, bool])
+def test_scans_of_every_dtype(name, dtype):
+    op = REGISTRY[name]
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((5, 7, 19)) * 3).astype(dtype)
+    check(lambda x: [op(x, axis=axis) for axis in (0, 1, 2)], x)
+    if is_float(dtype):
+        rows = np.array([[1.0, np.nan, 2.0] * 2, [-np.inf] * 6, [0.0, np.inf, -np.inf] * 2, [-0.0] * 6, [1e-40] * 6])
+        rows = rows.astype(dtype)
+        check(lambda x: [op(x, axis=0), op(x, axis=1)], rows)
+
+
+@pytest.mark.parametrize("p", [2.0, 3.0, 0.5, -1.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, bfloat16])
+def test_norms(p, dtype):
+    rng = np.random.default_rng(0)
+    norm, big = REGISTRY["norm"], float(np.sqrt(ml_dtypes.finfo(dtype).max))
+    x = rng.standard_normal((5, 7, 19)).astype(dtype)
+    check(lambda x: [norm(x, p=p, axis=axis) for axis in (0, 1, 2, (0, 2), None)], x)
+    rows = np.array(
+        [[0.0] * 9, [3 * big, 4 * big, 0.0] * 3, [3 / big, 4 / big, 0.0] * 3, [1.0, np.inf, 2.0] * 3, [np.nan] * 9]
+    )
+    check(lambda x: [norm(x, p=p, axis=1), norm(x.T, p=p, axis=0)], rows.astype(dtype))
 
 
 @pytest.mark.parametrize("without", ["", "avx512f", "avx"])

@@ -20,11 +20,44 @@ COMPARE = {
 }
 
 
+def along(function):
+    """A scan as it is told: an axis, an arrow where it goes from the end on, < where it leaves itself out."""
+
+    def call(*args):
+        *values, below = args
+        axis = int((re.findall(r"\d+", below) or [0])[0])
+        turn = (lambda a: np.flip(a, axis)) if r"\leftarrow" in below else lambda a: a
+        found = function(*(turn(v) for v in values), axis)
+        if "<" in below:
+            found = np.insert(np.delete(found, -1, axis), 0, 1.0, axis)
+        return turn(found)
+
+    return call
+
+
+def recurrence(x, y, axis):
+    x, out = np.moveaxis(x, axis, 0), np.array(np.moveaxis(y, axis, 0))
+    for i in range(1, len(out)):
+        out[i] += x[i] * out[i - 1]
+    return np.moveaxis(out, 0, axis)
+
+
+def padded(x, below):
+    width = np.array(re.findall(r"\d+", below), int).reshape(-1, 2)
+    return np.pad(x, width)
+
+
+SCANS = {
+    r"\operatorname{pad}": padded, r"\operatorname{cumsum}": along(np.cumsum), r"\operatorname{cumprod}": along(np.cumprod),
+    r"\operatorname{logcumsumexp}": along(np.logaddexp.accumulate), r"\operatorname{recurrence}": along(recurrence),
+}  # fmt: skip
+
+
 class Reader:
     """Recursive descent, from what binds least to what binds most, as `formula.py` orders its ops."""
 
     def __init__(self, names: dict, functions: dict) -> None:
-        self.names, self.functions = names, functions
+        self.names, self.functions = names, SCANS | functions
 
     def read(self, latex: str):
         main, _, told = latex.partition(r" \quad\text{with}\quad ")

@@ -19,6 +19,7 @@ TAKES = {
     "cosh", "detach", "div", "equal", "exp", "exp2", "expm1", "fence", "imag", "index", "isfinite", "isinf", "isnan", "log",
     "log10", "log1p", "log2", "matmul", "mul", "neg", "not_equal", "pad", "permute_dims", "pow", "put", "real", "reshape",
     "round", "rsqrt", "scatter_add", "sign", "sin", "sinh", "sqrt", "sub", "sum", "sum_to", "tan", "tanh", "where",
+    "all", "any", "cumprod", "cumsum", "norm", "prod", "recurrence",
 }  # fmt: skip
 # complex numbers have no order, NumPy's of their parts notwithstanding
 ORDER = {

@@ -80,7 +80,7 @@ def is_reduction(e: Eqn) -> bool:
     before, after = e.inputs[0].aval.dtype, e.out.aval.dtype
     if SMALL.intersection((before, after)):
         return False
-    return before in SCALARS and after in SCALARS and (e.op.name == "sum" or before != bool)
+    return before in SCALARS and after in SCALARS and (e.op.name in ("sum", "prod") or before != bool)
 
 
 def is_product(e: Eqn) -> bool:

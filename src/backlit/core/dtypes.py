@@ -50,6 +50,11 @@ def real_dtype(dtype: Any) -> np.dtype[Any]:
     return np.dtype(f"f{dtype.itemsize // 2}") if dtype.kind == "c" else np.dtype(dtype)
 
 
+def accumulator(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype in which numbers of a float dtype are added up: float16 and bfloat16 would soon stand still."""
+    return np.dtype(np.float32) if dtype.itemsize == 2 else dtype
+
+
 def promote(x: np.dtype[Any], y: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype of an op on arrays of dtypes `x` and `y`."""
     if x == y:

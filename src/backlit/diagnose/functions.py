@@ -11,7 +11,18 @@ from backlit import functional
 from backlit.core.errors import DataError
 from backlit.core.op import NUMBERS, Elementwise
 from backlit.core.tensor import Tensor
-from backlit.ops import array, elementwise, error_functions, exponential, gamma, linear, rounding, special, trigonometry
+from backlit.ops import (
+    array,
+    elementwise,
+    error_functions,
+    exponential,
+    gamma,
+    linear,
+    rounding,
+    special,
+    statistics,
+    trigonometry,
+)
 
 _EXACT = 2**53  # whole numbers up to it are exact in float64
 
@@ -85,7 +96,10 @@ FUNCTIONS: dict[str, Function] = {
     "atan2": Function(trigonometry.atan2, 2),
     "hypot": Function(trigonometry.hypot, 2),
     "logaddexp": Function(exponential.logaddexp, 2),
-    **{name: Function(getattr(array, name), 1, _REDUCTION) for name in ("sum", "mean", "max", "min", "logsumexp")},
+    **{
+        name: Function(getattr(statistics, name), 1, _REDUCTION)
+        for name in ("sum", "prod", "mean", "max", "min", "logsumexp")
+    },
     **{name: Function(getattr(functional, name), 1, _AXIS) for name in ("softmax", "log_softmax")},
     "relu": Function(functional.relu),
     "gelu": Function(functional.gelu),

@@ -219,6 +219,25 @@ class LatexWriter(Writer):
     def op_logsumexp(self, formula: Term) -> tuple[str, int]:
         return self._over_axes(r"\operatorname{logsumexp}", formula)
 
+    def op_cumsum(self, formula: Term) -> tuple[str, int]:
+        return self._along(r"\operatorname{cumsum}", formula)
+
+    def op_cumprod(self, formula: Term) -> tuple[str, int]:
+        return self._along(r"\operatorname{cumprod}", formula)
+
+    def op_cumulative_logsumexp(self, formula: Term) -> tuple[str, int]:
+        return self._along(r"\operatorname{logcumsumexp}", formula)
+
+    def op_recurrence(self, formula: Term) -> tuple[str, int]:
+        return self._along(r"\operatorname{recurrence}", formula)
+
+    def _along(self, head: str, formula: Term) -> tuple[str, int]:
+        """A scan: the axis where there are several, an arrow where it goes from the end on, < where it leaves itself out."""
+        params = formula.params
+        axis = [str(params["axis"])] if len(formula.shape) > 1 else []
+        how = [r"\leftarrow"] * params["reverse"] + ["<"] * params.get("exclusive", False)
+        return self._call(head, [r"\,".join(axis + how)], formula.args)
+
     def op_index(self, formula: Term) -> tuple[str, int]:
         return rf"{{{self.within(formula.args[0], ATOM)}}}_{{{self._picked(formula)}}}", POWER
 

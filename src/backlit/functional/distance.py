@@ -13,7 +13,8 @@ from backlit.core.record import scope
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops import elementwise as ew
-from backlit.ops.array import expand_dims, max, sum
+from backlit.ops.array import expand_dims
+from backlit.ops.statistics import max, sum
 
 
 def norm(x: Any, p: float = 2.0, *, axis: int = -1, keepdims: bool = False) -> Tensor:

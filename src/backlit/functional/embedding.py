@@ -15,8 +15,9 @@ from backlit.core.tensor import Tensor, as_tensor, no_grad
 from backlit.functional.distance import norm
 from backlit.ops import array
 from backlit.ops import elementwise as ew
-from backlit.ops.array import expand_dims, reshape, sum, take
+from backlit.ops.array import expand_dims, reshape, take
 from backlit.ops.classes import classes
+from backlit.ops.statistics import sum
 
 
 @scope

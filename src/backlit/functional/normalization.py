@@ -20,8 +20,9 @@ from backlit.core.record import scope
 from backlit.core.source import here
 from backlit.core.tensor import Box, Tensor, as_tensor, no_grad
 from backlit.ops import exponential
-from backlit.ops.array import mean, reshape
+from backlit.ops.array import reshape
 from backlit.ops.linear import pad
+from backlit.ops.statistics import mean
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -13,10 +13,10 @@ from backlit.core.rng import Generator
 from backlit.core.tensor import Tensor, as_tensor
 from backlit.functional.activation import softmax
 from backlit.ops import elementwise as ew
-from backlit.ops.array import argmax
 from backlit.ops.linear import normalize_axes
 from backlit.ops.operators import replace
 from backlit.ops.samplers import gumbel, uniform
+from backlit.ops.statistics import argmax
 
 
 @scope

@@ -1,4 +1,4 @@
-"""Reductions and products composed of primitives, with the array API's signatures."""
+"""Products, bounds and dtypes with the array API's signatures, beside what other files hold of these."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ import numpy as np
 
 from backlit.core.errors import ShapeError
 from backlit.core.op import shown
-from backlit.core.record import scope
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
-from backlit.ops import contract, elementwise, linear, reduce
+from backlit.ops import contract, elementwise, linear
 from backlit.ops.padding import pad
 from backlit.ops.picking import gather, one_hot, take, take_along_axis
 from backlit.ops.shape import (
-    Axis,
     broadcast_to,
     concat,
     expand_dims,
@@ -27,68 +25,13 @@ from backlit.ops.shape import (
     squeeze,
     stack,
 )
+from backlit.ops.statistics import argmax, argmin, logsumexp, max, mean, min, std, sum, var
 
 __all__ = [
     "argmax", "argmin", "astype", "broadcast_to", "clip", "concat", "expand_dims", "flatten", "gather", "logsumexp", "matmul",
     "matrix_transpose", "max", "mean", "min", "one_hot", "pad", "permute_dims", "reshape", "squeeze", "stack", "std", "sum",
     "take", "take_along_axis", "var",
 ]  # fmt: skip
-
-
-def sum(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
-    """Sum over `axis`; over all axes when None."""
-    x = as_tensor(x) if dtype is None else linear.astype(x, dtype=dtype)
-    return linear.sum(x, axis=axis, keepdims=keepdims)
-
-
-@scope
-def mean(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Arithmetic mean over `axis`; integers give floats, no elements give NaN."""
-    x = as_tensor(x)
-    n = math.prod(x.shape[a] for a in linear.normalize_axes("mean", axis, x.ndim))
-    total = sum(x, axis=axis, keepdims=keepdims)
-    return total / n if n else total * float("nan")
-
-
-@scope
-def var(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """Variance over `axis`, dividing by `n - correction`."""
-    x = as_tensor(x)
-    n = math.prod(x.shape[a] for a in linear.normalize_axes("var", axis, x.ndim))
-    centred = x - mean(x, axis=axis, keepdims=True)
-    total = sum(centred * centred, axis=axis, keepdims=keepdims)
-    return total * (1.0 / (n - correction)) if n != correction else total * float("nan")
-
-
-@scope
-def std(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """Standard deviation over `axis`; its derivative where it is 0 is NaN."""
-    return elementwise.sqrt(var(x, axis=axis, correction=correction, keepdims=keepdims))
-
-
-def max(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The largest element over `axis`; ties share the gradient equally."""
-    return reduce.max(x, axis=axis, keepdims=keepdims)
-
-
-def min(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The smallest element over `axis`; ties share the gradient equally."""
-    return reduce.min(x, axis=axis, keepdims=keepdims)
-
-
-def logsumexp(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """log(sum(exp(x))) over `axis`, without overflow."""
-    return reduce.logsumexp(x, axis=axis, keepdims=keepdims)
-
-
-def argmax(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Position of the first largest element."""
-    return reduce.argmax(x, axis=axis, keepdims=keepdims)
-
-
-def argmin(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Position of the first smallest element."""
-    return reduce.argmin(x, axis=axis, keepdims=keepdims)
 
 
 def matmul(x: Any, y: Any, /) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from backlit.core.aval import Aval, reduced_shape
-from backlit.core.dtypes import promote
+from backlit.core.dtypes import accumulator, promote
 from backlit.core.errors import DTypeError, ShapeError
 from backlit.core.graph import Node
 from backlit.core.op import REGISTRY, LinearOp, Masked, Op, Value, declare, ones, shown
@@ -82,7 +82,14 @@ class SumTo(LinearOp):
         lead = x.ndim - len(shape)
         inner = tuple(lead + i for i, n in enumerate(shape) if n == 1 and x.shape[lead + i] != 1)
         axes = tuple(range(lead)) + inner
-        return np.reshape(np.sum(x, axis=axes, dtype=x.dtype), shape) if axes else np.reshape(x, shape)
+        if not axes:
+            return np.reshape(x, shape)
+        return np.reshape(
+            np.sum(x, axis=axes, dtype=x.dtype if x.dtype.kind in "biu" else accumulator(x.dtype)).astype(
+                x.dtype, copy=False
+            ),
+            shape,
+        )
 
     def abstract(self, *avals: Any, **params: Any) -> Aval:
         return Aval(params["shape"], avals[0].dtype)
@@ -100,13 +107,16 @@ class SumTo(LinearOp):
 
 
 class Sum(LinearOp):
-    """Sum over `axis`; integers and booleans give NumPy's default integer."""
+    """Sum over `axis`; integers and booleans give NumPy's default integer, float16 and bfloat16 add up in float32."""
 
     name, notation = "sum", r"\textstyle\sum {x}"
 
     @staticmethod
     def forward(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
-        return np.sum(x, axis=axis, keepdims=keepdims, dtype=None if x.dtype.kind in "biu" else x.dtype)
+        if x.dtype.kind in "biu":
+            return np.sum(x, axis=axis, keepdims=keepdims)
+        total = np.sum(x, axis=axis, keepdims=keepdims, dtype=accumulator(x.dtype))
+        return total if total.dtype == x.dtype else total.astype(x.dtype)
 
     def abstract(self, *avals: Any, **params: Any) -> Aval:
         (x,) = avals

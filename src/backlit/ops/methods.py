@@ -15,15 +15,20 @@ from backlit.core.tensor import Tensor
 from backlit.ops import (
     array,
     complex,
+    cumulative,
     elementwise,
     error_functions,
     exponential,
     gamma,
     linear,
+    norm,
     picking,
+    quantiles,
     rounding,
     shape,
+    sorting,
     special,
+    statistics,
     trigonometry,
 )
 
@@ -91,6 +96,11 @@ def _repeat(x: Tensor, repeats: Any, axis: int | None = None) -> Tensor:
     return shape.repeat(x, repeats, axis=axis)
 
 
+def _norm(x: Tensor, p: float = 2, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The norm of the vectors along `axis`, of all elements when None: `vector_norm` with PyTorch's name for the order."""
+    return norm.vector_norm(x, axis=axis, keepdims=keepdims, ord=p)
+
+
 def _astype(x: Tensor, dtype: Any, copy: bool = True) -> Tensor:
     """`x` with another dtype; the cotangent comes back in the dtype of `x`."""
     return linear.astype(x, dtype=dtype)
@@ -115,8 +125,18 @@ _METHODS: dict[Any, tuple[str, ...]] = {
     gamma: ("lgamma", "digamma"),
 }  # fmt: skip
 _REDUCTIONS: tuple[Any, ...] = (
-    array.sum, array.mean, array.var, array.std, array.max, array.min, array.logsumexp, array.argmax, array.argmin,
+    statistics.sum, statistics.prod, statistics.mean, statistics.var, statistics.std, statistics.max, statistics.min,
+    statistics.any, statistics.all, statistics.count_nonzero, statistics.logsumexp, statistics.argmax, statistics.argmin,
+    quantiles.median, quantiles.nanmedian,
 )  # fmt: skip
+_ALONG: dict[Any, tuple[str, ...]] = {  # with what they take by position
+    **dict.fromkeys((cumulative.cumulative_sum, cumulative.cumulative_prod, cumulative.cumulative_logsumexp), ("axis",)),
+    **dict.fromkeys((cumulative.cumsum, cumulative.cumprod, cumulative.logcumsumexp), ("axis",)),
+    **dict.fromkeys((cumulative.cummax, cumulative.cummin), ("axis",)),
+    **dict.fromkeys((sorting.sort, sorting.argsort), ("axis", "descending")),
+    **dict.fromkeys((quantiles.quantile, quantiles.nanquantile), ("q", "axis", "keepdims")),
+    cumulative.diff: ("n", "axis"), sorting.topk: ("k", "axis", "largest", "sorted"), sorting.nonzero: (),
+}  # fmt: skip
 _SHAPE: dict[Any, tuple[str, ...]] = {
     shape: (
         "ravel", "flatten", "unflatten", "moveaxis", "swapaxes", "array_split", "chunk", "rot90",
@@ -131,6 +151,8 @@ def attach() -> None:
     """Gives Tensor its methods."""
     for function in _REDUCTIONS:
         setattr(Tensor, function.__name__, _method(function, "axis", "keepdims"))
+    for function, order in _ALONG.items():
+        setattr(Tensor, function.__name__, _method(function, *order))
     for function in (shape.squeeze, shape.expand_dims, shape.flip, shape.unstack):
         setattr(Tensor, function.__name__, _method(function, "axis"))
     methods: dict[str, Any] = {
@@ -149,6 +171,7 @@ def attach() -> None:
         "tile": lambda x, *counts: shape.tile(x, _spread_args(counts)),
         "repeat": _repeat,
         "repeat_interleave": _renamed(_repeat),
+        "norm": _renamed(_norm),
         "clip": array.clip,
         "clamp": array.clip,
         "take": lambda x, indices, axis=None: picking.take(x, indices, axis=axis),

@@ -23,9 +23,10 @@ from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops import elementwise as ew
 from backlit.ops import rounding
-from backlit.ops.array import argmax, take
+from backlit.ops.array import take
 from backlit.ops.linear import astype, normalize_axes
 from backlit.ops.random import cos_turns, drawn_at_once, fractions, log_fraction, words
+from backlit.ops.statistics import argmax
 
 Number = float | int
 

@@ -17,8 +17,8 @@ from backlit.core.rng import Generator, default_generator
 from backlit.core.tensor import Tensor, assign, no_grad
 from backlit.data.loader import batches
 from backlit.nn import Module
-from backlit.ops.array import sum as sum_of
 from backlit.ops.elementwise import sqrt, where
+from backlit.ops.statistics import sum as sum_of
 from backlit.optim import Optimizer
 
 Array = np.ndarray[Any, Any]

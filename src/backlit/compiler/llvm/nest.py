@@ -14,7 +14,7 @@ from backlit.compiler.picks import Along, At, Chosen, Picking, arrays_of, is_gat
 from backlit.compiler.views import Axis, Guard, Map, identity, is_move, linear, through
 
 _PLACES = np.dtype(np.int64)
-REDUCTIONS = {"sum": "add", "max": "maximum", "min": "minimum"}
+REDUCTIONS = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum"}
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ WEIGHT = 1500  # instructions of a body, about; more are better off in loops
 WIDE = 8  # elements of an array that fill a vector: from there on loops are faster above a fifth of the weight, see `_limit`
 _FUNCTION = 25
 _MOVES = ("broadcast_to", "permute_dims", "reshape", "index", "pad", "concat")
-_JOINED = {"sum": "add", "max": "maximum", "min": "minimum"}
+_JOINED = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum"}
 
 Names = np.ndarray[Any, Any]  # an array of the names of values
 
@@ -293,8 +293,8 @@ class _Emitter:
         rows = np.transpose(x, (*kept, *axes)).reshape(math.prod(shape), -1 if x.size else 0)
         totals = []
         for row in rows:
-            if not len(row):  # NumPy refuses an extreme of nothing, so this is a sum
-                totals.append(self.w.constant(SCALARS[out], 0))
+            if not len(row):  # NumPy refuses an extreme of nothing, so this is a sum or a product
+                totals.append(self.w.constant(SCALARS[out], int(how == "mul")))
                 continue
             total = row[0]
             for a in row[1:]:

@@ -26,6 +26,8 @@ class Totals(Loops):
         scalar = SCALARS[dtype]
         if r.how == "add":
             return scalar, 0  # as NumPy: no sum is -0.0
+        if r.how == "mul":
+            return scalar, 1
         if dtype.kind == "f":
             return scalar, -math.inf if r.how == "maximum" else math.inf
         if dtype == bool:

@@ -18,8 +18,9 @@ from backlit.core.aval import Aval, reduced_shape
 from backlit.core.dtypes import is_float
 from backlit.core.op import REGISTRY
 from backlit.core.tensor import Tensor
+from backlit.functional.control import scan
 from backlit.ops import elementwise as ew
-from backlit.ops import linear, reduce
+from backlit.ops import exponential, linear, reduce
 
 # they refuse places outside even where there is nothing to pick; or are what other parts of the compiler look for
 _KEPT = frozenset({"index", "scatter_add", "put", "random_words", "reshape", "permute_dims", "broadcast_to", "pad"})
@@ -95,7 +96,7 @@ def _shifted(x: Tensor, axis: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 
 def _logsumexp(x: Tensor, *, axis: tuple[int, ...], keepdims: bool) -> Tensor | None:
-    if not is_float(x.dtype) or x.dtype.kind == "c":
+    if not _is_native(x.dtype):
         return None
     shape = reduced_shape(x.shape, axis, keepdims)
     if 0 in x.shape:
@@ -103,6 +104,121 @@ def _logsumexp(x: Tensor, *, axis: tuple[int, ...], keepdims: bool) -> Tensor | 
     shifted, high = _shifted(x, axis)
     total = ew.log(linear.sum(ew.exp(shifted), axis=axis, keepdims=True)) + high
     return total if keepdims else linear.reshape(total, shape=shape)
+
+
+def _norm(x: Tensor, *, p: float, axis: tuple[int, ...], keepdims: bool) -> Tensor | None:
+    """Powers of what is scaled by the extreme, so that none overflows or vanishes."""
+    if not _is_native(x.dtype):
+        return None
+    shape = reduced_shape(x.shape, axis, keepdims)
+    if 0 in x.shape:
+        return Tensor(np.full(shape, 0.0 if p > 0 else np.inf, x.dtype))
+    size = ew.abs(x)
+    extreme = (reduce.max if p > 0 else reduce.min)(size, axis=axis, keepdims=True)
+    usual = ew.logical_and(ew.greater(extreme, 0.0), ew.less(extreme, math.inf))
+    scale = ew.where(usual, extreme, 1.0)
+    part = size / linear.broadcast_to(scale, shape=x.shape)
+    total = linear.sum(part * part if p == 2 else part**p, axis=axis, keepdims=True)
+    out = (ew.sqrt(total) if p == 2 else total ** (1 / p)) * scale
+    return out if keepdims else linear.reshape(out, shape=shape)
+
+
+def _is_native(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "f" and dtype in SCALARS and dtype.itemsize > 2
+
+
+def _along(
+    x: Tensor, axis: int, step: Callable[..., Any], init: Callable[..., Any], reverse: bool = False, *more: Any
+) -> Tensor:
+    """A loop along one axis: what `step` gives of a carry and a row, row by row."""
+    rows = [_to_front(a, axis) for a in (x, *more)]
+    first = init(rows[0])
+    _, ys = scan(step, first, rows if more else rows[0], reverse=reverse)
+    order = tuple(range(1, axis + 1)) + (0,) + tuple(range(axis + 1, x.ndim))
+    return linear.permute_dims(ys, axes=order)
+
+
+def _to_front(x: Tensor, axis: int) -> Tensor:
+    return linear.permute_dims(x, axes=(axis, *(a for a in range(x.ndim) if a != axis)))
+
+
+def _running(op: Any, first: float) -> Callable[..., Tensor | None]:
+    """A running total of what `op` does to a total and an element, begun with a number that changes none."""
+
+    def rule(x: Tensor, *, axis: int, reverse: bool, exclusive: bool = False) -> Tensor | None:
+        if x.dtype.kind in "iub":
+            x = linear.astype(x, dtype=np.cumsum(np.empty(0, x.dtype)).dtype)
+        elif not _is_native(x.dtype):
+            return None
+
+        def step(total: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+            after = op(total, row)
+            return after, total if exclusive else after
+
+        return _along(x, axis, step, lambda rows: Tensor(np.full(rows.shape[1:], first, rows.dtype)), reverse)
+
+    return rule
+
+
+def _recurrence(x: Tensor, y: Tensor, *, axis: int, reverse: bool) -> Tensor | None:
+    if not _is_native(y.dtype):
+        return None
+    at = y.shape[axis] - 1 if reverse else 0
+    places = np.arange(y.shape[axis]).reshape(-1, *(1,) * (y.ndim - axis - 1)) == at
+    # -0.0 changes no term when it is added: not that of the first step, and not what is not a number
+    factors = ew.where(linear.broadcast_to(Tensor(places), shape=x.shape), 1.0, x)
+
+    def step(s: Tensor, row: list[Tensor]) -> tuple[Tensor, Tensor]:
+        s = row[0] * s + row[1]
+        return s, s
+
+    init = lambda rows: Tensor(np.full(rows.shape[1:], -0.0, rows.dtype))
+    return _along(factors, axis, step, init, reverse, y)
+
+
+def _leader(op: Any) -> Callable[..., Tensor | None]:
+    """Where the extreme of what was met so far stands."""
+
+    def rule(x: Tensor, *, axis: int) -> Tensor | None:
+        if x.dtype == bool or is_float(x.dtype) and x.dtype.itemsize == 2:
+            x = linear.astype(x, dtype=np.uint8 if x.dtype == bool else np.float32)  # which keeps the order
+        if x.dtype not in SCALARS:
+            return None
+        places = np.arange(x.shape[axis]).reshape(-1, *(1,) * (x.ndim - axis - 1))
+
+        def step(carry: list[Tensor], row: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+            (best, at), (value, place) = carry, row
+            better = op(value, best)
+            if is_float(x.dtype):
+                better = ew.logical_or(better, ew.logical_and(ew.not_equal(value, value), ew.equal(best, best)))
+            at = ew.where(better, place, at)
+            return [ew.where(better, value, best), at], at
+
+        init = lambda rows: [rows[0], Tensor(np.zeros(rows.shape[1:], np.intp))]
+        return _along(x, axis, step, init, False, linear.broadcast_to(Tensor(places), shape=x.shape))
+
+    return rule
+
+
+def _truth(some: bool) -> Callable[..., Tensor | None]:
+    def rule(x: Tensor, *, axis: tuple[int, ...], keepdims: bool) -> Tensor | None:
+        if x.dtype not in SCALARS and not is_float(x.dtype):
+            return None
+        if 0 in x.shape:
+            return Tensor(np.full(reduced_shape(x.shape, axis, keepdims), not some))
+        hit = x if x.dtype == bool else ew.not_equal(x, 0)
+        if not axis:
+            return hit
+        return extreme_of_truths(reduce.max if some else reduce.min, hit, {"axis": axis, "keepdims": keepdims})  # type: ignore[no-any-return]
+
+    return rule
+
+
+def _prod(x: Tensor, *, axis: tuple[int, ...], keepdims: bool) -> Tensor | None:
+    """A product over no axes."""
+    if axis or x.dtype.kind not in "fiub":
+        return None
+    return x if x.dtype.kind == "f" else linear.astype(x, dtype=np.prod(np.ones(1, x.dtype)).dtype)
 
 
 def _softmax_cross_entropy(x: Tensor, y: Tensor) -> Tensor | None:
@@ -280,6 +396,10 @@ def _block(
 _RULES: dict[str, Callable[..., Any]] = {
     "sum": _sum, "max": _extreme(reduce.max), "min": _extreme(reduce.min),
     "argmax": _position(largest=True), "argmin": _position(largest=False),
+    "prod": _prod, "any": _truth(some=True), "all": _truth(some=False), "norm": _norm,
+    "cumsum": _running(ew.add, -0.0), "cumprod": _running(ew.mul, 1.0), "recurrence": _recurrence,
+    "cumulative_logsumexp": _running(exponential.logaddexp, -math.inf),
+    "cumargmax": _leader(ew.greater), "cumargmin": _leader(ew.less),
     "logsumexp": _logsumexp, "softmax_cross_entropy": _softmax_cross_entropy, "sum_to": _sum_to, "pow": _pow,
     "classes": lambda x, **params: x, "matmul": _matmul, "scatter_add": _scatter_add, "put": _put, "concat": _concat,
 }  # fmt: skip

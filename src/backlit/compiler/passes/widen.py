@@ -25,7 +25,9 @@ from backlit.ops import elementwise as ew
 from backlit.ops import linear, reduce
 
 SINGLE = np.dtype(np.float32)
-_REDUCED = ("sum", "max", "min", "matmul")
+_REDUCED = (
+    "sum", "prod", "max", "min", "norm", "logsumexp", "matmul", "cumsum", "cumprod", "cumulative_logsumexp", "recurrence",
+)  # fmt: skip
 _NARROW = ("nextafter", "rsqrt", "xlogy")  # eagerly these round to the small dtype on the way
 _LOGICAL = ("logical_and", "logical_or", "logical_xor", "logical_not")
 
