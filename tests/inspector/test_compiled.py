@@ -71,3 +71,19 @@ def test_random_numbers_are_the_same_in_both_runs():
     recording = step.record()
     assert recording.difference < 1e-6
     assert generator.counter == 1
+
+
+def test_a_compiled_step_inside_a_recording_runs_as_the_plain_function_and_the_note_says_so():
+    _, reference, x, labels = make()
+    _, step, x, labels = make()
+    for _ in range(4):  # until calls go straight into the program
+        step(x, labels)
+        reference.function(x, labels)
+    with backlit.record() as recording:
+        step(x, labels)
+    with backlit.record() as expected:
+        reference.function(x, labels)
+    assert [n.name for n in recording.nodes] == [n.name for n in expected.nodes] and len(recording.updates) == 4
+    assert "step.record(...)" in recording.note and "eager" in recording.note and expected.note == ""
+    step(x, labels)
+    assert len(recording.steps) == 1

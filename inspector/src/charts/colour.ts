@@ -50,6 +50,21 @@ export function palette(dark: boolean): Uint8ClampedArray {
   return table;
 }
 
+export type HeatScale = "linear" | "log";
+
+/** Powers of ten below the largest size that a logarithmic scale shows. */
+export const DECADES = 6;
+
+/** Where a number stands between -1 and 1 in colours that are full at `absmax`. */
+export function toned(value: number, absmax: number, scale: HeatScale): number {
+  if (!(absmax > 0)) return 0;
+  const t = value / absmax;
+  if (scale === "linear" || t === 0) return t;
+  const size = 1 + Math.log10(Math.min(Math.abs(t), 1)) / DECADES;
+  // the smallest that is shown differs from zero
+  return Math.sign(t) * Math.max(size, 0.04);
+}
+
 /** The CSS colour of a number between -1 and 1. */
 export function signed(t: number, dark: boolean): string {
   const table = palette(dark);

@@ -2,7 +2,8 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Signal } from "@preact/signals";
-import { isDark, palette, STEPS } from "./colour";
+import { isDark, palette, STEPS, toned } from "./colour";
+import type { HeatScale } from "./colour";
 import { useWidth } from "./size";
 
 /** What can be drawn: slices of rows × cols numbers. */
@@ -30,6 +31,7 @@ interface Props {
   onPick?: (place: Place) => void;
   picked?: Place | null;
   theme: string;
+  scale?: HeatScale;
   maxHeight?: number;
 }
 
@@ -46,7 +48,9 @@ function fit(rows: number, cols: number, width: number, height: number) {
   };
 }
 
-function paint(canvas: HTMLCanvasElement, matrix: Matrix, slice: number, absmax: number, w: number, h: number): void {
+function paint(
+  canvas: HTMLCanvasElement, matrix: Matrix, slice: number, absmax: number, w: number, h: number, scale: HeatScale,
+): void {
   const { rows, cols } = matrix;
   const ratio = Math.min(window.devicePixelRatio || 1, 2);
   canvas.width = Math.round(w * ratio);
@@ -57,7 +61,6 @@ function paint(canvas: HTMLCanvasElement, matrix: Matrix, slice: number, absmax:
   const image = new ImageData(pixelCols, pixelRows);
   const table = palette(isDark());
   const base = slice * rows * cols;
-  const scale = absmax > 0 ? STEPS / absmax : 0;
   for (let y = 0; y < pixelRows; y++) {
     const r0 = Math.floor((y * rows) / pixelRows);
     const r1 = Math.max(r0 + 1, Math.floor(((y + 1) * rows) / pixelRows));
@@ -79,7 +82,7 @@ function paint(canvas: HTMLCanvasElement, matrix: Matrix, slice: number, absmax:
       const at = 4 * (y * pixelCols + x);
       if (extreme !== extreme) image.data.set([240, 200, 0, 255], at);
       else {
-        const k = 3 * (Math.round(Math.max(-STEPS, Math.min(STEPS, extreme * scale))) + STEPS);
+        const k = 3 * (Math.round(Math.max(-STEPS, Math.min(STEPS, STEPS * toned(extreme, absmax, scale)))) + STEPS);
         image.data[at] = table[k]!;
         image.data[at + 1] = table[k + 1]!;
         image.data[at + 2] = table[k + 2]!;
@@ -92,11 +95,13 @@ function paint(canvas: HTMLCanvasElement, matrix: Matrix, slice: number, absmax:
   context.imageSmoothingEnabled = false;
   context.drawImage(small, 0, 0, canvas.width, canvas.height);
   const cell = Math.min(canvas.width / cols, canvas.height / rows);
-  if (cell >= 7 * ratio) glyphs(context, matrix, base, absmax, canvas.width / cols, canvas.height / rows);
+  if (cell >= 7 * ratio) glyphs(context, matrix, base, absmax, canvas.width / cols, canvas.height / rows, scale);
 }
 
 /** A stroke in each negative cell, a cross in each that is not a number. */
-function glyphs(context: CanvasRenderingContext2D, matrix: Matrix, base: number, absmax: number, w: number, h: number) {
+function glyphs(
+  context: CanvasRenderingContext2D, matrix: Matrix, base: number, absmax: number, w: number, h: number, scale: HeatScale,
+): void {
   const { rows, cols } = matrix;
   const reach = Math.min(w, h) * 0.2;
   const dark = isDark();
@@ -107,7 +112,7 @@ function glyphs(context: CanvasRenderingContext2D, matrix: Matrix, base: number,
       if (value >= 0) continue;
       const x = (c + 0.5) * w;
       const y = (r + 0.5) * h;
-      const strong = !(Math.abs(value) < absmax * 0.55);
+      const strong = !(Math.abs(toned(value, absmax, scale)) < 0.55);
       context.strokeStyle = strong !== dark ? "rgba(255,255,255,.85)" : "rgba(20,20,20,.6)";
       if (dark && !strong) context.strokeStyle = "rgba(255,255,255,.6)";
       if (dark && strong) context.strokeStyle = "rgba(20,20,20,.75)";
@@ -124,14 +129,14 @@ function glyphs(context: CanvasRenderingContext2D, matrix: Matrix, base: number,
 }
 
 export function Heatmap(props: Props) {
-  const { matrix, slice, absmax, cursor, label, onPick, picked, theme, maxHeight = 200 } = props;
+  const { matrix, slice, absmax, cursor, label, onPick, picked, theme, scale = "linear", maxHeight = 200 } = props;
   const canvas = useRef<HTMLCanvasElement>(null);
   const [box, width] = useWidth<HTMLDivElement>();
   const { rows, cols } = matrix;
   const { w, h } = fit(rows, cols, width || 160, maxHeight);
   useEffect(() => {
-    if (canvas.current && width) paint(canvas.current, matrix, slice, absmax, w, h);
-  }, [matrix, slice, absmax, w, h, theme, width]);
+    if (canvas.current && width) paint(canvas.current, matrix, slice, absmax, w, h, scale);
+  }, [matrix, slice, absmax, w, h, theme, width, scale]);
   const [focused, setFocused] = useState(false);
   const place = cursor.value;
   const clamp = (v: number, n: number) => Math.max(0, Math.min(n - 1, v));

@@ -4,7 +4,7 @@ import { fit, toggleInPlace, fitNext, view } from "../graph/graph";
 import { closeAll, openAll } from "../graph/client";
 import { backwardStart, forwardStart, stepBy, stepOfNode, stepOver, toggleBreakpoint, togglePlay } from "../model/play";
 import {
-  contribution, goTo, helpShown, panel, type PanelName, recording, selected, selectedModule, span, spoken, time,
+  contribution, goTo, helpShown, panel, type PanelName, recording, selected, selectedModule, span, spoken, time, toggleHeatScale,
 } from "../model/view";
 import { describe } from "../model/describe";
 import { goToFirstBad, moduleShown, stepInto } from "../slider/slider";
@@ -31,6 +31,7 @@ export const HELP: readonly Key[] = [
   { keys: "Alt + arrows", does: "move the graph" },
   { keys: "/", does: "search" },
   { keys: "P G M T", does: "provenance, gradient flow, memory, training" },
+  { keys: "L", does: "heatmaps by powers of ten or linear" },
   { keys: "D", does: "light or dark" },
   { keys: "?", does: "this list" },
 ];
@@ -154,6 +155,9 @@ function plain(event: KeyboardEvent): boolean {
     case "c":
       fitNext();
       closeAll();
+      return true;
+    case "l":
+      toggleHeatScale();
       return true;
     case "d":
       toggleTheme();

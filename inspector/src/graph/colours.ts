@@ -60,12 +60,12 @@ export function choices(): ColumnChoice[] {
     };
     found.push({ key: "saved", name: "saved bytes", unit: "bytes", gather: "sum", of });
   }
-  const again = new Set<number>();
-  for (let e = 0; e < recording.events; e++) {
-    if (recording.eventKind[e] === 7) again.add(recording.eventNode[e]!);
-  }
-  if (again.size) {
-    found.push({ key: "recomputed", name: "recomputed", unit: "number", gather: "sum", of: (n) => (again.has(n) ? 1 : NaN) });
+  const again = recording.table("recompute");
+  if (again.rows) {
+    const counts = new Map<number, number>();
+    const [nodes, count] = [again.numbers("node"), again.numbers("count")];
+    for (let row = 0; row < again.rows; row++) counts.set(nodes[row]!, (counts.get(nodes[row]!) ?? 0) + count[row]!);
+    found.push({ key: "recomputed", name: "values computed again", unit: "number", gather: "sum", of: (n) => counts.get(n) ?? NaN });
   }
   return found;
 }

@@ -2,6 +2,7 @@
 
 import { EVENT_KINDS, type EventKind } from "./recording";
 import { recording, time } from "./view";
+import { formatBytes } from "../number";
 
 export interface Described {
   kind: EventKind | "start";
@@ -20,6 +21,7 @@ export function describe(at: number): Described {
     case "forward":
       return { kind, text: `forward: ${name} is computed` };
     case "save":
+      if (inCheckpoint(event, node)) return { kind, text: `save: the checkpoint ${name} keeps a value until its rule has read it` };
       return { kind, text: `save: ${name} is kept for the backward pass` };
     case "seed":
       return { kind, text: `seed: the backward pass starts at ${name}` };
@@ -34,12 +36,24 @@ export function describe(at: number): Described {
     case "completed":
       return { kind, text: `δ of ${name} is complete` };
     case "free":
+      if (inCheckpoint(event, node)) return { kind, text: `free: what the checkpoint ${name} computed again is gone` };
       return { kind, text: `free: ${name} is no longer kept` };
     case "recompute":
-      return { kind, text: `recompute: ${name} is computed again` };
+      return { kind, text: `recompute: the checkpoint ${name} computes a value of ${formatBytes(recording.event.number(event, "bytes"))} again` };
     case "update":
       return { kind, text: `update: ${name} takes its step` };
   }
+}
+
+/** Is an event about what the checkpoint `node` computes again? */
+function inCheckpoint(event: number, node: number): boolean {
+  const again = recording.table("recompute");
+  if (!again.rows) return false;
+  const [nodes, from, to] = [again.numbers("node"), again.numbers("from_event"), again.numbers("to_event")];
+  for (let row = 0; row < again.rows; row++) {
+    if (nodes[row] === node && from[row]! <= event && (to[row]! < 0 || event <= to[row]!)) return true;
+  }
+  return false;
 }
 
 /** "event 412 of 1903: vjp of h.3/mlp/fc" */

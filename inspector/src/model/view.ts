@@ -29,6 +29,8 @@ export const panel = signal<PanelName>("node");
 /** A column that colours the boxes; "time" shows what has happened. */
 export const colourBy = signal("time");
 export const colourScale = signal<"log" | "linear">("log");
+/** How the colours of heatmaps follow the numbers. */
+export const heatScale = signal<"linear" | "log">("linear");
 /** What gives the edges their width. */
 export const widthBy = signal<"none" | "norm" | "share">("norm");
 export const query = signal("");
@@ -59,6 +61,11 @@ export const span = computed<[number, number]>(() => {
   if (steps.rows <= 1 || !steps.has("event_from")) return [0, recording.events];
   return [steps.number(at, "event_from"), steps.number(at, "event_to")];
 });
+
+export function toggleHeatScale(): void {
+  heatScale.value = heatScale.value === "log" ? "linear" : "log";
+  spoken.value = `colours of heatmaps: ${heatScale.value === "log" ? "logarithmic" : "linear"}`;
+}
 
 export function select(node: number): void {
   if (selected.value !== node) contribution.value = -1;

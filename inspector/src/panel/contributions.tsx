@@ -4,7 +4,7 @@ import { useMemo } from "preact/hooks";
 import { useSignal } from "@preact/signals";
 import { Heatmap } from "../charts/heatmap";
 import type { Place } from "../charts/heatmap";
-import { contribution, goTo, hovered, recording, select, theme } from "../model/view";
+import { contribution, goTo, hovered, recording, select, heatScale, theme } from "../model/view";
 import { Cell, Element } from "../number";
 import { contents, number, reach, where } from "./data";
 import { Maths, latexName, shortName } from "./maths";
@@ -30,7 +30,7 @@ export function Thumbnail({ array, label, height = 56 }: { array: number; label:
   const index = at ? at.row * matrix.cols + at.col : -1;
   return (
     <div class="thumbnail" style={{ width: `${METHOD_WIDTH}px` }}>
-      <Heatmap matrix={matrix} slice={0} absmax={absmax} cursor={cursor} label={label} theme={theme.value} maxHeight={height} />
+      <Heatmap matrix={matrix} slice={0} absmax={absmax} cursor={cursor} label={label} theme={theme.value} scale={heatScale.value} maxHeight={height} />
       <span class="readout small">{at ? <Element array={array} index={index} digits={3} /> : null}</span>
     </div>
   );

@@ -1,6 +1,7 @@
 /** Time by operation, forward and backward. */
 
 import { useMemo } from "preact/hooks";
+import { Event } from "../model/recording";
 import { recording } from "../model/view";
 import { Cell } from "../number";
 import { number, text } from "./data";
@@ -15,7 +16,7 @@ function chromeTrace(): string {
   let at = 0;
   for (let i = 0; i < event.rows; i++) {
     const ns = nanoseconds[i]!;
-    if (!(ns > 0)) continue;
+    if (!(ns > 0) || recording.eventKind[i] === Event.recompute) continue; // which the rule of its checkpoint contains
     const node = recording.eventNode[i]!;
     const backward = recording.eventKind[i]! >= 2;
     events.push({

@@ -1,5 +1,6 @@
 /** The panels beside the graph, and the tabs that choose among them. */
 
+import { signal } from "@preact/signals";
 import { useRef, useState } from "preact/hooks";
 import type { FunctionComponent } from "preact";
 import { panel, recording, selected } from "../model/view";
@@ -41,6 +42,22 @@ function begin(): void {
   if (panel.value !== "node" || selected.value >= 0 || /[#&](p|n|m)=/.test(location.hash)) return;
   if (recording.has("tour")) panel.value = "tour";
   else if (recording.has("series")) panel.value = "training";
+}
+
+const noteShown = signal(true);
+
+/** What a reader has to know of the whole recording, such as that a compiled step was replayed. */
+function Note() {
+  const note = recording.info<string>("note");
+  if (!note || !noteShown.value) return null;
+  return (
+    <p class="note-strip" role="note">
+      <span>{note}</span>
+      <button type="button" class="plain" aria-label="close the note" title="close" onClick={() => (noteShown.value = false)}>
+        ×
+      </button>
+    </p>
+  );
 }
 
 export function Panels() {
@@ -92,6 +109,7 @@ export function Panels() {
         ref={body}
       >
         {chosen.name === "node" || chosen.name === "tour" ? null : <h2 class="unseen">{chosen.title}</h2>}
+        <Note />
         <TourStrip />
         <View />
         <p class="panel-foot">

@@ -4,8 +4,9 @@ import { useMemo, useState } from "preact/hooks";
 import { categorical } from "../charts/colour";
 import { Stack } from "../charts/stack";
 import { goTo, hovered, recording, reveal, selected, theme, time } from "../model/view";
-import { Cell, formatBytes } from "../number";
-import { number } from "./data";
+import { Cell, formatAs } from "../number";
+import type { Unit } from "../number";
+import { all, number } from "./data";
 import { shortName } from "./maths";
 import { Behind, Section } from "./section";
 
@@ -44,6 +45,74 @@ function Told({ row }: { row: number }) {
   );
 }
 
+function Again({ row }: { row: number }) {
+  const node = number("recompute", row, "node");
+  return (
+    <>
+      <Cell table="recompute" row={row} column="kept" unit="bytes" /> of what the checkpoint{" "}
+      <button type="button" class="link" onClick={() => reveal(node)} title={recording.name(node)}>
+        {recording.name(node)}
+      </button>{" "}
+      computed again, until its rule has used it
+    </>
+  );
+}
+
+/** What checkpoints cost: values computed a second time instead of kept. */
+function Checkpoints() {
+  return (
+    <Behind title={`Computed again by ${recording.table("recompute").rows} checkpoints`} open>
+      <p class="quiet">
+        In all <Info name="recomputed_values" /> values, <Info name="recomputed_bytes" unit="bytes" />,{" "}
+        <Info name="recomputed_ns" unit="time" />.
+      </p>
+      <table class="stats">
+        <thead>
+          <tr>
+            <th scope="col">checkpoint</th>
+            <th scope="col">values</th>
+            <th scope="col">bytes</th>
+            <th scope="col">kept of them</th>
+            <th scope="col">time</th>
+          </tr>
+        </thead>
+        <tbody>
+          {all("recompute")
+            .slice(0, 60)
+            .map((row) => (
+              <tr key={row}>
+                <th scope="row">
+                  <button
+                    type="button"
+                    class="link"
+                    onClick={() => {
+                      reveal(number("recompute", row, "node"));
+                      goTo(number("recompute", row, "from_event") + 1);
+                    }}
+                  >
+                    {recording.name(number("recompute", row, "node"))}
+                  </button>
+                </th>
+                <td>
+                  <Cell table="recompute" row={row} column="count" />
+                </td>
+                <td>
+                  <Cell table="recompute" row={row} column="bytes" unit="bytes" />
+                </td>
+                <td>
+                  <Cell table="recompute" row={row} column="kept" unit="bytes" />
+                </td>
+                <td>
+                  <Cell table="recompute" row={row} column="ns" unit="time" />
+                </td>
+              </tr>
+            ))}
+        </tbody>
+      </table>
+    </Behind>
+  );
+}
+
 export function MemoryPanel() {
   const saved = recording.table("saved");
   const [near, setNear] = useState(-1);
@@ -52,17 +121,23 @@ export function MemoryPanel() {
     for (let row = 0; row < saved.rows; row++) if (number("saved", row, "bytes") > 0) found.push(row);
     return found;
   }, []);
+  // what checkpoints compute again is held beside what is kept, each for a moment
+  const again = useMemo(() => all("recompute").filter((row) => number("recompute", row, "kept") > 0), []);
   const held = useMemo(() => {
     const groups = new Map<string, number>();
-    const group = rows.map((row) => {
-      const name = groupOf(number("saved", row, "node"));
+    const named = (name: string) => {
       if (!groups.has(name)) groups.set(name, groups.size);
       return groups.get(name)!;
-    });
-    const pick = (column: string) => rows.map((row) => number("saved", row, column));
+    };
+    const pick = (column: string, other = column) => [
+      ...rows.map((row) => number("saved", row, column)),
+      ...again.map((row) => number("recompute", row, other)),
+    ];
+    const group = [...rows.map((row) => named(groupOf(number("saved", row, "node")))), ...again.map(() => named("computed again"))];
     const to = pick("to_event").map((event) => (event < 0 ? recording.events : event));
-    return { chart: { from: pick("from_event"), to, bytes: pick("bytes"), group }, groups: [...groups.keys()] };
-  }, [rows]);
+    return { chart: { from: pick("from_event"), to, bytes: pick("bytes", "kept"), group }, groups: [...groups.keys()] };
+  }, [rows, again]);
+  const nodeOf = (i: number) => (i < rows.length ? number("saved", rows[i]!, "node") : number("recompute", again[i - rows.length]!, "node"));
   if (rows.length === 0) {
     return <Section title="Memory" empty={saved.rows ? "Nothing is kept but parameters and inputs." : "What was kept is not recorded."} />;
   }
@@ -79,7 +154,7 @@ export function MemoryPanel() {
     <Section title="Memory kept for the backward pass">
       <p class="headline">
         <span>
-          at most <InfoBytes name="peak_bytes" value={peak} />, at{" "}
+          at most <Info name="peak_bytes" unit="bytes" />, at{" "}
           <button type="button" class="link" onClick={() => goTo(peakEvent + 1)}>
             event {peakEvent}
           </button>
@@ -101,14 +176,14 @@ export function MemoryPanel() {
         picked={picked}
         onHover={(i) => {
           setNear(i);
-          hovered.value = i >= 0 ? number("saved", rows[i]!, "node") : -1;
+          hovered.value = i >= 0 ? nodeOf(i) : -1;
         }}
         onPick={(i, event) => {
-          reveal(number("saved", rows[i]!, "node"));
+          reveal(nodeOf(i));
           goTo(event + 1);
         }}
       />
-      <p class="readout tall">{told >= 0 ? <Told row={rows[told]!} /> : <span class="quiet">Point at a band: which value, and which rule needs it.</span>}</p>
+      <p class="readout tall">{told >= rows.length ? <Again row={again[told - rows.length]!} /> : told >= 0 ? <Told row={rows[told]!} /> : <span class="quiet">Point at a band: which value, and which rule needs it.</span>}</p>
       <p class="keys">
         {held.groups.slice(0, 12).map((name, i) => (
           <span key={name}>
@@ -117,6 +192,7 @@ export function MemoryPanel() {
         ))}
         {held.groups.length > 12 ? <span class="quiet">and {held.groups.length - 12} more</span> : null}
       </p>
+      {recording.table("recompute").rows ? <Checkpoints /> : null}
       <Behind title="What is held at the peak, largest first">
         <table class="stats">
           <tbody>
@@ -153,10 +229,11 @@ function totalRow(now: number): number {
 }
 
 /** A number of `info`, named as "info:0:name". */
-export function InfoBytes({ name, value }: { name: string; value: number }) {
+export function Info({ name, unit = "number" }: { name: string; unit?: Unit }) {
+  const value = recording.info<number>(name) ?? NaN;
   return (
-    <b class="cell" data-cell={`info:0:${name}`} data-unit="bytes" data-digits={4} title={String(value)}>
-      {formatBytes(value)}
+    <b class="cell" data-cell={`info:0:${name}`} data-unit={unit} data-digits={4} title={String(value)}>
+      {formatAs(value, unit)}
     </b>
   );
 }

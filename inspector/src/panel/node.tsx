@@ -133,7 +133,7 @@ function Nothing() {
       <div class="nothing">
         <p>Nothing was recorded: no operation ran on numbers that require a gradient.</p>
         <p class="quiet">
-          A compiled step is one native program; record it with <code>step.record(...)</code>.
+          Give the parameters <code>requires_grad=True</code>, and do not compute under <code>no_grad</code>.
         </p>
       </div>
     );

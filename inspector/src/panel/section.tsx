@@ -24,10 +24,10 @@ export function Section({ title, note, empty, tools, children }: Props) {
   );
 }
 
-/** Numbers behind a chart, closed until asked for. */
-export function Behind({ title = "The numbers as a table", children }: { title?: string; children: ComponentChildren }) {
+/** Numbers behind a chart, closed until asked for unless `open`. */
+export function Behind({ title = "The numbers as a table", open = false, children }: { title?: string; open?: boolean; children: ComponentChildren }) {
   return (
-    <details class="behind">
+    <details class="behind" open={open}>
       <summary>{title}</summary>
       <div class="scroll">{children}</div>
     </details>

@@ -5,9 +5,9 @@ import type { Signal } from "@preact/signals";
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { Heatmap } from "../charts/heatmap";
 import type { Place } from "../charts/heatmap";
-import { inkOn, isDark, signed } from "../charts/colour";
+import { inkOn, isDark, signed, toned } from "../charts/colour";
 import type { Contents } from "../model/recording";
-import { goTo, recording, theme } from "../model/view";
+import { goTo, heatScale, recording, theme, toggleHeatScale } from "../model/view";
 import { Element } from "../number";
 import { CopyButton } from "./copy";
 import { contents, number, reach, where } from "./data";
@@ -73,7 +73,7 @@ function Written({ array, matrix, slice, cursor, absmax, onPick, picked, label }
             {Array.from({ length: cols }, (_, col) => {
               const index = base + row * cols + col;
               const value = matrix.at(index);
-              const t = absmax > 0 ? value / absmax : 0;
+              const t = toned(value, absmax, heatScale.value);
               const here = at?.row === row && at.col === col;
               const chosen = picked?.row === row && picked.col === col;
               const tone = Number.isNaN(value) ? "rgb(240,200,0)" : signed(t * 0.8, dark);
@@ -186,6 +186,7 @@ function Face(props: FaceProps) {
           cursor={cursor}
           label={title}
           theme={theme.value}
+          scale={heatScale.value}
           {...(pick ? { onPick: pick } : {})}
           picked={picked ?? null}
         />
@@ -243,6 +244,21 @@ function Slices({ shape, slice, onChange }: { shape: number[]; slice: number; on
   );
 }
 
+/** Colours by size or by powers of ten: small numbers beside large ones. */
+function ScaleButton() {
+  return (
+    <button
+      type="button"
+      class="tool"
+      aria-pressed={heatScale.value === "log"}
+      title="colours by powers of ten, down to a millionth of the largest (L)"
+      onClick={toggleHeatScale}
+    >
+      log colours
+    </button>
+  );
+}
+
 interface Props {
   node: number;
   lit: "value" | "delta" | null;
@@ -284,6 +300,7 @@ export function Tensors({ node, lit, onPick, picked }: Props) {
   return (
     <Section
       title="Value and gradient"
+      tools={valueContents || delta >= 0 ? <ScaleButton /> : null}
       note={
         there ? null : (
           <button type="button" class="link" onClick={() => goTo(recording.forwardEvent[node]! + 1)}>

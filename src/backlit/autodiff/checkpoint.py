@@ -15,7 +15,7 @@ from backlit.autodiff.reverse import GradTrace
 from backlit.autodiff.tape import Tape, plain
 from backlit.autodiff.trace import highest
 from backlit.autodiff.walk import Joint, recorded_jointly
-from backlit.core import staging, tree
+from backlit.core import record, staging, tree
 from backlit.core.dtypes import is_float
 from backlit.core.graph import Node
 from backlit.core.op import Masked, Value
@@ -141,7 +141,13 @@ class _SegmentJoint(Joint):
 
     def pull(self, cotangent: Any, out: Value, inputs: Sequence[Value], node: Node) -> tuple[Masked | None, ...]:
         wanted = [p is not None for p in node.parents]
-        return tuple(pulled(self.f, _fenced(self.lowered, cotangent), wanted, list(cotangent), self.name))
+        listeners = record.current()
+        for listener in listeners:
+            listener.recomputing(node)
+        found = pulled(self.f, _fenced(self.lowered, cotangent), wanted, list(cotangent), self.name)
+        for listener in listeners:
+            listener.recomputed(node)
+        return tuple(found)
 
 
 def _fenced(operands: list[Tensor], cotangents: Sequence[Masked | None]) -> list[Tensor]:

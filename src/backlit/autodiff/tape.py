@@ -7,12 +7,13 @@ values taken from around it, and nothing is printed or written a second time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
 
 from backlit.autodiff.trace import Trace, highest
-from backlit.core import tree
+from backlit.core import record, tree
 from backlit.core.aval import Aval, aval_of
 from backlit.core.op import Op, bind
 from backlit.core.tensor import Box, Tensor, as_tensor, muted, no_grad
@@ -25,10 +26,10 @@ class _At(int):
 class _Step:
     """One op, or one call: what applies it, and the numbers of its operands and results."""
 
-    __slots__ = ("apply", "args", "dead", "outs", "quiet")
+    __slots__ = ("apply", "args", "dead", "nested", "outs", "quiet")
 
-    def __init__(self, apply: Callable[..., Any], args: list[Any], outs: range, quiet: bool) -> None:
-        self.apply, self.args, self.outs, self.quiet = apply, args, outs, quiet
+    def __init__(self, apply: Callable[..., Any], args: list[Any], outs: range, quiet: bool, nested: bool) -> None:
+        self.apply, self.args, self.outs, self.quiet, self.nested = apply, args, outs, quiet, nested
         self.dead: list[int] = []  # values that nobody needs behind this step
 
 
@@ -52,11 +53,15 @@ class Program:
         values: dict[int, Any] = dict(enumerate(inputs))
         for step in self.steps:
             args = [values[a] if a.__class__ is _At else a for a in step.args]
+            listeners = () if step.nested else record.current()  # it tells of its own ops
+            begin = perf_counter_ns() if listeners else 0
             if step.quiet:
                 with no_grad():
                     outs = step.apply(*args)
             else:
                 outs = step.apply(*args)
+            for listener in listeners:
+                listener.reapplied(outs, perf_counter_ns() - begin)
             values.update(zip(step.outs, outs, strict=True))
             for a in step.dead:
                 del values[a]
@@ -95,7 +100,7 @@ class Tape(Trace):
         steps = [
             _Step(
                 s.apply, [_At(number[a]) if a.__class__ is _At else a for a in s.args],
-                range(number[s.outs[0]], number[s.outs[0]] + len(s.outs)) if s.outs else range(0), s.quiet,
+                range(number[s.outs[0]], number[s.outs[0]] + len(s.outs)) if s.outs else range(0), s.quiet, s.nested,
             )
             for s in self.steps
         ]  # fmt: skip
@@ -130,7 +135,8 @@ class Tape(Trace):
         operands = [values[k] for k in places]
         leaves, its_structure = tree.flatten(owner.f(*filled([self.plain(x) for x in operands])))
         outs = [plain(as_tensor(x)) for x in leaves]
-        return tree.unflatten(its_structure, self._step(again, [self._at(x) for x in operands], outs))
+        nested = getattr(owner, "kind", "") == "checkpoint"
+        return tree.unflatten(its_structure, self._step(again, [self._at(x) for x in operands], outs, nested))
 
     def detach(self, x: Tensor) -> Tensor:
         return self._step(lambda value: [value.detach()], [self._at(x)], [self.plain(x)])[0]
@@ -154,10 +160,12 @@ class Tape(Trace):
             self._n += 1
         return self._captured[key][0]
 
-    def _step(self, apply: Callable[..., Any], args: list[Any], outs: Sequence[Tensor]) -> list[Tensor]:
+    def _step(
+        self, apply: Callable[..., Any], args: list[Any], outs: Sequence[Tensor], nested: bool = False
+    ) -> list[Tensor]:
         first = self._n
         made = self._new(outs)
-        self.steps.append(_Step(apply, args, range(first, self._n), muted.get() > self.level))
+        self.steps.append(_Step(apply, args, range(first, self._n), muted.get() > self.level, nested))
         return made
 
     def _new(self, values: Sequence[Tensor]) -> list[Tensor]:

@@ -80,7 +80,10 @@ class Compiled:
         return self._called(args, kwargs)
 
     def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if _eager.get() or staging.current() is not None or record.current():
+        listeners = record.current()
+        if _eager.get() or staging.current() is not None or listeners:
+            for listener in listeners:
+                listener.interpreted(self)
             return self.function(*args, **kwargs)
         given = self._given(args, kwargs)
         if not (given.traced or given.recorded):

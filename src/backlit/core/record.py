@@ -22,6 +22,9 @@ class Listener:
     def entered(self, owner: Any, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A call begins: of a module `owner` that runs `function`, or of the function `owner` itself."""
 
+    def interpreted(self, compiled: Any) -> None:
+        """A compiled function runs as the plain function it was made of, because somebody listens."""
+
     def left(self) -> None:
         """The call that began last has ended."""
 
@@ -36,6 +39,15 @@ class Listener:
 
     def pulling(self, node: Any) -> None:
         """The reverse rule of `node` is about to be applied."""
+
+    def recomputing(self, node: Any) -> None:
+        """The rule of `node`, of a checkpoint, computes again what was not kept."""
+
+    def reapplied(self, outs: Sequence[Any], ns: int) -> None:
+        """An op of a program that was written down was applied once more, and gave `outs` in `ns` nanoseconds."""
+
+    def recomputed(self, node: Any) -> None:
+        """What `node` computed again is no longer kept."""
 
     def contribution(self, child: Any, argnum: int, parent: Any, cotangent: Any) -> None:
         """`child` passed `cotangent` back to `parent` through its argument `argnum`."""

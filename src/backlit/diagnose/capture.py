@@ -14,6 +14,7 @@ from backlit.core.op import NUMBERS
 from backlit.core.record import Listener
 from backlit.core.tensor import Box, Tensor
 from backlit.diagnose.calls import Calls
+from backlit.diagnose.recomputation import Recomputation
 from backlit.diagnose.recording import (
     COMPLETED,
     CONTRIBUTION,
@@ -44,6 +45,7 @@ class Capture(Listener):
         self.of_array: dict[int, Node] = {}  # by address of an array that a node keeps alive
         self.cells: dict[Node, Tensor] = {}  # of values that no op made
         self.keeping = _Keeping(self)
+        self.again = Recomputation(self.events, self.keeping.is_held)
         self.step: Step | None = None
         self.closed = False  # a backward pass or an update has ended: a new forward pass is another step
         self.walks: list[bool] = []  # that are under way, and whether each is through nodes that are recorded
@@ -61,12 +63,21 @@ class Capture(Listener):
     def left(self) -> None:
         self.calls.leave()
 
+    def interpreted(self, compiled: Any) -> None:
+        name = getattr(compiled, "__name__", "the function")
+        self.recording.note = (
+            f"The compiled function {name} ran as the plain function it was made of: what is shown is eager. "
+            f"{name}.record(...) records one call and says how far the results of its program differ."
+        )
+
     def computed(self, op: Any, ns: int) -> None:
         self.ns = ns
 
     def recorded(self, node: Any, out: Any, args: Sequence[Any]) -> None:
         ns, self.ns = self.ns, 0
         if any(self.walks) and isinstance(out._value, Box):
+            if self.again.under_way:
+                self.again.recorded(node)
             return  # inside a rule that differentiates a function of its own
         value = array_of(out)
         if value is None:
@@ -89,7 +100,7 @@ class Capture(Listener):
     ) -> Node:
         made = self._node("op", plan.op, params, self._args(args, node), plan.wanted, value, node)
         made.forward_event = self.events.add(FORWARD, made, None, 0 if value is None else value.nbytes, ns)
-        self.keeping.recorded(node, plan, made, args, value)
+        self.keeping.recorded(node.up if plan is not node.plan else node, plan, made, args, value)
         return made
 
     def _joint(self, joint: graph.Node, args: Sequence[Any]) -> Node:
@@ -206,13 +217,24 @@ class Capture(Listener):
             self.pulled = made.vjp_event = self.events.add(VJP, made)
             self.began_ns = perf_counter_ns()
 
+    def recomputing(self, node: Any) -> None:
+        self.again.begin(self.of_graph.get(node.id))
+
+    def reapplied(self, outs: Sequence[Any], ns: int) -> None:
+        self.again.applied(outs, ns)
+
+    def recomputed(self, node: Any) -> None:
+        self.again.end()
+
     def contribution(self, child: Any, argnum: int, parent: Any, cotangent: Any) -> None:
+        giver, taker = self.of_graph.get(child.id), self.of_graph.get(parent.id)
+        if giver is None:
+            return  # in the walk of a rule that differentiates a function of its own
         if self.pulled >= 0:
             self.events.took(self.pulled, perf_counter_ns() - self.began_ns)
             self.pulled = -1
-        giver, taker = self.of_graph.get(child.id), self.of_graph.get(parent.id)
         value = array_of(cotangent)
-        if giver is None or taker is None or value is None or value.shape != taker.shape:
+        if taker is None or value is None or value.shape != taker.shape:
             return
         self._again(taker)
         found = Contribution(giver, argnum, value, len(self.events))
@@ -228,7 +250,8 @@ class Capture(Listener):
 
     def walked(self) -> None:
         known = self.walks.pop()
-        self.pulled = -1
+        if known:
+            self.pulled = -1
         if known and not any(self.walks) and self.step is not None:
             self.closed = True
 
@@ -250,6 +273,7 @@ class Capture(Listener):
         """Names everything; after it the recording is complete."""
         self._close()
         self.calls.finish()
+        self.recording.recomputed += self.again.done
         by_name = self.recording._by_name
         taken: dict[tuple[int, str], int] = {}
         for node in self.nodes:
@@ -302,6 +326,12 @@ class _Keeping:
         assert node.saved is not None
         node.saved.readers.extend([(reader, argnum) for argnum in argnums])
         return memory
+
+    def is_held(self, owner: Any) -> bool:
+        """Whether memory is kept already, or is a parameter's."""
+        memory, node = self.of_owner.get(id(owner)), self.of_array.get(id(owner))
+        kept = memory is not None and memory.owner is owner and memory.holders > 0
+        return kept or (node is not None and node.kind == "parameter" and node.value is owner)
 
     def _is_parameter(self, owner: Any, node: Node) -> bool:
         found = self.of_array.get(id(owner))

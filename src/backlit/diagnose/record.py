@@ -18,8 +18,8 @@ def record(*, statistics: bool = False) -> Iterator[Recording]:
     Every op that takes part in a gradient becomes a node, with its value, its place in modules and functions, the
     user's line, what is kept of it, and in the backward pass every contribution to its gradient. Steps of an optimizer
     are recorded too; a forward pass after a backward pass begins another step. Compiled functions run as the plain functions
-    they were made of. Nothing is copied, but every value stays alive as long as the recording; a step takes about 1.3 times
-    as long.
+    they were made of, and the note says so: `compiled.record(...)` also compares with the program. Nothing is copied, but
+    every value stays alive as long as the recording; a step takes about 1.3 times as long.
 
     With `statistics` no array stays: parameters and what modules and functions return have the statistics of their
     values and gradients, updates their norms, and contributions are left out. This is for many steps of training.

@@ -138,6 +138,23 @@ class Saved:
 
 
 @dataclass(eq=False, slots=True)
+class Recomputed:
+    """That the rule of `node`, of a checkpoint, computed again what was not kept: `count` values of `n_bytes` bytes, in `ns`
+    nanoseconds.
+
+    `kept` bytes of them were needed by rules, from `from_event` to `to_event` (None where an error came between).
+    """
+
+    node: Node
+    from_event: int
+    to_event: int | None = None
+    count: int = 0
+    n_bytes: int = 0
+    kept: int = 0
+    ns: int = 0
+
+
+@dataclass(eq=False, slots=True)
 class Scope:
     """One call of a module or function: a part of the recording that belongs together.
 
@@ -308,7 +325,7 @@ class Recording:
 
     `recording["layers.0/linear/matmul#0"]` is the node of that name, in the last step that has one;
     `recording[2, "x"]` that of step 2. `modules` are the calls, each after the one it was made in; the first is the
-    root. `note` says what the reader has to know, such as that a compiled step was replayed, `difference` how far its results
+    root. `recomputed` are the checkpoints whose values were computed again, in the order in which they were. `note` says what the reader has to know, such as that a compiled step was replayed, `difference` how far its results
     are from what is shown. `series` are curves by name, lists of (step of training, value), `examples` what a trained model
     says of some rows.
     """
@@ -324,6 +341,7 @@ class Recording:
         self.steps: list[Step] = []
         self.modules: list[Scope] = []
         self.note = ""
+        self.recomputed: list[Recomputed] = []
         self.series: dict[str, list[tuple[int, float]]] = {}
         self.difference = 0.0
         self.examples: list[Example] = []

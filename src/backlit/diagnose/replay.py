@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from backlit.autodiff.custom import _Joint as CustomJoint
 from backlit.autodiff.custom import custom_jvp
 from backlit.autodiff.forward import JvpTrace
 from backlit.autodiff.trace import zeros
@@ -197,10 +198,13 @@ def _changed(joint: Any, change: Change) -> Any:
 
 
 def _pushed_joint(joint: Any, tangents: Sequence[Masked | None], traced: bool) -> list[Masked | None]:
-    if not hasattr(joint, "owner"):
+    if hasattr(joint, "call"):  # of control flow
         outs, pushed = joint.call.push([Tensor(x._value) for x in joint.operands], list(tangents))
         return list(pushed[: len(outs)])
     lowered = [Tensor(x._value) if isinstance(x, Tensor) else x for x in joint.lowered]
+    if not isinstance(joint, CustomJoint):  # a checkpoint, or the solution of an equation: a function of tensors
+        function = joint.f if hasattr(joint, "f") else joint.owner
+        return _pushed_through(lambda *given: function(*given)[: joint.n_outs], joint, lowered, tangents)
     if isinstance(joint.owner, custom_jvp) and not traced:
         filled = [
             zeros(x.shape, x.dtype) if t is None and isinstance(x, Tensor) else None if t is None else t[0]
@@ -208,9 +212,17 @@ def _pushed_joint(joint: Any, tangents: Sequence[Masked | None], traced: bool) -
         ]
         _, out = joint.owner.rule(tree.unflatten(joint.args, lowered), tree.unflatten(joint.args, filled))
         return [(t, None) for t in tree.leaves(out)]
+    return _pushed_through(
+        lambda *given: tree.leaves(joint.owner.f(*tree.unflatten(joint.args, given))), joint, lowered, tangents
+    )
+
+
+def _pushed_through(
+    function: Callable[..., list[Any]], joint: Any, lowered: Sequence[Any], tangents: Sequence[Masked | None]
+) -> list[Masked | None]:
     with JvpTrace("replay") as trace:
         given = [x if t is None else Tensor(Box(trace, x, t)) for x, t in zip(lowered, tangents, strict=True)]
-        leaves = tree.leaves(joint.owner.f(*tree.unflatten(joint.args, given)))
+        leaves = function(*given)
         if len(leaves) != joint.n_outs:
             raise BacklitError(
                 f"{joint.name}: its forward gave {len(leaves)} results, and {joint.n_outs} when recorded"

@@ -100,9 +100,9 @@ class Summary(Capture):
                 step.loss = known.mean if known is not None and known.n == 1 else None
 
     def pulling(self, node: Any) -> None:
-        self._end_rule()
         made = self.of_graph.get(node.id)
         if made is not None:
+            self._end_rule()
             self.pulled = made.vjp_event = self.events.add(VJP, made)
             self.began_ns = perf_counter_ns()
 
@@ -112,7 +112,17 @@ class Summary(Capture):
             self.pulled = -1
 
     def contribution(self, child: Any, argnum: int, parent: Any, cotangent: Any) -> None:
-        self._end_rule()
+        if child.id in self.of_graph:
+            self._end_rule()
+
+    def recomputing(self, node: Any) -> None:
+        pass
+
+    def reapplied(self, outs: Sequence[Any], ns: int) -> None:
+        pass
+
+    def recomputed(self, node: Any) -> None:
+        pass
 
     def completed(self, node: Any, cotangent: Any) -> None:
         made = self.of_graph.get(node.id)

@@ -17,6 +17,7 @@ from backlit.diagnose.recording import (
     Moved,
     Node,
     Place,
+    Recomputed,
     Recording,
     Saved,
     Scope,
@@ -64,6 +65,7 @@ class _Reader:
         self.events()
         self.statistics()
         self.saved()
+        self.recomputed()
         self.steps()
         return self.made
 
@@ -170,6 +172,13 @@ class _Reader:
             "saved", "node", "from_event", "to_event", "bytes", "readers_start", "readers_count"
         ):
             self.made.nodes[_index(node)].saved = Saved(begin, int(n_bytes), _some(end), readers[start : start + count])
+
+    def recomputed(self) -> None:
+        if "recompute" in self.tables:
+            names = ("node", "from_event", "to_event", "count", "bytes", "kept", "ns")
+            for node, begin, end, *amounts in self.rows("recompute", *names):
+                found = Recomputed(self.made.nodes[_index(node)], begin, _some(end), *map(int, amounts))
+                self.made.recomputed.append(found)
 
     def steps(self) -> None:
         names = ("index", "number", "loss", "root", "event_from", "event_to", "node_from", "node_to")

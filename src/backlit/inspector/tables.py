@@ -55,6 +55,9 @@ def _info(recording: Recording) -> dict[str, Any]:
         "steps": len(recording.steps),
         "peak_bytes": recording.peak_bytes,
         "peak_event": peak_event(recording),
+        "recomputed_values": sum(found.count for found in recording.recomputed),
+        "recomputed_bytes": sum(found.n_bytes for found in recording.recomputed),
+        "recomputed_ns": sum(found.ns for found in recording.recomputed),
         "hist_edges": list(HISTOGRAM_EDGES),
     }
 
@@ -93,6 +96,7 @@ class _Writer:
             "stat": self.stat.columns(),
             "hist": {"count": np.concatenate(self.hist) if self.hist else np.zeros(0, "u4")},
             **self.saved(),
+            "recompute": self.recomputed(),
             "source": self.source.columns(),
             "step": self.steps(),
             "update": self.updates(),
@@ -220,6 +224,14 @@ class _Writer:
                     reader.add(by.index, argnum)
                 saved.add(node.index, kept.from_event, _or_none(kept.to_event), kept.bytes, start, len(kept.readers))
         return {"saved": saved.columns(), "reader": reader.columns()}
+
+    def recomputed(self) -> dict[str, Any]:
+        table = Columns(node="i4", from_event="i4", to_event="i4", count="f8", bytes="f8", kept="f8", ns="f8")
+        for found in self.recording.recomputed:
+            table.add(
+                found.node.index, found.from_event, _or_none(found.to_event), found.count, found.n_bytes, found.kept, found.ns
+            )  # fmt: skip
+        return table.columns()
 
     def sourced(self, node: Node) -> int:
         """The row of the user's line that made a node."""
