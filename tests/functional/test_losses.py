@@ -211,6 +211,20 @@ def test_compiled_without_a_call_back(case):
         np.testing.assert_allclose(got, wanted.numpy(), rtol=2e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("case", CASES, ids=named)
+def test_per_example_gradients_by_vmap_equal_a_loop(case):
+    name, inputs, n, kwargs = case
+    (one, kwargs), (other, _) = drawn(inputs, kwargs), drawn(inputs, {})
+    other = [a * 0.7 if a.dtype == np.float64 and i < n else a for i, a in enumerate(other)]
+    f = bl.value_and_grad(lambda *xs: getattr(F, name)(*xs, **kwargs), argnums=tuple(range(n)))
+    value, slopes = bl.vmap(f)(*(np.stack(pair) for pair in zip(one, other, strict=True)))
+    for k, arrays in enumerate((one, other)):
+        wanted, theirs = f(*arrays)
+        np.testing.assert_allclose(value.numpy()[k], wanted.numpy(), rtol=1e-12)
+        for got, want in zip(slopes, theirs, strict=True):
+            np.testing.assert_allclose(got.numpy()[k], want.numpy(), rtol=1e-11, atol=1e-14)
+
+
 def slope(f, *x):
     return grad(lambda x: f(x).sum())(np.array(x)).tolist()
 

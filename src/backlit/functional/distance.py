@@ -44,10 +44,6 @@ def norm(x: Any, p: float = 2.0, *, axis: int = -1, keepdims: bool = False) -> T
     return ew.where(total == 0.0, 0.0, total ** (1.0 / p))
 
 
-def _axis(dim: int | None, axis: int | None) -> int:
-    return axis if axis is not None else 1 if dim is None else dim
-
-
 @scope
 def pairwise_distance(
     x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False, *, keepdims: bool = False
@@ -63,10 +59,8 @@ def pairwise_distance(
 
 
 @scope
-def cosine_similarity(
-    x1: Any, x2: Any, dim: int | None = None, eps: float = 1e-8, *, axis: int | None = None
-) -> Tensor:
-    """x1 . x2 / (|x1| |x2|) along `dim`, 1 unless given; each norm is held above `eps`.
+def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8, *, axis: int | None = None) -> Tensor:
+    """x1 . x2 / (|x1| |x2|) along `dim`; each norm is held above `eps`.
 
     Shapes:
       x1, x2: broadcast; result: their shape without the axis.
@@ -74,19 +68,17 @@ def cosine_similarity(
     Raises:
       ShapeError: the shapes do not broadcast.
     """
-    at = _axis(dim, axis)
+    at = dim if axis is None else axis
     x, y = as_tensor(x1), as_tensor(x2)
     lengths = [ew.maximum(norm(v, axis=at, keepdims=True), eps) for v in (x, y)]
     return sum((x / lengths[0]) * (y / lengths[1]), axis=at)
 
 
 @scope
-def normalize(
-    input: Any, p: float = 2.0, dim: int | None = None, eps: float = 1e-12, *, axis: int | None = None
-) -> Tensor:
-    """`input` divided by its p-norm along `dim`, 1 unless given; the norm is held above `eps`."""
+def normalize(input: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12, *, axis: int | None = None) -> Tensor:
+    """`input` divided by its p-norm along `dim`; the norm is held above `eps`."""
     x = as_tensor(input)
-    at = _axis(dim, axis)
+    at = dim if axis is None else axis
     return x / ew.maximum(norm(x, p, axis=at, keepdims=True), eps)
 
 

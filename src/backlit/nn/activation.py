@@ -15,7 +15,6 @@ from backlit.core.op import shown
 from backlit.core.source import here
 from backlit.core.tensor import Tensor
 from backlit.nn.module import Module, Parameter
-from backlit.ops.operators import replace
 
 
 class _Inplace(Module):
@@ -24,10 +23,6 @@ class _Inplace(Module):
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
         self.inplace = inplace
-
-    def put(self, x: Tensor, out: Tensor) -> Tensor:
-        """`out`, written into `x` where that is asked for."""
-        return replace(x, out) if self.inplace else out
 
     def shown(self, **arguments: Any) -> str:
         """Arguments as `extra_repr` shows them."""
@@ -44,7 +39,7 @@ class ReLU(_Inplace):
 
     def forward(self, x: Tensor) -> Tensor:
         """The rectified `x`."""
-        return self.put(x, F.relu(x))
+        return F.relu(x, self.inplace)
 
 
 class ReLU6(_Inplace):
@@ -52,7 +47,7 @@ class ReLU6(_Inplace):
 
     def forward(self, x: Tensor) -> Tensor:
         """The `x` so held."""
-        return self.put(x, F.relu6(x))
+        return F.relu6(x, self.inplace)
 
 
 class LeakyReLU(_Inplace):
@@ -64,7 +59,7 @@ class LeakyReLU(_Inplace):
 
     def forward(self, x: Tensor) -> Tensor:
         """The leaky `x`."""
-        return self.put(x, F.leaky_relu(x, self.negative_slope))
+        return F.leaky_relu(x, self.negative_slope, self.inplace)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -81,7 +76,7 @@ class RReLU(_Inplace):
 
     def forward(self, x: Tensor) -> Tensor:
         """The leaky `x`."""
-        return self.put(x, F.rrelu(x, self.lower, self.upper, self.training))
+        return F.rrelu(x, self.lower, self.upper, self.training, self.inplace)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -117,7 +112,7 @@ class ELU(_Inplace):
 
     def forward(self, x: Tensor) -> Tensor:
         """The ELU of `x`."""
-        return self.put(x, F.elu(x, self.alpha))
+        return F.elu(x, self.alpha, self.inplace)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -133,7 +128,7 @@ class CELU(_Inplace):
 
     def forward(self, x: Tensor) -> Tensor:
         """The CELU of `x`."""
-        return self.put(x, F.celu(x, self.alpha))
+        return F.celu(x, self.alpha, self.inplace)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -145,7 +140,7 @@ class SELU(_Inplace):
 
     def forward(self, x: Tensor) -> Tensor:
         """The SELU of `x`."""
-        return self.put(x, F.selu(x))
+        return F.selu(x, self.inplace)
 
 
 class SiLU(_Inplace):
@@ -153,7 +148,7 @@ class SiLU(_Inplace):
 
     def forward(self, x: Tensor) -> Tensor:
         """The SiLU of `x`."""
-        return self.put(x, F.silu(x))
+        return F.silu(x, self.inplace)
 
 
 class Mish(_Inplace):
@@ -161,7 +156,7 @@ class Mish(_Inplace):
 
     def forward(self, x: Tensor) -> Tensor:
         """The mish of `x`."""
-        return self.put(x, F.mish(x))
+        return F.mish(x, self.inplace)
 
 
 class Hardtanh(_Inplace):
@@ -176,7 +171,7 @@ class Hardtanh(_Inplace):
 
     def forward(self, x: Tensor) -> Tensor:
         """The `x` so held."""
-        return self.put(x, F.hardtanh(x, self.min_val, self.max_val))
+        return F.hardtanh(x, self.min_val, self.max_val, self.inplace)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -196,7 +191,7 @@ class Hardsigmoid(_Plain):
 
     def forward(self, x: Tensor) -> Tensor:
         """The hard sigmoid of `x`."""
-        return self.put(x, F.hardsigmoid(x))
+        return F.hardsigmoid(x, self.inplace)
 
 
 class Hardswish(_Plain):
@@ -204,7 +199,7 @@ class Hardswish(_Plain):
 
     def forward(self, x: Tensor) -> Tensor:
         """The hard swish of `x`."""
-        return self.put(x, F.hardswish(x))
+        return F.hardswish(x, self.inplace)
 
 
 class Threshold(_Inplace):
@@ -217,7 +212,7 @@ class Threshold(_Inplace):
 
     def forward(self, x: Tensor) -> Tensor:
         """The `x` above the threshold."""
-        return self.put(x, F.threshold(x, self.threshold, self.value))
+        return F.threshold(x, self.threshold, self.value, self.inplace)
 
     def extra_repr(self) -> str:
         """The arguments."""
