@@ -134,6 +134,22 @@ def test_half_precision_is_summed_in_float32_and_integers_stay():
     assert out.dtype == np.int64 and out.tolist() == [[[-1] * 5]]
 
 
+def test_complex_convolutions_have_torchs_gradients():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    rng = np.random.default_rng(0)
+    draw = lambda *shape: rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+    for name, weight_shape in (("conv1d", (4, 2, 3)), ("conv_transpose1d", (4, 2, 3))):
+        x, w = draw(2, 4, 6), draw(*weight_shape)
+        theirs = torch.tensor(x, requires_grad=True), torch.tensor(w, requires_grad=True)
+        wanted = getattr(torch.nn.functional, name)(*theirs, groups=2, stride=2)
+        out, pullback = vjp(lambda x, w, name=name: getattr(F, name)(x, w, groups=2, stride=2), x, w)
+        np.testing.assert_allclose(out.numpy(), wanted.detach().numpy(), rtol=1e-12)
+        cotangent = draw(*out.shape)
+        grads = torch.autograd.grad(wanted, theirs, torch.tensor(cotangent))
+        for p, t in zip(pullback(cotangent), grads, strict=True):
+            np.testing.assert_allclose(p.numpy(), t.numpy(), rtol=1e-12, atol=1e-12)
+
+
 def test_what_is_not_finite_stays_where_windows_take_it():
     rng = np.random.default_rng(0)
     x, w, y = rng.standard_normal((2, 1, 5, 5)), rng.standard_normal((2, 1, 3, 3)), rng.standard_normal((2, 2, 3, 3))

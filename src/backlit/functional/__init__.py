@@ -28,6 +28,7 @@ from backlit.functional.activation import (
     tanhshrink,
     threshold,
 )
+from backlit.functional.attention import scaled_dot_product_attention
 from backlit.functional.classification import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -46,6 +47,7 @@ from backlit.functional.ctc import ctc_loss
 from backlit.functional.distance import cdist, cosine_similarity, normalize, pairwise_distance, pdist
 from backlit.functional.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from backlit.functional.embedding import embedding, one_hot
+from backlit.functional.grid import affine_grid, grid_sample
 from backlit.functional.linear import bilinear, linear
 from backlit.functional.margin import (
     cosine_embedding_loss,
@@ -94,6 +96,7 @@ from backlit.functional.regression import (
     poisson_nll_loss,
     smooth_l1_loss,
 )
+from backlit.functional.resample import channel_shuffle, interpolate, pixel_shuffle, pixel_unshuffle
 from backlit.functional.stochastic import gumbel_softmax, rrelu
 
 __all__ = [
@@ -103,6 +106,7 @@ __all__ = [
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
+    "affine_grid",
     "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
@@ -113,6 +117,7 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "cdist",
     "celu",
+    "channel_shuffle",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -134,6 +139,7 @@ __all__ = [
     "gaussian_nll_loss",
     "gelu",
     "glu",
+    "grid_sample",
     "group_norm",
     "gumbel_softmax",
     "hardshrink",
@@ -143,6 +149,7 @@ __all__ = [
     "hinge_embedding_loss",
     "huber_loss",
     "instance_norm",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "layer_norm",
@@ -168,12 +175,15 @@ __all__ = [
     "one_hot",
     "pairwise_distance",
     "pdist",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "poisson_nll_loss",
     "prelu",
     "relu",
     "relu6",
     "rms_norm",
     "rrelu",
+    "scaled_dot_product_attention",
     "selu",
     "sigmoid",
     "silu",

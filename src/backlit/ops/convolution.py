@@ -20,6 +20,7 @@ from backlit.core.op import Masked, Op, Value, add_masked, declare, shown
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops import columns
+from backlit.ops.complex import conj
 from backlit.ops.elementwise import where
 from backlit.ops.linear import astype, broadcast_to, permute_dims, reshape, sum
 
@@ -166,8 +167,8 @@ class Conv(_Bilinear):
     ) -> tuple[Value | None, ...]:
         x, w = inputs
         return (
-            conv_input(cotangent, w, **params) if wanted[0] else None,
-            conv_weight(x, cotangent, **params) if wanted[1] else None,
+            conv_input(cotangent, conj(w), **params) if wanted[0] else None,
+            conv_weight(conj(x), cotangent, **params) if wanted[1] else None,
         )
 
     def pull(self, cotangent: Masked, out: Value, inputs: Sequence[Value], node: Node) -> tuple[Masked | None, ...]:
@@ -234,8 +235,8 @@ class ConvInput(_Bilinear):
     ) -> tuple[Value | None, ...]:
         y, w = inputs
         return (
-            conv(cotangent, w, **params) if wanted[0] else None,
-            conv_weight(cotangent, y, **params) if wanted[1] else None,
+            conv(cotangent, conj(w), **params) if wanted[0] else None,
+            conv_weight(cotangent, conj(y), **params) if wanted[1] else None,
         )
 
     def pull(self, cotangent: Masked, out: Value, inputs: Sequence[Value], node: Node) -> tuple[Masked | None, ...]:
@@ -290,8 +291,8 @@ class ConvWeight(_Bilinear):
     ) -> tuple[Value | None, ...]:
         x, y = inputs
         return (
-            conv_input(y, cotangent, **params) if wanted[0] else None,
-            conv(x, cotangent, **params) if wanted[1] else None,
+            conv_input(conj(y), cotangent, **params) if wanted[0] else None,
+            conv(conj(x), cotangent, **params) if wanted[1] else None,
         )
 
     def samples(self) -> list[tuple[Any, ...]]:
