@@ -132,6 +132,20 @@ def test_gradients_of_location_and_scale(name):
     assert gradcheck(lambda a: f(a, b) ** 2, a)
 
 
+def test_orders_are_the_same_compiled():
+    p = np.array([0.5, 0.3, 0.2, 0.0])
+    draws = lambda g: (
+        random.permutation(50, generator=g), random.permutation(np.arange(6).reshape(2, 3), 1, generator=g),
+        g.choice(9, (2, 3), replace=False), g.choice(4, 3, replace=False, p=p),
+    )  # fmt: skip
+    eager, streamed = bl.Generator(5), bl.Generator(5)
+    step = bl.compile(lambda g=streamed: draws(g))
+    for _ in range(2):
+        for a, b in zip(draws(eager), step(), strict=True):
+            np.testing.assert_array_equal(a.numpy(), b.numpy())
+    assert random.permutation(50, generator=bl.Generator(1)).tolist() == bl.Generator(1).permutation(50).tolist()
+
+
 def test_gradients_of_the_others():
     assert gradcheck(lambda s: random.exponential((4, 2), s, generator=bl.Generator(6)), np.array([0.5, 2.0]))
     f = lambda m, s: random.truncated_normal((5, 2), -1.0, 3.0, m, s, generator=bl.Generator(6))

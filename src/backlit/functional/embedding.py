@@ -12,11 +12,11 @@ from backlit.core.op import shown
 from backlit.core.record import scope
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor, no_grad
-from backlit.functional.distance import norm
 from backlit.ops import array
 from backlit.ops import elementwise as ew
 from backlit.ops.array import expand_dims, reshape, take
 from backlit.ops.classes import classes
+from backlit.ops.norm import vector_norm
 from backlit.ops.statistics import sum
 
 
@@ -67,7 +67,7 @@ def embedding(
 def _shorten(table: Tensor, numbers: Tensor, max_norm: float, p: float) -> None:
     with no_grad():
         found = take(table, numbers, axis=0)
-        length = norm(found, p, keepdims=True)
+        length = vector_norm(found, axis=-1, keepdims=True, ord=p)
         table[numbers] = ew.where(length > max_norm, found * (max_norm / (length + 1e-7)), found)
 
 

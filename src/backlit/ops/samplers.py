@@ -25,6 +25,7 @@ from backlit.ops import elementwise as ew
 from backlit.ops import rounding
 from backlit.ops.array import take
 from backlit.ops.linear import astype, normalize_axes
+from backlit.ops.order import argsort
 from backlit.ops.random import cos_turns, drawn_at_once, fractions, log_fraction, words
 from backlit.ops.statistics import argmax
 
@@ -287,12 +288,11 @@ def categorical(logits: Any, shape: Any = None, axis: int = -1, generator: Gener
 
 def permutation(x: Any, axis: int = 0, generator: Generator | None = None) -> Tensor:
     """The integers 0 .. x-1 in random order, or the slices of an array `x` along `axis` in one."""
-    source = generator or default_generator()
-    if isinstance(x, (int, np.integer)):
-        return Tensor(source.permutation(int(x)))
-    array = as_tensor(x)
-    (at,) = normalize_axes("permutation", axis, array.ndim)
-    return take(array, Tensor(source.permutation(array.shape[at])), axis=at)
+    source, plain = generator or default_generator(), isinstance(x, (int, np.integer))
+    array = None if plain else as_tensor(x)
+    at = 0 if array is None else normalize_axes("permutation", axis, array.ndim)[0]
+    places = argsort(fractions(source, (int(x) if array is None else array.shape[at],)), axis=0)
+    return places if array is None else take(array, places, axis=at)
 
 
 def choice(
@@ -320,7 +320,7 @@ def choice(
         picked = permutation(n, generator=generator)[:many].reshape(size)
     else:
         keys = _logarithm(weights) + standard_gumbel(generator, (n,))
-        picked = Tensor(np.argsort(-np.asarray(keys), kind="stable")[:many]).reshape(size)
+        picked = argsort(keys, axis=0, descending=True)[:many].reshape(size)
     return picked if pool is None else take(pool, picked, axis=axis)
 
 
