@@ -8,8 +8,8 @@ import numpy as np
 import program_maker
 import pytest
 
-from backlit.compiler import make_graph, parse, verify
-from backlit.compiler.passes import algebra, cse, dce, fold, local
+from backlit.compiler import evaluate, make_graph, parse, verify
+from backlit.compiler.passes import algebra, cse, dce, expand, fold, local
 
 
 def body(inputs, lines, consts=""):
@@ -139,6 +139,37 @@ def test_a_truth_compared_with_zero_is_itself():
         "a: bool[2], b: int32[2]",
         ["c: bool[2] = not_equal(b, 0)", "d: bool[2] = not_equal(a, 1)", "return a, a, c, d"],
     )  # fmt: skip
+
+
+def test_what_is_chosen_already_is_not_chosen_again():
+    before = body(
+        "a: bool[2], b: bool[2], c: float64[2]",
+        ["d: bool[2] = logical_and(a, b)", "e: float64[2] = where(b, c, 0.0)", "f: float64[2] = where(d, e, 0.0)",
+         "g: float64[2] = where(b, e, 0.0)", "h: float64[2] = where(d, e, -0.0)", "i: float64[2] = where(a, e, 0.0)",
+         "j: bool[2] = logical_or(a, b)", "k: float64[2] = where(j, e, 0.0)", "return f, g, h, i, k"],
+    )  # fmt: skip
+    assert apply(lambda g: dce(algebra(g)), before) == body(
+        "a: bool[2], b: bool[2], c: float64[2]",
+        ["d: bool[2] = logical_and(a, b)", "e: float64[2] = where(b, c, 0.0)", "f: float64[2] = where(d, c, 0.0)",
+         "g: float64[2] = where(b, c, 0.0)", "h: float64[2] = where(d, e, -0.0)", "i: float64[2] = where(a, e, 0.0)",
+         "j: bool[2] = logical_or(a, b)", "k: float64[2] = where(j, e, 0.0)", "return f, g, h, i, k"],
+    )  # fmt: skip
+
+
+def test_whether_any_holds_needs_no_count():
+    before = body(
+        "a: bool[2,3], b: bool[2,0], c: int64[2,3]",
+        ["d: int64[2] = sum(a, axis=(1,), keepdims=False)", "e: bool[2] = greater(d, 0)", "f: bool[2] = greater(d, 1)",
+         "g: int64[2] = sum(b, axis=(1,), keepdims=False)", "h: bool[2] = greater(g, 0)",
+         "i: int64[2] = sum(c, axis=(1,), keepdims=False)", "j: bool[2] = greater(i, 0)", "return e, f, h, j"],
+    )  # fmt: skip
+    after = dce(verify(expand(verify(parse(before)))))
+    names = [e.op.name for e in after.eqns]
+    assert names == ["sum", "astype", "max", "astype", "greater", "sum", "greater", "sum", "greater"]
+    for a in ([[0, 0, 0], [0, 1, 1]], [[1, 0, 0], [1, 1, 1]]):
+        given = np.array(a, bool), np.empty((2, 0), bool), -np.array(a)
+        for x, y in zip(evaluate(parse(before), *given), evaluate(after, *given), strict=True):
+            assert x.tolist() == y.tolist()
 
 
 def programs(n):

@@ -60,6 +60,8 @@ def _simpler(e: Eqn, made: dict[Var, Eqn]) -> Eqn | Atom:
         return first
     if name == "where" and isinstance(e.inputs[1], Var) and e.inputs[1] is e.inputs[2]:
         return e.inputs[1]
+    if name == "where" and (inner := _chosen_before(e, made)) is not None:
+        return _simpler(Eqn(e.op, (first, inner, e.inputs[2]), e.params, e.out), made)
     if before is None:
         return e
     if name == before.op.name == "neg":
@@ -70,6 +72,20 @@ def _simpler(e: Eqn, made: dict[Var, Eqn]) -> Eqn | Atom:
         axes = tuple(before.params["axes"][a] for a in e.params["axes"])
         return _simpler(Eqn(REGISTRY["permute_dims"], before.inputs, {"axes": axes}, e.out), made)
     return e
+
+
+def _chosen_before(e: Eqn, made: dict[Var, Eqn]) -> Var | None:
+    """What a choice chooses where it is chosen already, by a condition that has to hold here too, instead of one number."""
+    condition, x, other = e.inputs
+    if not (isinstance(condition, Var) and isinstance(x, Var) and isinstance(other, Literal)):
+        return None
+    before = made.get(x)
+    if before is None or before.op.name != "where" or repr(before.inputs[2]) != repr(other):
+        return None
+    both = made.get(condition)
+    holds = (condition, *(both.inputs if both is not None and both.op.name == "logical_and" else ()))
+    inner = before.inputs[1]
+    return inner if isinstance(inner, Var) and before.inputs[0] in holds and inner.aval == x.aval else None
 
 
 def _is(a: Atom, number: int) -> bool:

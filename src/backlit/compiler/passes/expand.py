@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from backlit.compiler.ir import Atom, Eqn, Graph, Var
+from backlit.compiler.ir import Atom, Eqn, Graph, Literal, Var
 from backlit.compiler.llvm.conversion import SCALARS
 from backlit.compiler.passes.rewrite import within
 from backlit.compiler.passes.widen import extreme_of_truths, position, widened
@@ -37,12 +37,32 @@ def expand(graph: Graph) -> Graph:
     def now(a: Atom) -> Atom:
         return became.get(a, a) if isinstance(a, Var) else a
 
+    counts: dict[Atom, Eqn] = {}
     for e in graph.eqns:
+        if e.op.name == "sum" and _is_count(e):
+            counts[e.out] = e
+        e = _some(e, counts)
         found = _lowered(e.on(tuple(map(now, e.inputs))), made)
         if found is not None:
             became[e.out] = found
     made.outputs = list(map(now, graph.outputs))
     return made
+
+
+def _is_count(e: Eqn) -> bool:
+    x = e.inputs[0]
+    return isinstance(x, Var) and x.aval.dtype == bool and 0 not in x.aval.shape and bool(e.params["axis"])
+
+
+def _some(e: Eqn, counts: dict[Atom, Eqn]) -> Eqn:
+    """Whether any truth value holds needs no count of them, whose lanes are eight times as wide."""
+    if e.op.name != "greater" or e.inputs[0] not in counts:
+        return e
+    least = e.inputs[1]
+    if not isinstance(least, Literal) or isinstance(least.value, bool) or least.value != 0:
+        return e
+    count = counts[e.inputs[0]]
+    return Eqn(REGISTRY["max"], count.inputs, count.params, e.out)
 
 
 def _lowered(e: Eqn, made: Graph) -> Atom | None:
