@@ -22,7 +22,7 @@ COMPILER = Path("src", "backlit", "compiler")
 TESTS = (
     "test_native", "test_ops_compiled", "test_product", "test_instruction_sets", "test_fence", "test_random_compiled", "test_math",
     "test_random_steps", "test_threads", "test_shared_loops", "test_short_rows", "test_chains", "test_regions", "test_passes", "test_memory", "test_compile", "test_compile_steps",
-    "test_state", "test_picks",
+    "test_state", "test_picks", "test_before", "test_loop_passes",
 )  # fmt: skip
 
 
@@ -118,6 +118,17 @@ FAULTS = [
     Fault("known number of another dtype", "passes/fold.py", "a.aval.dtype == dtype else a", "True else a"),
     Fault("joined arrays in the wrong order", "passes/expand.py", "padded if joined is None else ew.where(linear.pad(_true(xs[k].shape), width=width), padded, joined)", "padded if joined is None else ew.where(linear.pad(_true(xs[k].shape), width=width), joined, padded)"),
     Fault("random counter not advanced", "trace.py", "= (generator, key, counter + np.uint64(blocks)", "= (generator, key, counter"),
+    Fault("rows of the first tile read for all tiles", "llvm/product.py", "w.mul(w.sub(self._row(w, t.i), first_row), cut.tile.a_row)", "w.mul(0, cut.tile.a_row)"),
+    Fault("columns of the first panel computed for all panels", "llvm/product.py", "column = self._column(w, p.i)\n            target", "column = self._column(w, first)\n            target"),
+    Fault("merged rows computed of the first entry", "llvm/computed.py", "outer.append(w.div(row, n))", "outer.append(0)"),
+    Fault("room for one block of computed rows too little", "llvm/product.py", "self.packed_a = count * cut.pitch + line", "self.packed_a = line"),
+    Fault("state written over that is read before a product", "builder.py", "operands=found", "operands=()"),
+    Fault("stretches of another length where rows are computed", "llvm/plan.py", "    if k > most:", "    most = 256 if sizes.computed[0] else most\n    if k > most:"),
+    Fault("values computed before a product that others read too", "schedule.py", "self.n_readers[v] > 1 or v in self.kept", "v in self.kept"),
+    Fault("results moved into a branch that are returned too", "passes/sink.py", "readers[v] != {k}", "readers[v] - {-1} != {k}"),
+    Fault("what every branch reads moved into them", "passes/sink.py", "    if all(reading):", "    if False:"),
+    Fault("one of two conditions enough", "passes/algebra.py", 'both.op.name == "logical_and"', 'both.op.name == "logical_or"'),
+    Fault("any taken for more than any number", "passes/expand.py", "isinstance(least.value, bool) or least.value != 0", "isinstance(least.value, bool)"),
 ]  # fmt: skip
 
 
