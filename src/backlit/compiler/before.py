@@ -49,6 +49,17 @@ def sizes_of(
     return sizes, (found[0], found[1])
 
 
+def joined_rows(a: Var, there: Container[Var], made_by: Mapping[Var, Eqn]) -> tuple[int, ...] | None:
+    """How many rows each entry of the axes had that a reshape has joined to those of the matrix `a`; None if none has."""
+    e = made_by.get(a)
+    if a in there or e is None or e.op.name != "reshape" or is_move(e) or a.aval.ndim != 2:
+        return None
+    before = e.inputs[0].aval.shape  # type: ignore[union-attr]
+    if len(before) < 3 or before[-1] != a.aval.shape[-1] or 0 in before:
+        return None
+    return tuple(math.prod(before[axis:-1]) for axis in range(len(before) - 2, 0, -1))
+
+
 def work_before(
     head: Eqn, side: int, computed: tuple[bool, bool], there: Container[Var], made_by: Mapping[Var, Eqn],
     may_take: Callable[[Var], bool],
@@ -66,6 +77,11 @@ def work_before(
         if not may_take(moved):
             return []
         moved = made_by[moved].inputs[0]  # type: ignore[assignment]
+    joined = joined_rows(a, there, made_by) if side == 0 else None
+    if joined is not None:
+        if not may_take(a):
+            return []
+        v = made_by[a].inputs[0]  # type: ignore[assignment]
     taken = _taken(v, there, made_by, may_take)
     if not taken:
         return []
@@ -86,6 +102,8 @@ def _taken(
         v = pending.pop()
         e = made_by.get(v)
         if v in there or e is None or e in taken or not may_take(v):
+            continue
+        if e.op.name == "reshape" and not is_move(e):  # it joins axes
             continue
         if is_move(e):
             if taken and e.op.name != "pad":

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from backlit.compiler.before import sizes_of
+from backlit.compiler.before import joined_rows, sizes_of
 from backlit.compiler.ir import Eqn, Literal, Var
 from backlit.compiler.llvm.computed import Computed
 from backlit.compiler.llvm.kernel import Kernel, Operand
@@ -130,10 +130,14 @@ class Builder:
         sizes, roots = sizes_of(head, group.computed, self.plan.kept, self.plan.made_by)
         operands: list[Operand] = []
         made: list[Nest | None] = []
+        joined: tuple[int, ...] = ()
         for side, (a, x) in enumerate(zip(head.inputs, (sizes.a, sizes.b), strict=True)):
             assert isinstance(a, Var)
             if sizes.computed[side]:
-                made.append(self._computed(a, side == 0 and sizes.merged().turned, slot_of))
+                if side == 0:
+                    joined = joined_rows(a, self.plan.kept, self.plan.made_by) or ()
+                x_of = self.plan.made_by[a].inputs[0] if side == 0 and joined else a
+                made.append(self._computed(x_of, side == 0 and sizes.merged().turned, slot_of))  # type: ignore[arg-type]
                 operands.append(x)
                 continue
             made.append(None)
@@ -145,10 +149,10 @@ class Builder:
         before = tuple(x for x in made if x is not None)
 
         def make(name: str) -> tuple[Kernel, None]:
-            a, b = (None if x is None else Computed(x) for x in made)
+            a, b = (None if x is None else Computed(x, rows) for x, rows in zip(made, (joined, ()), strict=True))
             return product(name, sizes, Finish(nest), computed=(a, b)), None
 
-        kernel, _, nest = self._kernel(nest, (sizes, *map(_signature, before)), make)
+        kernel, _, nest = self._kernel(nest, (sizes, joined, *map(_signature, before)), make)
         loaded = {what.slot for x in before for what, _, _ in x.nodes if isinstance(what, Load)}
         loaded |= {x.slot for x, there in zip(operands, sizes.computed, strict=True) if not there}
         found = tuple(v for v, slot in slots.items() if slot in loaded)

@@ -247,6 +247,8 @@ class Scheduler:
                     own |= {taken.out for taken in group.before}
                     for a, computed in zip(e.inputs, group.computed, strict=True):
                         v = self._operand(a)  # type: ignore[arg-type]
+                        if computed and is_alias(self.made_by[v]):
+                            own.add(v)
                         if computed:
                             pending.append((v, RECOMPUTED, False))
                         else:
@@ -270,7 +272,7 @@ class Scheduler:
             e = self.made_by[v]
             if self.n_readers[v] > 1 or v in self.kept:
                 return False
-            return is_move(e) or is_gather(e) or (is_elementwise(e) and self.stage[v][1][0] == "loops")
+            return is_move(e) or is_alias(e) or is_gather(e) or (is_elementwise(e) and self.stage[v][1][0] == "loops")
 
         for side in (0, 1):
             computed = (group.computed[0] or side == 0, side == 1)

@@ -11,9 +11,13 @@ from backlit.compiler.llvm.writer import Index, Writer
 
 
 class Computed(Loops):
-    """The node that `nest` stores, over `(*batch, outer, inner)`: neighbours along the last axis lie side by side."""
+    """The node that `nest` stores, over `(*batch, outer, inner)`: neighbours along the last axis lie side by side.
 
-    def __init__(self, nest: Nest) -> None:
+    `joined` says how many rows each entry of axes had that the product takes for rows of one matrix (see `split_rows`).
+    """
+
+    def __init__(self, nest: Nest, joined: tuple[int, ...] = ()) -> None:
+        self.joined = joined
         super().__init__(Writer("", ""), nest, Order(nest, None, joined=False))
 
     def text(
@@ -26,6 +30,7 @@ class Computed(Loops):
         rows of several entries of the batch, of which only `n_batch` axes are left; along `n_single` further ones all
         entries are the same. There are never more than `widest` elements in a row, unless that is 0.
         """
+        merged_rows = self.joined or merged_rows
         if widest:
             self.lanes = min(self.lanes, widest)
         place: list[Index] = [*(f"%b{d}" for d in range(n_batch)), *[0] * n_single]
