@@ -135,7 +135,8 @@ def picked(v, a, b, c):
     k = axis_of(x, c)
     n = x.shape[k]
     places = whole(v[b]).reshape(-1)[: 5 + c % 7]
-    places = places % n if places.dtype.kind == "i" or n < 256 else places
+    narrow = places.dtype.itemsize == 1 and places.dtype.kind == "u"
+    places = places % n if not narrow or n < 256 else places
     places = places - n if places.dtype.kind == "i" and c % 2 else places
     part = x[(*[slice(None)] * k, places)]
     if c % 3 == 0 or not is_float(x.dtype):
