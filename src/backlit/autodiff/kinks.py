@@ -39,9 +39,10 @@ class Kink:
 def kinks(f: Callable[..., Any], *args: Any) -> list[Kink]:
     """The ops of `f(*args)` with elements exactly at a kink, by source line, in the order of the run.
 
-    Counted are equal operands of `maximum`, `minimum` and comparisons (which choose for `where`), zeros of `abs` and
-    `hypot`, equal largest or least elements in `max` and `min`, and windows with two largest elements in pooling; of what depends on a float among the arguments. The
-    derivative there is the documented one of those on either side. Costs one run of `f` and a pass over these ops.
+    Counted are equal operands of `maximum`, `minimum` and comparisons (which choose for `where`), zeros of `abs`,
+    `hypot` and norms, equal largest or least elements in `max` and `min`, and windows with two largest elements in pooling; of
+    what depends on a float among the arguments. The derivative there is the documented one of those on either side. Costs one
+    run of `f` and a pass over these ops.
 
     Raises:
       TraceError: it is called inside a transform or `compile`, where values have no contents.
@@ -90,6 +91,9 @@ def _at_kink(name: str, inputs: Any, out: Any, params: dict[str, Any]) -> Any:
         return np.equal(x, 0) if is_float(x.dtype) else None
     if name == "hypot":
         return np.equal(x, 0) & np.equal(inputs[1], 0)
+    if name == "norm":
+        axis = params["axis"]
+        return np.broadcast_to(np.equal(out if params["keepdims"] else np.expand_dims(out, axis), 0), x.shape)
     if name in ("max", "min") and is_float(x.dtype):
         axis, keepdims = params["axis"], params.get("keepdims", False)
         best = np.equal(x, out if keepdims else np.expand_dims(out, axis))

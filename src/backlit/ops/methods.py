@@ -96,6 +96,10 @@ def _repeat(x: Tensor, repeats: Any, axis: int | None = None) -> Tensor:
     return shape.repeat(x, repeats, axis=axis)
 
 
+def _quantile(function: Callable[..., Tensor]) -> Callable[..., Any]:
+    return _renamed(lambda x, q, axis=None, keepdims=False, **kw: function(x, q, axis=axis, keepdims=keepdims, **kw))
+
+
 def _norm(x: Tensor, p: float = 2, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The norm of the vectors along `axis`, of all elements when None: `vector_norm` with PyTorch's name for the order."""
     return norm.vector_norm(x, axis=axis, keepdims=keepdims, ord=p)
@@ -134,8 +138,7 @@ _ALONG: dict[Any, tuple[str, ...]] = {  # with what they take by position
     **dict.fromkeys((cumulative.cumsum, cumulative.cumprod, cumulative.logcumsumexp), ("axis",)),
     **dict.fromkeys((cumulative.cummax, cumulative.cummin), ("axis",)),
     **dict.fromkeys((sorting.sort, sorting.argsort), ("axis", "descending")),
-    **dict.fromkeys((quantiles.quantile, quantiles.nanquantile), ("q", "axis", "keepdims")),
-    cumulative.diff: ("n", "axis"), sorting.topk: ("k", "axis", "largest", "sorted"), sorting.nonzero: (),
+    cumulative.diff: ("n", "axis"), sorting.nonzero: (),
 }  # fmt: skip
 _SHAPE: dict[Any, tuple[str, ...]] = {
     shape: (
@@ -172,6 +175,11 @@ def attach() -> None:
         "repeat": _repeat,
         "repeat_interleave": _renamed(_repeat),
         "norm": _renamed(_norm),
+        "quantile": _quantile(quantiles.quantile),
+        "nanquantile": _quantile(quantiles.nanquantile),
+        "topk": _renamed(
+            lambda x, k, axis=-1, largest=True, sorted=True: sorting.topk(x, k, axis=axis, largest=largest)
+        ),
         "clip": array.clip,
         "clamp": array.clip,
         "take": lambda x, indices, axis=None: picking.take(x, indices, axis=axis),

@@ -80,7 +80,7 @@ def _contents(x: Tensor) -> Any:
 
 
 def nonzero(x: Any, /) -> tuple[Tensor, ...]:
-    """The places of the elements that are not zero (NaN is not): one array of indices for every axis. No gradient.
+    """The places of the nonzero elements, NaN among them: one array of indices for every axis. No gradient.
 
     Raises:
       ShapeError: `x` has no axis.

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from backlit.core.dtypes import accumulator, is_float
+from backlit.core.dtypes import accumulator, is_float, real_dtype
 from backlit.core.record import scope
 from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops import linear, norm, product, reduce
+from backlit.ops.complex import conj, real
 from backlit.ops.elementwise import not_equal
 
 Axis = int | tuple[int, ...] | None
@@ -83,8 +84,9 @@ def var(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool
     """
     wide, dtype = _in_wide(x)
     centred, left = _centred("var", wide, axis, correction)
-    total = linear.sum(centred * centred, axis=axis, keepdims=keepdims)
-    return _back(total / left, dtype)
+    squares = centred * centred if dtype.kind != "c" else real(centred * conj(centred))
+    total = linear.sum(squares, axis=axis, keepdims=keepdims)
+    return _back(total / left, real_dtype(dtype))
 
 
 @scope
@@ -92,7 +94,7 @@ def std(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool
     """Standard deviation over `axis`, the root of `var`; its derivative where it is 0 is 0, as for a norm."""
     wide, dtype = _in_wide(x)
     centred, left = _centred("std", wide, axis, correction)
-    return _back(norm.norm(centred, p=2.0, axis=axis, keepdims=keepdims) / math.sqrt(left), dtype)
+    return _back(norm.norm(centred, p=2.0, axis=axis, keepdims=keepdims) / math.sqrt(left), real_dtype(dtype))
 
 
 def max(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -114,17 +116,17 @@ def min(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def any(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Whether some element over `axis` is not zero (NaN is not); false over no elements."""
+    """Whether some element over `axis` is nonzero, as NaN is; false over no elements."""
     return reduce.any(x, axis=axis, keepdims=keepdims)
 
 
 def all(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Whether no element over `axis` is zero (NaN is not); true over no elements."""
+    """Whether every element over `axis` is nonzero, as NaN is; true over no elements."""
     return reduce.all(x, axis=axis, keepdims=keepdims)
 
 
 def count_nonzero(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """How many elements over `axis` are not zero, as the default integer."""
+    """How many elements over `axis` are nonzero, as the default integer."""
     x = as_tensor(x)
     return linear.sum(x if x.dtype == bool else not_equal(x, 0), axis=axis, keepdims=keepdims)
 
