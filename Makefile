@@ -50,6 +50,10 @@ functions: .venv/test
 	$(BIN)/python benchmarks/functions.py speed
 	$(BIN)/python benchmarks/functions.py page
 
+# every function of the array API standard against array_api_strict, and the page of the documentation that says so
+standard: .venv/test
+	$(BIN)/python tests/arrays/standard_report.py
+
 check: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -71,4 +75,4 @@ inspector:
 clean:
 	rm -rf .venv .site runs inspector/node_modules
 
-.PHONY: demo test exhaustive fuzz faults functions check docs bench inspector clean
+.PHONY: demo test exhaustive fuzz faults functions standard check docs bench inspector clean

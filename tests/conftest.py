@@ -8,7 +8,7 @@ import pytest
 
 import backlit
 
-for folder in ("ops", "autodiff"):
+for folder in ("ops", "autodiff", "arrays"):
     sys.path.insert(0, str(Path(__file__).parent / folder))
 
 

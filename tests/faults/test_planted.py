@@ -160,6 +160,7 @@ def test_batching_that_forgets_the_batch_axis(monkeypatch, name):
         "classes",
         "conj",
         "detach",
+        "direction",
         "imag",
         "real",
         "fold",

@@ -17,6 +17,7 @@ from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor, tensor
 from backlit.ops.elementwise import where
 from backlit.ops.linear import astype, broadcast_to, reshape
+from backlit.ops.protocols import check_device
 
 Shape = int | Sequence[int]
 
@@ -30,12 +31,12 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | 
     Raises:
       DTypeError: `copy=False` for something that cannot be shared as it is.
     """
-    _check_device("asarray", device)
+    check_device("asarray", device)
     if isinstance(obj, Tensor):
-        if obj.node is not None or not (copy or dtype not in (None, obj.dtype)):
-            if copy is False and dtype not in (None, obj.dtype):
+        if obj.node is not None or not (copy or not _is_kept(dtype, obj)):
+            if copy is False and not _is_kept(dtype, obj):
                 raise DTypeError(f"asarray: {shown(obj)} cannot be made {np.dtype(dtype)} without a copy{here()}")
-            return obj if dtype in (None, obj.dtype) else astype(obj, dtype=dtype)
+            return obj if _is_kept(dtype, obj) else astype(obj, dtype=dtype)
         return tensor(obj, dtype=dtype)
     if copy is False:
         if (
@@ -48,8 +49,13 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | 
         return Tensor(obj)
     made = as_tensor(obj) if isinstance(obj, (list, tuple)) else None
     if made is not None and (made.node is not None or dtype is None):
-        return made if dtype in (None, made.dtype) else astype(made, dtype=dtype)
+        return made if _is_kept(dtype, made) else astype(made, dtype=dtype)
     return tensor(obj, dtype=dtype)
+
+
+def _is_kept(dtype: Any, x: Tensor) -> bool:
+    """Whether `dtype` asks for nothing else than `x` has; a comparison with None would find float64."""
+    return dtype is None or bool(x.dtype == dtype)
 
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
@@ -57,14 +63,9 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
 
     Whoever writes to shared memory while a graph is alive gets wrong gradients, which `backlit.debug()` finds.
     """
-    _check_device("from_dlpack", device)
+    check_device("from_dlpack", device)
     array = np.from_dlpack(x)
     return tensor(array) if copy else Tensor(array)
-
-
-def _check_device(name: str, device: Any) -> None:
-    if device not in (None, "cpu"):
-        raise ArgumentError(f'{name}: there is no device {device!r}; the one there is is "cpu"{here()}')
 
 
 def _dtype(dtype: Any) -> Any:
@@ -80,36 +81,36 @@ def _shape(name: str, shape: Shape) -> tuple[int, ...]:
 
 def empty(shape: Shape, *, dtype: Any = None, device: Any = None) -> Tensor:
     """An array of arbitrary contents."""
-    _check_device("empty", device)
+    check_device("empty", device)
     return Tensor(np.empty(_shape("empty", shape), _dtype(dtype)))
 
 
 def zeros(shape: Shape, *, dtype: Any = None, device: Any = None) -> Tensor:
     """An array of zeros."""
-    _check_device("zeros", device)
+    check_device("zeros", device)
     return Tensor(np.zeros(_shape("zeros", shape), _dtype(dtype)))
 
 
 def ones(shape: Shape, *, dtype: Any = None, device: Any = None) -> Tensor:
     """An array of ones."""
-    _check_device("ones", device)
+    check_device("ones", device)
     return Tensor(np.ones(_shape("ones", shape), _dtype(dtype)))
 
 
 def full(shape: Shape, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """An array filled with `fill_value`; a Python float gives the default float dtype."""
-    _check_device("full", device)
+    check_device("full", device)
     lengths = _shape("full", shape)
     if isinstance(fill_value, Tensor):
         spread: Tensor = broadcast_to(fill_value, shape=lengths)
-        return spread if dtype in (None, spread.dtype) else astype(spread, dtype=dtype)
+        return spread if _is_kept(dtype, spread) else astype(spread, dtype=dtype)
     if dtype is None and isinstance(fill_value, float):
         dtype = default_dtype()
     return Tensor(np.full(lengths, fill_value, dtype))
 
 
 def _like(name: str, x: Any, dtype: Any, device: Any) -> tuple[tuple[int, ...], Any]:
-    _check_device(name, device)
+    check_device(name, device)
     x = x if hasattr(x, "shape") and hasattr(x, "dtype") else as_tensor(x)
     return tuple(x.shape), x.dtype if dtype is None else dtype
 
@@ -143,7 +144,7 @@ def arange(
     Raises:
       ArgumentError: the step is 0.
     """
-    _check_device("arange", device)
+    check_device("arange", device)
     if step == 0:
         raise ArgumentError(f"arange: the step must not be 0{here()}")
     bounds: Any = (0, start, step) if stop is None else (start, stop, step)
@@ -161,12 +162,13 @@ def linspace(
     Raises:
       ArgumentError: `num` is negative.
     """
-    _check_device("linspace", device)
+    check_device("linspace", device)
     if num < 0:
         raise ArgumentError(f"linspace: a negative number of samples, {num}{here()}")
     if isinstance(start, Tensor) or isinstance(stop, Tensor):
         return _line(as_tensor(start), as_tensor(stop), num, dtype, endpoint)
-    made = np.linspace(start, stop, num, endpoint=endpoint)
+    whole = None if dtype is None or np.dtype(dtype).kind not in "iu" else dtype  # rounded down, as NumPy does
+    made = np.linspace(start, stop, num, endpoint=endpoint, dtype=whole)
     kind = np.complex128 if made.dtype.kind == "c" else None
     return Tensor(made.astype(_dtype(dtype) if dtype is not None or kind is None else kind))
 
@@ -181,11 +183,11 @@ def _line(start: Tensor, stop: Tensor, num: int, dtype: Any, endpoint: bool) -> 
     if endpoint and num > 1:
         last = Tensor(np.arange(num) == num - 1)
         line = where(reshape(last, shape=steps.shape), stop, line)
-    return line if dtype in (None, line.dtype) else astype(line, dtype=dtype)
+    return line if _is_kept(dtype, line) else astype(line, dtype=dtype)
 
 
 def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None, device: Any = None) -> Tensor:
     """Ones on the diagonal `k`, zeros elsewhere."""
-    _check_device("eye", device)
+    check_device("eye", device)
     _shape("eye", (n_rows, n_rows if n_cols is None else n_cols))
     return Tensor(np.eye(n_rows, n_cols, k, dtype=_dtype(dtype)))

@@ -16,6 +16,7 @@ from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops import fourier, linear
 from backlit.ops.complex import conj
 from backlit.ops.fourier import SWAPPED, check_norm
+from backlit.ops.protocols import check_device
 
 Lengths = Sequence[int] | None
 Axes = Sequence[int] | None
@@ -151,7 +152,8 @@ def ihfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backw
     return conj(rfft(x, n=n, axis=axis, norm=SWAPPED[norm]))
 
 
-def _sample_frequencies(who: str, values: Any, d: float, dtype: Any) -> Tensor:
+def _sample_frequencies(who: str, values: Any, d: float, dtype: Any, device: Any) -> Tensor:
+    check_device(who, device)
     dtype = default_dtype() if dtype is None else np.dtype(dtype)
     if complex_dtype(dtype) == dtype or dtype.kind in "biu":
         raise DTypeError(f"{who}: the frequencies are real floats, not {dtype}{here()}")
@@ -160,12 +162,12 @@ def _sample_frequencies(who: str, values: Any, d: float, dtype: Any) -> Tensor:
 
 def fftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None) -> Tensor:
     """The frequencies of `fft` of `n` samples at distance `d`: 0, 1, ..., -2, -1 over n d."""
-    return _sample_frequencies("fftfreq", np.fft.fftfreq(n), d, dtype)
+    return _sample_frequencies("fftfreq", np.fft.fftfreq(n), d, dtype, device)
 
 
 def rfftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None) -> Tensor:
     """The frequencies of `rfft` of `n` samples at distance `d`: 0, 1, ..., n // 2 over n d."""
-    return _sample_frequencies("rfftfreq", np.fft.rfftfreq(n), d, dtype)
+    return _sample_frequencies("rfftfreq", np.fft.rfftfreq(n), d, dtype, device)
 
 
 def _turned(who: str, x: Any, axes: Any, back: bool) -> Tensor:

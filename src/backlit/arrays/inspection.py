@@ -12,6 +12,7 @@ from backlit.core.dtypes import complex_dtype, default_dtype, is_float, promote,
 from backlit.core.errors import ArgumentError, DTypeError
 from backlit.core.op import NUMBERS
 from backlit.core.source import here
+from backlit.ops.protocols import check_device
 
 DType = np.dtype[Any]
 _ALL: tuple[DType, ...] = (*dtype_names.KINDS["bool"], *dtype_names.KINDS["numeric"])
@@ -142,7 +143,7 @@ class NamespaceInfo:
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, DType]:
         """The dtypes that Python numbers get; see `set_default_dtype`."""
-        _check_device(device)
+        check_device("__array_namespace_info__", device)
         return {
             "real floating": default_dtype(),
             "complex floating": complex_dtype(default_dtype()),
@@ -152,13 +153,8 @@ class NamespaceInfo:
 
     def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, DType]:
         """The dtypes of a kind that `isdtype` takes, by name; all of them when None."""
-        _check_device(device)
+        check_device("__array_namespace_info__", device)
         return {str(d): d for d in _ALL if kind is None or isdtype(d, kind)}
-
-
-def _check_device(device: Any) -> None:
-    if device not in (None, "cpu"):
-        raise ArgumentError(f'device: there is no device {device!r}; the one there is is "cpu"{here()}')
 
 
 def __array_namespace_info__() -> NamespaceInfo:

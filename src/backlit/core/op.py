@@ -9,6 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from inspect import Parameter, Signature, signature
+from types import FunctionType
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -28,6 +30,7 @@ REGISTRY: dict[str, Op] = {}
 NUMBERS = frozenset({bool, int, float, complex})
 _REAL_NUMBERS = NUMBERS - {complex}
 _set_quiet, _reset_quiet = variable.set, variable.reset
+_NAMES = {1: ("x",), 2: ("x1", "x2"), 3: ("condition", "x1", "x2")}
 _NO_PARAMS: dict[str, Any] = {}
 
 
@@ -126,6 +129,17 @@ class Op(ABC):
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         """Checks and aligns the arguments; raises before anything is computed."""
         return tuple(as_tensor(a) for a in args)
+
+    @property
+    def __signature__(self) -> Signature:
+        """Arrays by position, under the names of the array API, and the parameters of `forward` by keyword."""
+        given = list(signature(self.forward).parameters.values()) if isinstance(self.forward, FunctionType) else []
+        if any(p.kind is p.VAR_POSITIONAL for p in given):
+            arrays = [Parameter(self.inputs[0] + "s", Parameter.VAR_POSITIONAL)]
+        else:
+            names = _NAMES.get(len(self.samples()[0][0]), self.inputs)
+            arrays = [Parameter(name, Parameter.POSITIONAL_ONLY) for name in names]
+        return Signature([*arrays, *(p for p in given if p.kind is p.KEYWORD_ONLY)])
 
     def input_name(self, argnum: int) -> str:
         """The name under which `reads` speaks of argument `argnum`."""

@@ -14,6 +14,7 @@ from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops import contract, elementwise, linear
 from backlit.ops.padding import pad
 from backlit.ops.picking import gather, one_hot, take, take_along_axis
+from backlit.ops.protocols import check_device
 from backlit.ops.shape import (
     broadcast_to,
     concat,
@@ -34,13 +35,13 @@ __all__ = [
 ]  # fmt: skip
 
 
-def matmul(x: Any, y: Any, /) -> Tensor:
+def matmul(x1: Any, x2: Any, /) -> Tensor:
     """Matrix product `[..., m, k] @ [..., k, n]`; leading axes broadcast, a vector is a row or a column.
 
     Raises:
       ShapeError: an input is 0-d, the inner sizes differ or the leading axes do not broadcast.
     """
-    x, y = as_tensor(x), as_tensor(y)
+    x, y = as_tensor(x1), as_tensor(x2)
     if not x.ndim or not y.ndim:
         raise ShapeError(f"matmul: expected [..., m, k] @ [..., k, n], got {shown(x)} @ {shown(y)}; use *{here()}")
     if x.shape[-1] != y.shape[-2 if y.ndim > 1 else -1]:
@@ -73,6 +74,14 @@ def clip(x: Any, /, min: Any = None, max: Any = None) -> Tensor:
     return x if max is None else elementwise.minimum(x, max)
 
 
-def astype(x: Any, dtype: Any, /) -> Tensor:
-    """`x` with another dtype; the cotangent comes back in the dtype of `x`."""
+def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Tensor:
+    """`x` with another dtype; the cotangent comes back in the dtype of `x`, of a complex one the real part.
+
+    A value is never written to while something else refers to it, so `copy` makes no difference.
+
+    Raises:
+      DTypeError: complex numbers as real ones.
+      ArgumentError: `device` is not "cpu".
+    """
+    check_device("astype", device)
     return linear.astype(x, dtype=dtype)

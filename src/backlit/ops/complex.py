@@ -15,10 +15,10 @@ from backlit.core.aval import Aval
 from backlit.core.dtypes import complex_dtype, is_float, real_dtype
 from backlit.core.errors import DTypeError, ShapeError
 from backlit.core.graph import Node
-from backlit.core.op import NUMBERS, Elementwise, LinearOp, Masked, Value, declare, shown
+from backlit.core.op import NUMBERS, Elementwise, LinearOp, Masked, Op, Value, declare, shown
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
-from backlit.ops.elementwise import equal, where
+from backlit.ops.elementwise import abs, equal, where
 from backlit.ops.linear import astype, concat, detach, reshape
 from backlit.ops.trigonometry import atan2
 
@@ -133,6 +133,46 @@ class MakeComplex(Elementwise):
 
 
 real, imag, conj, make_complex = (declare(c) for c in (Real, Imag, Conj, MakeComplex))
+
+
+class Direction(Op):
+    """x / |x| of a complex number, and 0 at 0, where its derivative is 0 too: what `sign` is of complex numbers.
+
+    It moves across itself only: the derivative in the direction t is (t - out Re(conj(out) t)) / |x|, which is its own
+    transpose for the real inner product.
+    """
+
+    name, notation, forward = "direction", r"\frac{{{x}}}{{\left|{x}\right|}}", staticmethod(np.sign)
+    inputs = ("x",)
+
+    def reads(self, argnum: int) -> frozenset[str]:
+        return frozenset({"x", "out"})
+
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        return avals[0]  # type: ignore[no-any-return]
+
+    def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
+        return self(args[0])
+
+    def pull(self, cotangent: Masked, out: Value, inputs: Sequence[Value], node: Node) -> tuple[Masked | None, ...]:
+        return (self._across(cotangent, out, *inputs),)
+
+    def push(
+        self, tangents: tuple[Masked | None, ...], out: Value, inputs: Sequence[Value], params: dict[str, Any]
+    ) -> Masked | None:
+        return None if tangents[0] is None else self._across(tangents[0], out, *inputs)
+
+    def _across(self, given: Masked, out: Value, x: Value) -> Masked:
+        (value, mask), size = given, abs(x)
+        origin = equal(size, 0)
+        found = where(origin, 0.0, (value - out * real(conj(out) * value)) / where(origin, 1.0, size))
+        return (found if mask is None else where(mask, found, 0.0)), mask
+
+    def samples(self) -> list[tuple[Any, ...]]:
+        return real.samples()
+
+
+direction = declare(Direction)
 
 
 def _shown(x: Any) -> str:

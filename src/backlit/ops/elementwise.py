@@ -143,8 +143,7 @@ class Sign(_Unary):
         x = args[0] if isinstance(args[0], Tensor) else as_tensor(args[0])
         if x.dtype.kind != "c":
             return super().__call__(x)
-        size = abs(x)
-        return where(equal(size, 0), 0.0, x / where(equal(size, 0), 1.0, size))
+        return REGISTRY["direction"](x)
 
     def reads(self, argnum: int) -> frozenset[str]:
         return frozenset()

@@ -15,6 +15,16 @@ from backlit.core.tensor import Tensor
 VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12")  # of the array API
 
 
+def check_device(who: str, device: Any) -> None:
+    """Raises where `device` is not the one there is.
+
+    Raises:
+      ArgumentError: it is neither "cpu" nor None.
+    """
+    if device not in (None, "cpu"):
+        raise ArgumentError(f'{who}: there is no device {device!r}; the one there is is "cpu"{here()}')
+
+
 def _namespace(x: Tensor, *, api_version: str | None = None) -> Any:
     if api_version not in (None, *VERSIONS):
         raise ArgumentError(
@@ -24,8 +34,7 @@ def _namespace(x: Tensor, *, api_version: str | None = None) -> Any:
 
 
 def _to_device(x: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
-    if device != "cpu" or stream is not None:
-        raise ArgumentError(f'to_device: there is no device {device!r}; the one there is is "cpu"{here()}')
+    check_device("to_device", device)
     return x
 
 

@@ -292,7 +292,7 @@ def roll(x: Any, /, shift: int | Sequence[int], *, axis: Axis = None) -> Tensor:
     return x  # type: ignore[no-any-return]
 
 
-def tile(x: Any, /, repetitions: int | Sequence[int]) -> Tensor:
+def tile(x: Any, repetitions: int | Sequence[int], /) -> Tensor:
     """`x` laid out `repetitions` times along each axis, the missing ones of `x` or of these in front."""
     x = as_tensor(x)
     counts = tuple(repetitions) if isinstance(repetitions, (tuple, list)) else (repetitions,)
