@@ -33,6 +33,7 @@ def test_interpolation_is_torchs(mode):
             lengths = [max(m, 2) for m in lengths]
         if mode in SMOOTH:
             arguments["align_corners"] = draw.choice([True, False, None])
+            arguments["antialias"] = SMOOTH[mode] == 2 and draw.random() < 0.4
         x = rng.standard_normal((draw.choice([1, 2]), draw.randint(1, 2), *lengths))
         compare("interpolate", 1, [x], arguments)
 
@@ -112,6 +113,7 @@ def test_resampling_compiles_without_a_call_back():
         (lambda x: F.interpolate(x, 3, mode="linear"), ShapeError, "1 axis behind"),
         (lambda x: F.interpolate(x[0, 0], 3), ShapeError, "one to three axes"),
         (lambda x: F.interpolate(x, 3, align_corners=True), ArgumentError, "no meaning for 'nearest'"),
+        (lambda x: F.interpolate(x, 3, antialias=True), ArgumentError, "antialias is for"),
         (lambda x: F.interpolate(x), ArgumentError, "either size or scale_factor"),
         (lambda x: F.interpolate(x, 3, 2.0), ArgumentError, "either size or scale_factor"),
         (lambda x: F.interpolate(x, scale_factor=-1.0), ArgumentError, "a positive number or 2"),

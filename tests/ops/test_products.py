@@ -156,6 +156,14 @@ def test_cross_and_vecdot_along_other_axes():
     np.testing.assert_allclose(bl.cross(stacked, y, axis=-2).numpy(), np.cross(stacked, y, axis=-2), rtol=1e-13)
 
 
+def test_products_are_methods():
+    x, y = np.arange(6.0).reshape(2, 3), np.arange(3.0)
+    t = bl.tensor(x)
+    assert t.dot(y).tolist() == t.matmul(y).tolist() == t.inner(y).tolist() == (x @ y).tolist()
+    assert t.outer(y).tolist() == np.outer(x, y).tolist() and t.kron(y).tolist() == np.kron(x, y).tolist()
+    assert t.cross(y).tolist() == np.cross(x, y).tolist() and t.tensordot(x, axes=2).item() == t.vdot(x).item()
+
+
 def test_tensordot_is_numpys():
     rng = np.random.default_rng(0)
     for shapes, axes in (

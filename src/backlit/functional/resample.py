@@ -26,7 +26,7 @@ CUBIC = -0.75  # the slope that makes the cubic kernel (Keys, 1981, calls it a)
 @scope
 def interpolate(
     input: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
-    recompute_scale_factor: bool | None = None,
+    recompute_scale_factor: bool | None = None, antialias: bool = False,
 ) -> Tensor:  # fmt: skip
     """`input: [batch, channels, ...]` with one to three axes behind, made `size` long, or `scale_factor` times as long.
 
@@ -34,12 +34,14 @@ def interpolate(
     with `align_corners` at i (n - 1) / (m - 1), so that the ends coincide. "nearest" takes element floor(i s),
     "nearest-exact" floor((i + 1/2) s); "linear", "bilinear" and "trilinear" weigh the two neighbours along each axis by
     their distance, "bicubic" four of them by Keys's kernel with a = -3/4; "area" takes means (`adaptive_avg_pool2d`).
-    What would lie outside is the element at the edge. Costs a pass for each neighbour and axis.
+    What would lie outside is the element at the edge. With `antialias`, which "bilinear" and "bicubic" (then with
+    a = -1/2) take, the kernel is as much wider as the result is smaller, and what lies outside has no weight. Costs a
+    pass for each neighbour and axis.
 
     Raises:
       ShapeError: the axes do not fit the mode, or a length would be 0.
-      ArgumentError: the mode is none of these, both or none of size and scale are given, or align_corners is given
-        for a mode without it.
+      ArgumentError: the mode is none of these, both or none of size and scale are given, or align_corners or
+        antialias are given for a mode without them.
     """
     x = as_tensor(input)
     n = x.ndim - 2
@@ -53,6 +55,8 @@ def interpolate(
         )
     if align_corners is not None and mode not in _SMOOTH:
         raise ArgumentError(f"interpolate: align_corners has no meaning for {mode!r}{here()}")
+    if antialias and mode not in ("bilinear", "bicubic"):
+        raise ArgumentError(f"interpolate: antialias is for 'bilinear' and 'bicubic', got {mode!r}{here()}")
     if mode in _SMOOTH and not is_float(x.dtype):
         raise DTypeError(f"interpolate: {mode!r} is for floats, got {shown(x)}; use .astype{here()}")
     lengths, ratios = _lengths(x.shape[2:], size, scale_factor, recompute_scale_factor)
@@ -60,7 +64,7 @@ def interpolate(
         pool: Callable[..., Tensor] = (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[n - 1]
         return pool(x, lengths)
     for axis, (m, ratio) in enumerate(zip(lengths, ratios, strict=True), 2):
-        x = _along(x, axis, m, ratio, mode, bool(align_corners))
+        x = _along(x, axis, m, ratio, mode, bool(align_corners), antialias)
     return x if x is not input else reshape(x, shape=x.shape)
 
 
@@ -85,49 +89,72 @@ def _lengths(
     return lengths, ratios
 
 
-def _along(x: Tensor, axis: int, m: int, ratio: float, mode: str, corners: bool) -> Tensor:
+def _along(x: Tensor, axis: int, m: int, ratio: float, mode: str, corners: bool, antialias: bool) -> Tensor:
     """`x` with `axis` made `m` long."""
     n = x.shape[axis]
     at = np.arange(m, dtype=np.float64)
     if mode.startswith("nearest"):
         if m % n == 0 and ratio * m == n:  # as many of each
             return _repeated(x, axis, m // n)
-        places = np.floor((at + 0.5) * ratio if mode == "nearest-exact" else at * ratio)
-        return _taken(x, axis, np.minimum(places, n - 1))
+        nearest = np.floor((at + 0.5) * ratio if mode == "nearest-exact" else at * ratio)
+        return _taken(x, axis, np.minimum(nearest, n - 1))
     if m == n and (corners or ratio == 1.0):
         return x
     if corners:
-        at = at * ((n - 1) / (m - 1) if m > 1 else 0.0)
-    else:
-        at = (at + 0.5) * ratio - 0.5
+        ratio = (n - 1) / (m - 1) if m > 1 else 0.0
+    if antialias:
+        return _weighed(x, axis, *_wide(n, m, ratio, mode))
+    at = at * ratio if corners else (at + 0.5) * ratio - 0.5
     if mode == "bicubic":
         first = np.floor(at)
         t = at - first
-        offsets = range(-1, 3)
-        weights = [_far(t + 1.0), _near(t), _near(1.0 - t), _far(2.0 - t)]
+        places = [first + k for k in range(-1, 3)]
+        weights: list[Any] = [_far(t + 1.0, CUBIC), _near(t, CUBIC), _near(1.0 - t, CUBIC), _far(2.0 - t, CUBIC)]
     else:
         at = np.maximum(at, 0.0)
         first = np.minimum(np.floor(at), n - 1)
         t = at - first
-        offsets, weights = range(2), [1.0 - t, t]
+        places, weights = [first, first + 1], [1.0 - t, t]
+    return _weighed(x, axis, places, weights)
+
+
+def _wide(n: int, m: int, ratio: float, mode: str) -> tuple[list[Any], list[Any]]:
+    """Places and weights of a kernel made wider by `ratio` where that is above 1; weights add to 1."""
+    wider = max(ratio, 1.0)
+    reach = (2.0 if mode == "bicubic" else 1.0) * wider
+    centre = (np.arange(m) + 0.5) * ratio
+    first = np.maximum(np.trunc(centre - reach + 0.5), 0.0)
+    end = np.minimum(np.trunc(centre + reach + 0.5), n)
+    places = [first + k for k in range(int((end - first).max()))]
+    weights = []
+    for p in places:
+        t = np.abs(p - centre + 0.5) / wider
+        kernel = np.where(t < 1.0, _near(t, -0.5), np.where(t < 2.0, _far(t, -0.5), 0.0))
+        weights.append(np.where(p < end, kernel if mode == "bicubic" else np.maximum(1.0 - t, 0.0), 0.0))
+    total: Any = sum(weights)
+    return places, [w / total for w in weights]
+
+
+def _weighed(x: Tensor, axis: int, places: list[Any], weights: list[Any]) -> Tensor:
+    """The sum of elements along `axis` times weights; a place outside is the element at the edge."""
+    heaviest = np.stack(places)[np.abs(weights).argmax(0), np.arange(len(weights[0]))]
     out: Any = None
-    for offset, weight in zip(offsets, weights, strict=True):
-        # a neighbour of no weight is not looked at: it may be infinite
-        places = np.where(weight == 0.0, first, first + offset)
-        picked = _taken(x, axis, np.clip(places, 0, n - 1))
+    for place, weight in zip(places, weights, strict=True):
+        seen = np.where(weight == 0.0, heaviest, place)  # what has no weight may be infinite
+        picked = _taken(x, axis, np.clip(seen, 0, x.shape[axis] - 1))
         part = picked * Tensor(weight.reshape(-1, *(1,) * (x.ndim - axis - 1)).astype(x.dtype))
         out = part if out is None else out + part
     return out  # type: ignore[no-any-return]
 
 
-def _near(t: Any) -> Any:
+def _near(t: Any, a: float) -> Any:
     """Keys's kernel at distances up to 1."""
-    return ((CUBIC + 2.0) * t - (CUBIC + 3.0)) * t * t + 1.0
+    return ((a + 2.0) * t - (a + 3.0)) * t * t + 1.0
 
 
-def _far(t: Any) -> Any:
+def _far(t: Any, a: float) -> Any:
     """Keys's kernel at distances from 1 to 2."""
-    return ((CUBIC * t - 5.0 * CUBIC) * t + 8.0 * CUBIC) * t - 4.0 * CUBIC
+    return ((a * t - 5.0 * a) * t + 8.0 * a) * t - 4.0 * a
 
 
 def _taken(x: Tensor, axis: int, places: Any) -> Tensor:

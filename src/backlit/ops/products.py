@@ -14,7 +14,7 @@ from backlit.core.op import shown
 from backlit.core.record import scope
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
-from backlit.ops import contract, linear
+from backlit.ops import array, contract, linear
 from backlit.ops.complex import conj
 from backlit.ops.elementwise import mul
 
@@ -171,3 +171,12 @@ def cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Tensor:
     at = axis % out.ndim
     last = out.ndim - 1
     return linear.permute_dims(out, axes=(*range(at), last, *range(at, last)))
+
+
+def attach() -> None:
+    """Gives Tensor the products as methods."""
+    for function in (array.matmul, vecdot, tensordot, inner, dot, vdot, outer, kron, cross):
+        setattr(Tensor, function.__name__, function)
+
+
+attach()
