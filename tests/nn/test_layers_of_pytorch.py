@@ -341,3 +341,95 @@ def test_running_moments_of_a_function_that_raises_stay():
     with pytest.raises(ValueError, match="later"):
         bl.grad(f)(model, bl.ones((8, 4)))
     assert model.num_batches_tracked.item() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "kwargs"),
+    [
+        ("Embedding", (5, 3), {}), ("Embedding", (5, 3), {"padding_idx": -2, "scale_grad_by_freq": True}),
+        ("Embedding", (5, 3), {"max_norm": 1.0, "norm_type": 1.0}), ("Bilinear", (3, 2, 4), {}), ("Bilinear", (3, 2, 4, False), {}),
+        ("Identity", (1, 2), {"anything": 3}), ("Flatten", (), {}), ("Flatten", (0, 1), {}), ("Unflatten", (1, (2, 3)), {}),
+        ("Unflatten", (-1, (2, -1)), {}),
+    ],
+)  # fmt: skip
+def test_other_layers(name, args, kwargs):
+    ours, theirs = both(name, *args, **kwargs)
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        q.data = torch.tensor(p.detach().numpy().copy())
+    if name == "Embedding":
+        numbers = np.array([[0, 3, 3], [4, 1, 0]])
+        compare(lambda_module(ours, numbers, bl.tensor), lambda_module(theirs, numbers, torch.tensor), [])
+        np.testing.assert_allclose(ours.weight.detach().numpy(), theirs.weight.detach().numpy(), rtol=1e-12)
+        assert "padding_idx" not in kwargs or (ours.weight.detach().numpy()[3] == 0).all()
+    elif name == "Bilinear":
+        compare(ours, theirs, [normal(4, 3), normal(4, 2)])
+    else:
+        compare(ours, theirs, [normal(2, 6, 4) if name != "Unflatten" or args[0] == 1 else normal(2, 6)])
+
+
+@pytest.mark.parametrize("name", ["Embedding", "Bilinear", "Identity", "Flatten", "Unflatten"])
+def test_arguments_and_defaults_of_other_layers(name):
+    ours = [d for d in defaults(getattr(nn, name)) if d[0] != "generator"]
+    assert ours == defaults(getattr(torch.nn, name))
+
+
+def test_embedding_of_given_rows():
+    table = normal(5, 3)
+    layer = nn.Embedding.from_pretrained(table, padding_idx=1)
+    assert not layer.weight.requires_grad and nn.Embedding.from_pretrained(table, freeze=False).weight.requires_grad
+    np.testing.assert_array_equal(layer(np.array([2, 1])).numpy(), table[[2, 1]])
+    with pytest.raises(bl.ShapeError, match="from_pretrained"):
+        nn.Embedding.from_pretrained(table[0])
+    with pytest.raises(bl.BacklitError, match="padding_idx 5"):
+        nn.Embedding(5, 3, padding_idx=5)
+    with pytest.raises(bl.ShapeError, match="Unflatten"):
+        nn.Unflatten(1, (2, 3))(bl.ones((2, 5)))
+
+
+def test_lists_and_dictionaries_of_modules():
+    a, b, c = nn.ReLU(), nn.Linear(2, 3), nn.Tanh()
+    layers = nn.ModuleList([a, b])
+    theirs = torch.nn.ModuleList([torch.nn.ReLU(), torch.nn.Linear(2, 3)])
+    assert list(layers.state_dict()) == list(theirs.state_dict()) == ["1.weight", "1.bias"]
+    assert layers.append(c) is layers and len(layers) == 3 and layers[-1] is c and list(layers[1:]) == [b, c]
+    layers.insert(0, c)
+    assert [n for n, _ in layers.named_children()] == ["0", "1", "2"] and layers[0] is c
+    assert layers.pop(0) is c and list(layers) == [a, b, c]
+    layers[0] = c
+    del layers[1]
+    assert list(layers) == [c, c] and list(layers + [b]) == [c, c, b]
+    layers += [a]
+    assert list(layers) == [c, c, a]
+    with pytest.raises(TypeError, match="ModuleList: expected modules, got int"):
+        layers.append(3)
+    assert list(layers) == [c, c, a]
+    named = nn.ModuleDict({"first": b})
+    named["second"] = a
+    named.update([("third", c)])
+    assert list(named) == list(named.keys()) == ["first", "second", "third"] and "third" in named and len(named) == 3
+    assert list(named.state_dict()) == ["first.weight", "first.bias"] and list(named.values()) == [b, a, c]
+    assert named.pop("second") is a and dict(named.items()) == {"first": b, "third": c}
+    with pytest.raises(TypeError, match="ModuleDict: expected modules, got int at 'x'"):
+        named["x"] = 3
+    with pytest.raises(KeyError):
+        del named["second"]
+    named.clear()
+    assert len(named) == 0
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(3, 3) for _ in range(2))
+            self.heads = nn.ModuleDict({"out": nn.Linear(3, 1)})
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = nn.functional.tanh(layer(x))
+            return self.heads["out"](x)
+
+    net, x = Net(), bl.ones((4, 3))
+    assert "(layers): ModuleList(" in repr(net) and "layers.1.weight" in net.state_dict()
+    found = bl.grad(lambda m: (m(x) ** 2).sum())(net)
+    compiled = bl.compile(lambda x: (net(x) ** 2).sum())
+    np.testing.assert_allclose(compiled(x).item(), (net(x) ** 2).sum().item(), rtol=1e-5)
+    assert found.layers[1].weight.shape == (3, 3)

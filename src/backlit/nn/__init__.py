@@ -1,6 +1,6 @@
 """Networks: modules, parameters, layers."""
 
-from backlit.nn import functional
+from backlit.nn import functional, init
 from backlit.nn.activation import (
     CELU,
     ELU,
@@ -31,9 +31,10 @@ from backlit.nn.activation import (
     Tanhshrink,
     Threshold,
 )
-from backlit.nn.container import Sequential
+from backlit.nn.container import ModuleDict, ModuleList, Sequential
 from backlit.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
-from backlit.nn.linear import Linear
+from backlit.nn.embedding import Embedding
+from backlit.nn.linear import Bilinear, Linear
 from backlit.nn.loss import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -72,6 +73,7 @@ from backlit.nn.normalization import (
     LocalResponseNorm,
     RMSNorm,
 )
+from backlit.nn.shape import Flatten, Identity, Unflatten
 
 __all__ = [
     "CELU",
@@ -85,6 +87,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "Bilinear",
     "CTCLoss",
     "CosineEmbeddingLoss",
     "CosineSimilarity",
@@ -93,7 +96,9 @@ __all__ = [
     "Dropout1d",
     "Dropout2d",
     "Dropout3d",
+    "Embedding",
     "FeatureAlphaDropout",
+    "Flatten",
     "GaussianNLLLoss",
     "GroupNorm",
     "Hardshrink",
@@ -102,6 +107,7 @@ __all__ = [
     "Hardtanh",
     "HingeEmbeddingLoss",
     "HuberLoss",
+    "Identity",
     "InstanceNorm1d",
     "InstanceNorm2d",
     "InstanceNorm3d",
@@ -117,6 +123,8 @@ __all__ = [
     "MarginRankingLoss",
     "Mish",
     "Module",
+    "ModuleDict",
+    "ModuleList",
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
@@ -145,5 +153,7 @@ __all__ = [
     "Threshold",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
+    "Unflatten",
     "functional",
+    "init",
 ]

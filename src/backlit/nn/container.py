@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, overload
 
 from backlit.nn.module import Module
@@ -66,3 +66,143 @@ class Sequential(Module):
 
     def __setitem__(self, index: int, module: Module) -> None:
         self._add(list(self._modules)[index], module)
+
+
+class ModuleList(Module):
+    """A list of modules, which are registered under '0', '1', ...; it has no forward.
+
+    Raises:
+      TypeError: an element is not a Module.
+    """
+
+    def __init__(self, modules: Iterable[Module] | None = None) -> None:
+        super().__init__()
+        if modules is not None:
+            self.extend(modules)
+
+    def _replace(self, modules: list[Any]) -> None:
+        for module in modules:
+            if not isinstance(module, Module):
+                raise TypeError(f"ModuleList: expected modules, got {type(module).__name__}")
+        for name in list(self._modules):
+            delattr(self, name)
+        for i, module in enumerate(modules):
+            self.register_module(str(i), module)
+
+    def append(self, module: Module) -> Self:
+        """Adds a module at the end."""
+        return self.extend([module])
+
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Adds modules at the end."""
+        self._replace([*self, *modules])
+        return self
+
+    def insert(self, index: int, module: Module) -> None:
+        """Puts a module before the one at `index`."""
+        modules = list(self)
+        modules.insert(index, module)
+        self._replace(modules)
+
+    def pop(self, index: int = -1) -> Module:
+        """Takes a module out."""
+        modules = list(self)
+        taken = modules.pop(index)
+        self._replace(modules)
+        return taken
+
+    def __iadd__(self, modules: Iterable[Module]) -> Self:
+        return self.extend(modules)
+
+    def __add__(self, modules: Iterable[Module]) -> ModuleList:
+        return ModuleList([*self, *modules])
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules.values())
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> ModuleList: ...
+
+    def __getitem__(self, index: int | slice) -> Module:
+        modules = list(self)
+        return ModuleList(modules[index]) if isinstance(index, slice) else modules[index]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        modules = list(self)
+        modules[index] = module
+        self._replace(modules)
+
+    def __delitem__(self, index: int | slice) -> None:
+        modules = list(self)
+        del modules[index]
+        self._replace(modules)
+
+
+class ModuleDict(Module):
+    """A dictionary of modules, which are registered under their keys; it has no forward.
+
+    Raises:
+      TypeError: a value is not a Module.
+    """
+
+    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None) -> None:
+        super().__init__()
+        if modules is not None:
+            self.update(modules)
+
+    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
+        """Adds modules under their keys, in place of those that are there."""
+        for key, module in dict(modules).items():
+            self[key] = module
+
+    def keys(self) -> Iterable[str]:
+        """The keys in order."""
+        return self._modules.keys()
+
+    def values(self) -> Iterable[Module]:
+        """The modules in order."""
+        return self._modules.values()
+
+    def items(self) -> Iterable[tuple[str, Module]]:
+        """Keys and modules in order."""
+        return self._modules.items()
+
+    def pop(self, key: str) -> Module:
+        """Takes a module out."""
+        module = self[key]
+        del self[key]
+        return module
+
+    def clear(self) -> None:
+        """Takes all modules out."""
+        for key in list(self._modules):
+            del self[key]
+
+    def __getitem__(self, key: str) -> Module:
+        found: Module = self._modules[key]
+        return found
+
+    def __setitem__(self, key: str, module: Module) -> None:
+        if not isinstance(module, Module):
+            raise TypeError(f"ModuleDict: expected modules, got {type(module).__name__} at {key!r}")
+        self.register_module(key, module)
+
+    def __delitem__(self, key: str) -> None:
+        if key not in self._modules:
+            raise KeyError(key)
+        delattr(self, key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._modules
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
