@@ -1,6 +1,6 @@
 """backlit: backpropagation you can see through."""
 
-from backlit import fft, nn, optim, random
+from backlit import fft, linalg, nn, optim, random
 from backlit.arrays.creation import (
     arange,
     asarray,
@@ -405,6 +405,7 @@ __all__ = [
     "less",
     "less_equal",
     "lgamma",
+    "linalg",
     "linear_transpose",
     "linearize",
     "linspace",

@@ -27,6 +27,7 @@ ORDER = {
     "argsort", "cummax", "cummin", "searchsorted", "median", "quantile", "floor", "ceil", "trunc", "floor_divide",
     "remainder", "topk",
 }  # fmt: skip
+PHASES = {"complement", "eigh", "svd"}  # give vectors up to a phase; tests of linalg hold what does not depend on it
 
 
 def takes(name):
@@ -59,11 +60,15 @@ def test_which_ops_take_complex_numbers():
 def test_generated(check, name, k):
     if not REGISTRY[name].differentiable and check in checks.DIFFERENTIAL[:3]:
         return
+    if name in PHASES and check in checks.DIFFERENTIAL:
+        return
     with checks.complex_samples():
         check(name, k)
 
 
-@pytest.mark.parametrize("name", sorted({n for n, _ in cases() if REGISTRY[n].differentiable} | {"make_complex"}))
+@pytest.mark.parametrize(
+    "name", sorted({n for n, _ in cases() if REGISTRY[n].differentiable} - PHASES | {"make_complex"})
+)
 def test_compiled_equals_eager(name):
     """By the eager forward: the values, what is pulled back and what is pushed forward."""
     made, given = [], []

@@ -9,6 +9,7 @@ import numpy as np
 
 from backlit.core.aval import Aval
 from backlit.core.op import Value, declare
+from backlit.ops.complex import conj, imag, make_complex, real
 from backlit.ops.contract import matmul
 from backlit.ops.linalg.common import (
     Made,
@@ -20,7 +21,7 @@ from backlit.ops.linalg.common import (
     trace,
 )
 from backlit.ops.linalg.solving import inv
-from backlit.ops.linear import pad, reshape
+from backlit.ops.linear import concat, pad, reshape
 
 
 class Det(MatrixOp):
@@ -172,7 +173,7 @@ def _second(x: Value, y: Value, z: Value) -> Value:
 class Slogdet(MatrixOp):
     """Sign and logarithm of the absolute value of the determinant of `x: [..., n, n]`, as `out: [..., 2]`.
 
-    The sign of a real matrix has derivative 0.
+    The sign of a real matrix has derivative 0, that of a complex one is a phase, which moves.
 
     Raises:
       LinAlgError: in the derivative, `x` is singular.
@@ -194,11 +195,18 @@ class Slogdet(MatrixOp):
     def vjp(
         self, wanted: tuple[bool, ...], cotangent: Value, out: Value, inputs: Sequence[Value], **params: Any
     ) -> tuple[Value | None, ...]:
-        return (scaled(adjoint(inv(inputs[0])), cotangent[..., 1]),)
+        x = inputs[0]
+        along = real(cotangent[..., 1])
+        if x.dtype.kind == "c":
+            along = make_complex(along, imag(cotangent[..., 0] * conj(slogdet(x)[..., 0])))
+        return (scaled(adjoint(inv(x)), along),)
 
     def jvp(self, tangents: tuple[Value | None, ...], out: Value, inputs: Sequence[Value], **params: Any) -> Value:
-        along = trace(matmul(inv(inputs[0]), tangents[0]))
+        x = inputs[0]
+        along = trace(matmul(inv(x), tangents[0]))
         pushed = reshape(along, shape=(*along.shape, 1))
+        if x.dtype.kind == "c":
+            return concat(1j * slogdet(x)[..., :1] * imag(pushed), real(pushed), axis=-1)
         return pad(pushed, width=(*((0, 0) for _ in along.shape), (1, 0)))
 
     def samples(self) -> list[tuple[Any, ...]]:

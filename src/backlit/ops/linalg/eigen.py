@@ -11,6 +11,7 @@ import numpy as np
 from backlit.core.aval import Aval
 from backlit.core.graph import Node
 from backlit.core.op import Masked, Value, declare
+from backlit.ops.complex import real
 from backlit.ops.contract import matmul
 from backlit.ops.elementwise import logical_and, logical_not, where
 from backlit.ops.linalg.coincident import coincident
@@ -29,8 +30,13 @@ from backlit.ops.linalg.common import (
     skew,
     symmetric,
 )
+from backlit.ops.linalg.refused import unturned
 from backlit.ops.linear import astype, concat, sum
 
+PHASE = (
+    "{name}: what is differentiated depends on the phase of a vector, which is a matter of choice and has no derivative; "
+    "use what does not, such as absolute values"
+)
 _SAMPLES = [Made((3, 3), symmetric), Made((2, 2, 2), symmetric), Made((1, 1), symmetric), (0, 0), (0, 2, 2)]
 
 
@@ -57,11 +63,12 @@ class Eigh(MatrixOp):
     The result is `out: [..., 1 + n, n]`; each eigenvector is a column of norm 1. The derivative of a vector divides by the
     differences of its eigenvalue from all others (Giles, 2008, section 3.1). Where such a difference is 0 to within
     rounding the vector is not determined: a cotangent that reaches it is an error, its tangent is NaN. Cotangents of the
-    eigenvalues alone never divide. A complex vector has its phase fixed in the derivative: it moves orthogonally to itself.
+    eigenvalues alone never divide. Complex vectors are determined up to a phase: the derivative of what depends on it is an
+    error, the tangent that of a vector that moves orthogonally to itself.
 
     Raises:
       LinAlgError: the iteration does not converge.
-      GradientError: in the reverse rule, the derivative of a vector does not exist.
+      GradientError: in the reverse rule, the derivative of a vector, or of its phase, does not exist.
     """
 
     name, notation = "eigh", r"\operatorname{{eigh}} {x}"
@@ -79,18 +86,24 @@ class Eigh(MatrixOp):
         return frozenset({"out"})
 
     def pull(self, cotangent: Masked, out: Value, inputs: Sequence[Value], node: Node) -> tuple[Masked | None, ...]:
-        (value, mask), values, vectors = cotangent, out[..., 0, :], out[..., 1:, :]
+        (value, mask), values, vectors = cotangent, real(out[..., 0, :]), out[..., 1:, :]
         alive = alive_columns(mask, 1, out.shape[-2], out.shape)
         inverse_gaps = gaps(values, coincident(values, alive, who="eigh", zero=False), 0.0)
-        turning = skew(matmul(adjoint(vectors), value[..., 1:, :])) * inverse_gaps
-        return ((product(vectors, as_diagonal(value[..., 0, :]) + turning, adjoint(vectors)), None),)
+        inner = skew(matmul(adjoint(vectors), value[..., 1:, :]))
+        turned = as_diagonal(real(value[..., 0, :])) + inner * inverse_gaps
+        found = product(vectors, turned, adjoint(vectors))
+        if out.dtype.kind == "c":
+            found = found + unturned(
+                as_row(diagonal(inner)), value[..., 1:, :], node.up.shape, PHASE.format(name="eigh")
+            )
+        return ((found, None),)
 
     def jvp(self, tangents: tuple[Value | None, ...], out: Value, inputs: Sequence[Value], **params: Any) -> Value:
-        values, vectors = out[..., 0, :], out[..., 1:, :]
+        values, vectors = real(out[..., 0, :]), out[..., 1:, :]
         change = product(adjoint(vectors), hermitian(tangents[0]), vectors)
         same = coincident(values, np.zeros(values.shape, bool), who="", zero=False)
         turned = matmul(vectors, change * gaps(values, same, math.nan))
-        return concat(as_row(diagonal(change)), turned, axis=-2)
+        return concat(as_row(real(diagonal(change))), turned, axis=-2)
 
     def samples(self) -> list[tuple[Any, ...]]:
         return [((shape,), {}) for shape in _SAMPLES]
@@ -124,7 +137,7 @@ class Eigvalsh(MatrixOp):
 
     def jvp(self, tangents: tuple[Value | None, ...], out: Value, inputs: Sequence[Value], **params: Any) -> Value:
         vectors = eigh(inputs[0])[..., 1:, :]
-        return diagonal(product(adjoint(vectors), hermitian(tangents[0]), vectors))
+        return real(diagonal(product(adjoint(vectors), hermitian(tangents[0]), vectors)))
 
     def samples(self) -> list[tuple[Any, ...]]:
         return [((shape,), {}) for shape in _SAMPLES]

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from backlit.core.op import Value, declare
-from backlit.ops.elementwise import where
+from backlit.ops.elementwise import abs, logical_and, where
 from backlit.ops.linalg.common import Made, MatrixOp, adjoint, regular
 from backlit.ops.linear import concat
+from backlit.ops.reduce import max
+from backlit.ops.rounding import isfinite
 
 # The largest 1-norm for which the Pade approximant of a degree is exact to rounding (Higham, 2005, table 2.3)
 _DEGREES: dict[int, tuple[tuple[int, float], ...]] = {
@@ -130,11 +132,16 @@ class MatrixExp(MatrixOp):
 
 
 def _directional(x: Value, along: Value) -> Value:
-    """The derivative of the exponential at `x` in the direction `along`."""
+    """The derivative of the exponential at `x` in the direction `along`, which is brought to size 1 so as to need no scaling."""
     n = x.shape[-1]
+    if not n or not math.prod(along.shape):
+        return along * 0.0
+    size = max(abs(along.detach()), axis=(-2, -1), keepdims=True)
+    size = where(logical_and(size > 0.0, isfinite(size)), size, 1.0)
+    along = along / size
     nothing = where(np.zeros((n, n), bool), x, 0.0)
     block = concat(concat(x, along, axis=-1), concat(nothing, x, axis=-1), axis=-2)
-    return matrix_exp(block)[..., :n, n:]
+    return matrix_exp(block)[..., :n, n:] * size
 
 
 matrix_exp = declare(MatrixExp)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from backlit.core.aval import Aval
-from backlit.core.errors import GradientError
 from backlit.core.graph import Node
-from backlit.core.op import Masked, Op, Value, declare
-from backlit.core.source import here
+from backlit.core.op import Masked, Value, declare
 from backlit.ops.contract import matmul
 from backlit.ops.linalg.common import (
     Made,
@@ -23,11 +20,15 @@ from backlit.ops.linalg.common import (
     hermitian,
     lower,
     np_adjoint,
+    product,
     regular,
+    skew,
     upper,
 )
+from backlit.ops.linalg.refused import unturned
+from backlit.ops.linalg.solving import pinv
 from backlit.ops.linalg.triangular import solve_triangular
-from backlit.ops.linear import broadcast_to, concat
+from backlit.ops.linear import concat
 
 
 class Qr(MatrixOp):
@@ -105,43 +106,19 @@ def _pushed(q: Value, turned: Value, along: Value) -> tuple[Value, Value]:
     return seen - matmul(q, upright), matmul(turned, adjoint(upright))
 
 
-class Refused(Op):
-    """`x`, once nothing of the mask `y` is true: a cotangent that is alive where there is no derivative is an error.
+class Complement(MatrixOp):
+    """Orthonormal columns `out: [..., m, m - k]` that are orthogonal to all columns of `x: [..., m, k]`, which are independent.
+
+    They are one of many bases of a space, and it is the space that has a derivative. The reverse rule is right for functions
+    of the space; a cotangent that would turn the basis within it is an error that says `message`. The tangent is that of a
+    basis that does not turn.
 
     Raises:
-      GradientError: an element of `y` is true; `message` says why that has no derivative.
-    """
-
-    name, notation = "refused", "{x}"
-    inputs = ("x", "y")
-    differentiable = False
-
-    @staticmethod
-    def forward(x: Any, y: Any, *, message: str) -> Any:
-        if y.any():
-            raise GradientError(message + here())
-        return x
-
-    def abstract(self, *avals: Any, **params: Any) -> Aval:
-        return avals[0]  # type: ignore[no-any-return]
-
-    def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
-        x, y = args
-        return self(x if batched[0] else broadcast_to(x, shape=(size, *x.shape)), y, **params)
-
-    def samples(self) -> list[tuple[Any, ...]]:
-        return [((shape, np.zeros(3, bool)), {"message": "no derivative"}) for shape in ((2, 3), (), (0, 2))]
-
-
-class Complement(Op):
-    """Orthonormal columns `out: [..., m, m - k]` that are orthogonal to those of `x: [..., m, k]`.
-
-    They are one of many bases, so that they have no derivative: a cotangent that reaches them is an error that says
-    `message`, their tangent is NaN. As there is nothing to hold against differences, it is not in the registry.
+      GradientError: in the reverse rule, what is differentiated depends on the choice of the basis.
     """
 
     name, notation = "complement", r"\operatorname{{complement}} {x}"
-    inputs = ("x",)
+    square = False
 
     @staticmethod
     def forward(x: Any, *, message: str) -> Any:
@@ -152,19 +129,27 @@ class Complement(Op):
         return Aval((*lead, m, m - k), avals[0].dtype)
 
     def reads(self, argnum: int) -> frozenset[str]:
-        return frozenset()
+        return frozenset({"x", "out"})
 
-    def pull(self, cotangent: Masked, out: Value, inputs: Sequence[Value], node: Node) -> tuple[Masked | None, ...]:
-        value, mask = cotangent
-        alive = np.ones(value.shape, bool) if mask is None else mask
-        nothing = np.zeros(node.up.shape, value.dtype)
-        return ((refused(nothing, alive, **node.params), None),)
+    def vjp(
+        self, wanted: tuple[bool, ...], cotangent: Value, out: Value, inputs: Sequence[Value], **params: Any
+    ) -> tuple[Value | None, ...]:
+        (x,) = inputs
+        checked = unturned(skew(matmul(adjoint(out), cotangent)), cotangent, x.shape, **params)
+        return (checked - product(out, adjoint(cotangent), _dual(x)),)
 
     def jvp(self, tangents: tuple[Value | None, ...], out: Value, inputs: Sequence[Value], **params: Any) -> Value:
-        return math.nan * out
+        return -product(_dual(inputs[0]), adjoint(tangents[0]), out)
 
-    def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
-        return self(args[0], **params)
+    def samples(self) -> list[tuple[Any, ...]]:
+        message = {"message": "no derivative"}
+        shapes = (Made((3, 2), regular), Made((2, 2, 1), regular), Made((2, 2), regular), (0, 2, 1))
+        return [((shape,), message) for shape in shapes]
 
 
-qr, refused, complement = declare(Qr), declare(Refused), Complement()
+def _dual(x: Value) -> Value:
+    """The adjoint of the pseudoinverse of independent columns."""
+    return adjoint(pinv(x, rtol=0.0))
+
+
+qr, complement = declare(Qr), declare(Complement)
