@@ -1,7 +1,7 @@
 """A small convolutional network, forward and backward op by op: 1-16-32 channels, kernels of 3 x 3, batch 64 of 28 x 28.
 
 backlit and PyTorch run in this one process, turn by turn; milliseconds a step (forward, cross-entropy, gradients of all
-parameters), median. Then single convolutions and their gradients. Without PyTorch backlit alone.
+parameters), lower quartile. Then single convolutions and their gradients. Without PyTorch backlit alone.
 
     python benchmarks/convolution.py [--turns 40]
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.util
-import statistics
 import time
 
 import numpy as np
@@ -50,7 +49,7 @@ def convolved(f, parameters, x, stride, padding, groups):
     f.conv2d(x, *parameters, stride=stride, padding=padding, groups=groups).sum().backward()
 
 
-def median(runs, turns):
+def quartiles(runs, turns):
     """Milliseconds of each run, all taken in turn."""
     times = {name: [] for name in runs}
     for _ in range(turns):
@@ -58,7 +57,7 @@ def median(runs, turns):
             start = time.perf_counter()
             run()
             times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(t[1:]) for name, t in times.items()}
+    return {name: sorted(t[1:])[len(t) // 4] for name, t in times.items()}
 
 
 def shown(what, found):
@@ -84,12 +83,12 @@ def main() -> None:
     made = {n: (f, [leaf(a) for a in arrays], data(x), data(y)) for n, (f, leaf, data) in engines.items()}
     losses = [step(*given) for given in made.values()]
     assert max(losses) - min(losses) < 1e-5, losses
-    shown("network", median({n: functools.partial(step, *g) for n, g in made.items()}, turns))
+    shown("network", quartiles({n: functools.partial(step, *g) for n, g in made.items()}, turns))
     for n, c, o, size, k, *rest in SINGLE:
         x, w = draw(n, c, size, size), draw(o, c // rest[-1], k, k)
         given = {name: (f, [leaf(w)], leaf(x), *rest) for name, (f, leaf, _) in engines.items()}
         runs = {name: functools.partial(convolved, *each) for name, each in given.items()}
-        shown(f"{[n, c, size, size]} with {list(w.shape)}, stride {rest[0]}", median(runs, max(turns // 5, 3)))
+        shown(f"{[n, c, size, size]} with {list(w.shape)}, stride {rest[0]}", quartiles(runs, max(turns // 5, 3)))
 
 
 if __name__ == "__main__":

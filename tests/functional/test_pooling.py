@@ -10,7 +10,7 @@ from test_convolution import compare, drawn
 
 import backlit as bl
 from backlit import grad
-from backlit.core.errors import ArgumentError, ShapeError
+from backlit.core.errors import ArgumentError, DTypeError, ShapeError
 from backlit.nn import functional as F
 
 
@@ -149,6 +149,8 @@ def test_an_infinity_in_one_window_stays_there():
         (lambda x: F.max_pool2d(x[0, 0], 2), ShapeError, "[batch, channels, height, width]"),
         (lambda x: F.max_pool2d(x, 2, padding=2), ArgumentError, "at most half"),
         (lambda x: F.max_pool2d(x, 9), ShapeError, "no window"),
+        (lambda x: F.max_pool2d(x * 1j, 2), DTypeError, "no order"),
+        (lambda x: F.adaptive_max_pool2d(x * 1j, 3), DTypeError, "no order"),
         (lambda x: F.max_pool2d(x, 0), ArgumentError, "kernel_size must be at least 1"),
         (lambda x: F.avg_pool2d(x, 2, divisor_override=0), ArgumentError, "must not be 0"),
         (lambda x: F.avg_pool2d(x, (2, 2, 2)), ArgumentError, "a whole number or 2"),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from backlit.core.dtypes import bfloat16, default_dtype, is_float
-from backlit.core.errors import ArgumentError, ShapeError
+from backlit.core.errors import ArgumentError, DTypeError, ShapeError
 from backlit.core.op import shown
 from backlit.core.record import scope
 from backlit.core.source import here
@@ -44,6 +44,7 @@ def max_pool2d(
 
     Raises:
       ShapeError: the axes do not fit, or there is no window.
+      DTypeError: the input is complex.
       ArgumentError: a number is out of range; padding is more than half of the kernel.
     """
     return _max("max_pool2d", 2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
@@ -207,7 +208,7 @@ def _windows(
 def _max(
     who: str, n: int, input: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool, indices: bool
 ) -> Any:
-    x = as_tensor(input)
+    x = _ordered(who, as_tensor(input))
     check_axes(who, x, n)
     params = _windows(who, x.shape[-n:], kernel, stride, padding, dilation, ceil, half=True)
     taps = windows.window_argmax(x, **params)
@@ -222,6 +223,12 @@ def _max(
         starts = starts * m + (np.arange(c) * s - p).reshape(along)
         offsets = offsets * m + (np.arange(k) * d).reshape(along)
     return out, Tensor(offsets.ravel())[taps] + starts
+
+
+def _ordered(who: str, x: Tensor) -> Tensor:
+    if x.dtype.kind == "c":
+        raise DTypeError(f"{who}: complex numbers have no order, got {shown(x)}{here()}")
+    return x
 
 
 def _floating(x: Tensor) -> Tensor:
@@ -392,6 +399,7 @@ def _adaptive_mean(who: str, n: int, input: Any, output_size: Any) -> Tensor:
 
 def _adaptive_max(who: str, n: int, input: Any, output_size: Any, indices: bool) -> Any:
     x, count = _target(who, n, input, output_size)
+    x = _ordered(who, x)
     size, lead = x.shape[-n:], x.shape[: x.ndim - n]
     if _even(size, count):
         kernel = tuple(m // c for m, c in zip(size, count, strict=True))
