@@ -68,6 +68,7 @@ from backlit.functional.normalization import (
     local_response_norm,
     rms_norm,
 )
+from backlit.functional.padding import pad
 from backlit.functional.pooling import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -173,6 +174,7 @@ __all__ = [
     "nll_loss",
     "normalize",
     "one_hot",
+    "pad",
     "pairwise_distance",
     "pdist",
     "pixel_shuffle",
