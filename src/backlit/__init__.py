@@ -148,6 +148,19 @@ from backlit.ops.exponential import (
     xlogy,
 )
 from backlit.ops.gamma import digamma, lgamma, polygamma
+from backlit.ops.missing import (
+    nanargmax,
+    nanargmin,
+    nancumprod,
+    nancumsum,
+    nanmax,
+    nanmean,
+    nanmin,
+    nanprod,
+    nanstd,
+    nansum,
+    nanvar,
+)
 from backlit.ops.padding import pad
 from backlit.ops.picking import (
     diag,
@@ -436,8 +449,19 @@ __all__ = [
     "multiply",
     "nan",
     "nan_to_num",
+    "nanargmax",
+    "nanargmin",
+    "nancumprod",
+    "nancumsum",
+    "nanmax",
+    "nanmean",
     "nanmedian",
+    "nanmin",
+    "nanprod",
     "nanquantile",
+    "nanstd",
+    "nansum",
+    "nanvar",
     "negative",
     "newaxis",
     "nextafter",

@@ -21,6 +21,7 @@ from backlit.ops import (
     exponential,
     gamma,
     linear,
+    missing,
     norm,
     picking,
     quantiles,
@@ -131,7 +132,7 @@ _METHODS: dict[Any, tuple[str, ...]] = {
 _REDUCTIONS: tuple[Any, ...] = (
     statistics.sum, statistics.prod, statistics.mean, statistics.var, statistics.std, statistics.max, statistics.min,
     statistics.any, statistics.all, statistics.count_nonzero, statistics.logsumexp, statistics.argmax, statistics.argmin,
-    quantiles.median, quantiles.nanmedian,
+    quantiles.median, quantiles.nanmedian, missing.nansum, missing.nanmean,
 )  # fmt: skip
 _ALONG: dict[Any, tuple[str, ...]] = {  # with what they take by position
     **dict.fromkeys((cumulative.cumulative_sum, cumulative.cumulative_prod, cumulative.cumulative_logsumexp), ("axis",)),

@@ -50,6 +50,8 @@ class Prod(Smooth):
         last = flat.ndim - 1
         ahead, behind = (cumprod(flat, axis=last, reverse=r, exclusive=True) for r in (False, True))
         others = reshape(ahead * behind, shape=tuple(x.shape[a] for a in order))
+        if order == tuple(range(x.ndim)):
+            return others
         return permute_dims(others, axes=tuple(int(a) for a in np.argsort(order)))
 
     def push(
@@ -79,7 +81,8 @@ def _flat(x: Value, axis: tuple[int, ...]) -> tuple[Value, tuple[int, ...]]:
     order = (*kept, *axis)
     sizes = [x.shape[a] for a in order]
     shape = (*sizes[: len(kept)], math.prod(sizes[len(kept) :]))
-    return reshape(permute_dims(x, axes=order), shape=shape), order
+    x = x if order == tuple(range(x.ndim)) else permute_dims(x, axes=order)
+    return reshape(x, shape=shape), order
 
 
 prod = declare(Prod)

@@ -158,8 +158,7 @@ class LogSumExp(Smooth):
 
     def slope(self, x: Value, out: Value, **params: Any) -> Value:
         # x - out is NaN where both are -inf: an element of no weight
-        shift = spread(out, x, params["axis"])
-        return where(equal(x, -np.inf), 0.0, exp(where(equal(x, -np.inf), 0.0, x) - shift))
+        return where(equal(x, -np.inf), 0.0, exp(x - spread(out, x, params["axis"])))
 
 
 class _Truth(Reduction):

@@ -321,9 +321,8 @@ class CumLogSumExp(_Scan):
 
 
 def _weight(x: Value, total: Value) -> Value:
-    """exp(x - total), 0 where `x` is -inf."""
-    nothing = equal(x, -np.inf)
-    return where(nothing, 0.0, exp(where(nothing, 0.0, x) - total))
+    """exp(x - total), 0 where `x` is -inf, though `total` may be that too."""
+    return where(equal(x, -np.inf), 0.0, exp(x - total))
 
 
 recurrence, cumsum, cumprod, cumulative_logsumexp = (

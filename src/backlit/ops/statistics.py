@@ -49,7 +49,7 @@ def _count(name: str, x: Tensor, axis: Axis) -> int:
     return math.prod(x.shape[a] for a in linear.normalize_axes(name, axis, x.ndim))
 
 
-def _in_wide(x: Any) -> tuple[Tensor, Any]:
+def in_wide(x: Any) -> tuple[Tensor, Any]:
     """`x` in a float dtype whose sums neither overflow nor stand still, and the dtype of the result."""
     x = as_tensor(x)
     dtype = x.dtype if is_float(x.dtype) else np.dtype(np.float64)
@@ -57,17 +57,17 @@ def _in_wide(x: Any) -> tuple[Tensor, Any]:
     return x if x.dtype == wide else linear.astype(x, dtype=wide), dtype
 
 
-def _back(x: Tensor, dtype: Any) -> Tensor:
+def back(x: Tensor, dtype: Any) -> Tensor:
     return x if x.dtype == dtype else linear.astype(x, dtype=dtype)
 
 
 @scope
 def mean(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """Arithmetic mean over `axis`, over all axes when None; integers give floats, no elements give NaN."""
-    wide, given = _in_wide(x if dtype is None else linear.astype(x, dtype=dtype))
+    wide, given = in_wide(x if dtype is None else linear.astype(x, dtype=dtype))
     n = _count("mean", wide, axis)
     total = linear.sum(wide, axis=axis, keepdims=keepdims)
-    return _back(total / n if n else total * float("nan"), given)
+    return back(total / n if n else total * float("nan"), given)
 
 
 def _centred(name: str, x: Tensor, axis: Axis, correction: float) -> tuple[Tensor, float]:
@@ -82,19 +82,19 @@ def var(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool
 
     With `n <= correction` it is divided by 0, as in NumPy. Two passes over `x`.
     """
-    wide, dtype = _in_wide(x)
+    wide, dtype = in_wide(x)
     centred, left = _centred("var", wide, axis, correction)
     squares = centred * centred if dtype.kind != "c" else real(centred * conj(centred))
     total = linear.sum(squares, axis=axis, keepdims=keepdims)
-    return _back(total / left, real_dtype(dtype))
+    return back(total / left, real_dtype(dtype))
 
 
 @scope
 def std(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """Standard deviation over `axis`, the root of `var`; its derivative where it is 0 is 0, as for a norm."""
-    wide, dtype = _in_wide(x)
+    wide, dtype = in_wide(x)
     centred, left = _centred("std", wide, axis, correction)
-    return _back(norm.norm(centred, p=2.0, axis=axis, keepdims=keepdims) / math.sqrt(left), real_dtype(dtype))
+    return back(norm.norm(centred, p=2.0, axis=axis, keepdims=keepdims) / math.sqrt(left), real_dtype(dtype))
 
 
 def max(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
