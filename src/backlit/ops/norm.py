@@ -13,7 +13,7 @@ from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops import reduce
 from backlit.ops.complex import conj
 from backlit.ops.elementwise import abs, equal, not_equal, sign, where
-from backlit.ops.linear import astype, sum
+from backlit.ops.linear import astype, normalize_axes, sum
 from backlit.ops.reduce import Smooth, spread
 
 
@@ -83,13 +83,14 @@ def vector_norm(
     the derivative is 0; equal largest magnitudes share it equally. Integers give floats.
 
     Raises:
-      ShapeError: `ord` is infinite and there are no elements, or an axis is out of range.
+      ShapeError: `ord` is -inf and there are no elements, or an axis is out of range.
     """
     x = as_tensor(x)
     x = x if is_float(x.dtype) else astype(x, dtype=np.float64)
     if ord == 0:
         return astype(sum(not_equal(x, 0), axis=axis, keepdims=keepdims), dtype=abs(x).dtype)
-    if ord == 1:
+    some = all(x.shape[a] for a in normalize_axes("vector_norm", axis, x.ndim))
+    if ord == 1 or (ord == float("inf") and not some):
         return sum(abs(x), axis=axis, keepdims=keepdims)
     if ord == float("inf"):
         return reduce.max(abs(x), axis=axis, keepdims=keepdims)
