@@ -141,6 +141,14 @@ def test_a_truth_compared_with_zero_is_itself():
     )  # fmt: skip
 
 
+def test_a_pad_by_nothing_goes():
+    before = body(
+        "a: float64[2]",
+        ["b: float64[2] = pad(a, width=((0, 0),))", "c: float64[3] = pad(b, width=((0, 1),))", "return b, c"],
+    )
+    assert apply(algebra, before) == body("a: float64[2]", ["b: float64[3] = pad(a, width=((0, 1),))", "return a, b"])
+
+
 def test_what_is_chosen_already_is_not_chosen_again():
     before = body(
         "a: bool[2], b: bool[2], c: float64[2]",
