@@ -13,6 +13,7 @@ import backlit as bl
 from backlit import grad, jvp, linalg, vmap
 from backlit.autodiff.check import directional
 from backlit.core.errors import ArgumentError
+from backlit.ops.linalg import determinant
 
 ARRAY_API = (
     "cholesky", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "matmul", "matrix_norm", "matrix_power", "matrix_rank",
@@ -349,6 +350,16 @@ def test_derivatives_of_a_determinant_at_any_rank(rank):
         x = np.diag([2.0, 2.0, 2.0, 0.0])  # equal singular values too
     close(grad(linalg.det)(x), grad(leibniz)(x).numpy())
     close(bl.hessian(linalg.det)(x), bl.hessian(leibniz)(x).numpy())
+
+
+def test_both_ways_to_an_adjugate_agree(monkeypatch):
+    x = np.stack([regular(4, 4), rotated([1.0, 1e-5, 2.0, 3.0]), np.ones((4, 4)), 1e-90 * np.eye(4)])
+    found = grad(lambda x: linalg.det(x).sum())(x).numpy()
+    monkeypatch.setattr(determinant, "_norms", lambda x: np.full(x.shape[:-2], np.inf))
+    for got, want in zip(found, grad(lambda x: linalg.det(x).sum())(x).numpy(), strict=True):
+        size = np.max(np.abs(want))
+        assert np.max(np.abs(got - want)) <= 1e-12 * size
+    assert found[3, 0, 0] == pytest.approx(1e-270, rel=1e-12, abs=0)
 
 
 def test_the_third_derivative_of_a_determinant_needs_a_regular_matrix():

@@ -75,10 +75,20 @@ def _signed_svd(x: Any) -> tuple[Any, Any, Any, Any]:
     return u, s, vh, (np.linalg.det(u) * np.linalg.det(vh))[..., None, None]
 
 
+def _norms(x: Any) -> Any:
+    return np.sqrt(np.sum(np.abs(x) ** 2, axis=(-2, -1)))
+
+
+def _by_singular_values(x: Any) -> Any:
+    u, s, vh, sign = _signed_svd(x)
+    return np.matmul(np_adjoint(vh) * (sign * _products_without(s)[..., None, :]), np_adjoint(u))
+
+
 class Adjugate(MatrixOp):
     """The adjugate of `x: [..., n, n]`: `out x` is the determinant times the identity.
 
-    By singular values, whose products without one of them lose nothing when that one is small; so it costs as much as an SVD.
+    By the inverse where the condition is below eps^(-1/4), so that this costs no more than four digits of sixteen; else by
+    singular values, whose products without one of them lose nothing when that one is small.
     """
 
     name, notation = "adjugate", r"\operatorname{{adj}} {x}"
@@ -87,8 +97,14 @@ class Adjugate(MatrixOp):
     def forward(x: Any) -> Any:
         if not x.size:
             return np.zeros_like(x)
-        u, s, vh, sign = _signed_svd(x)
-        return np.matmul(np_adjoint(vh) * (sign * _products_without(s)[..., None, :]), np_adjoint(u))
+        det = np.linalg.det(x)[..., None, None]
+        usable = np.isfinite(det) & (det != 0)  # the factorisation that inverts fails where this determinant is 0
+        inverse = np.linalg.inv(np.where(usable, x, np.eye(x.shape[-1], dtype=x.dtype)))
+        condition = _norms(x)[..., None, None] * _norms(inverse)[..., None, None]
+        usable &= condition < np.finfo(x.dtype).eps ** -0.25
+        if usable.all():
+            return det * inverse
+        return np.where(usable, det * inverse, _by_singular_values(x))
 
     def reads(self, argnum: int) -> frozenset[str]:
         return frozenset({"x"})
