@@ -129,6 +129,9 @@ def test_half_precision_is_summed_in_float32_and_integers_stay():
         assert out.dtype == dtype and [p.dtype for p in pullback(out)] == [dtype, dtype]
         eps = float(bl.core.dtypes.ml_dtypes.finfo(dtype).eps)
         np.testing.assert_allclose(out.numpy().astype(float), exact, rtol=eps / 2 * 1.01, atol=1e-4)
+        wide = vjp(lambda x, w: F.conv1d(x, w), low.astype(np.float64), small.astype(np.float64))[1]
+        for p, e in zip(pullback(out), wide(out.astype(np.float64)), strict=True):
+            np.testing.assert_allclose(p.numpy().astype(float), e.numpy(), rtol=eps / 2 * 1.01, atol=1e-4)
     n = np.arange(6).reshape(1, 1, 6)
     out = F.conv1d(n, np.array([[[1, -1]]]))
     assert out.dtype == np.int64 and out.tolist() == [[[-1] * 5]]

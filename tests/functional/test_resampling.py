@@ -9,7 +9,7 @@ import pytest
 from test_convolution import compare
 
 import backlit as bl
-from backlit import grad, gradcheck
+from backlit import grad, gradcheck, vmap
 from backlit.core.errors import ArgumentError, DTypeError, ShapeError
 from backlit.nn import functional as F
 
@@ -51,9 +51,10 @@ def test_interpolation_keeps_dtypes_empty_batches_and_infinities_where_they_are(
     assert F.interpolate(x, 3) is not x
 
 
-@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize(
+    ("mode", "n"), [("bilinear", 2), ("bilinear", 3), ("nearest", 2), ("nearest", 3), ("bicubic", 2)]
+)
 @pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])
-@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
 def test_reading_at_places_is_torchs(mode, padding_mode, n):
     for seed in range(12):
         draw, rng = random.Random(seed), np.random.default_rng(seed)
@@ -93,6 +94,26 @@ def test_shuffles_are_torchs_and_inverses():
     assert F.pixel_unshuffle(F.pixel_shuffle(x[0], 2), 2).tolist() == x[0].tolist()
 
 
+def test_all_of_it_under_vmap_is_a_loop():
+    rng = np.random.default_rng(0)
+    x, grid = rng.standard_normal((2, 2, 4, 5, 6)), rng.uniform(-1, 1, (2, 2, 3, 3, 2))
+    theta = rng.standard_normal((2, 2, 2, 3))
+    for f, given in (
+        (lambda x: F.interpolate(x, (7, 4), mode="bicubic"), (x,)),
+        (lambda x: F.interpolate(x, scale_factor=2), (x,)),
+        (lambda x, g: F.grid_sample(x, g, padding_mode="reflection"), (x, grid)),
+        (lambda t: F.affine_grid(t, (2, 4, 3, 3)), (theta,)),
+        (lambda x: F.adaptive_max_pool2d(x, (2, 4)), (x,)),
+        (lambda x: F.adaptive_avg_pool2d(x, (2, 4)), (x,)),
+        (lambda x: F.max_pool2d(x, 3, 1, 1, return_indices=True)[1], (x,)),
+        (lambda x: F.lp_pool2d(abs(x), 3, 2), (x,)),
+        (lambda x: F.fold(F.unfold(x, 2), (5, 6), 2), (x,)),
+    ):
+        together = vmap(f)(*given).numpy()
+        for i in range(2):
+            np.testing.assert_allclose(together[i], f(*(a[i] for a in given)).numpy(), rtol=1e-12, atol=1e-13)
+
+
 def test_resampling_compiles_without_a_call_back():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((1, 4, 3, 3)).astype(np.float32)
@@ -121,7 +142,7 @@ def test_resampling_compiles_without_a_call_back():
         (lambda x: F.interpolate(x.astype(int), 3, mode="bilinear"), DTypeError, "is for floats"),
         (lambda x: F.grid_sample(x, x), ShapeError, "grid [batch, *places, n]"),
         (lambda x: F.grid_sample(x, np.ones((1, 2, 2, 2), np.float32)), DTypeError, "floats of one dtype"),
-        (lambda x: F.grid_sample(x, np.ones((1, 2, 2, 2)), mode="bicubic"), ArgumentError, "bilinear or nearest"),
+        (lambda x: F.grid_sample(x, np.ones((1, 2, 2, 2)), mode="cubic"), ArgumentError, "must be bilinear, nearest"),
         (lambda x: F.grid_sample(x, np.ones((1, 2, 2, 2)), padding_mode="wrap"), ArgumentError, "zeros, border or"),
         (lambda x: F.affine_grid(x, (1, 1, 2, 2)), ShapeError, "expected theta [1, n, n + 1]"),
         (lambda x: F.affine_grid(np.ones((1, 2, 3), int), (1, 1, 2, 2)), DTypeError, "theta must be floats"),

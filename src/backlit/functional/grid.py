@@ -14,6 +14,7 @@ from backlit.core.op import shown
 from backlit.core.record import scope
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
+from backlit.functional.resample import CUBIC, far, near
 from backlit.ops import array, rounding
 from backlit.ops import elementwise as ew
 from backlit.ops.linear import astype, permute_dims, reshape
@@ -58,8 +59,8 @@ def grid_sample(
 
     There are two or three axes; `grid` has the coordinates x first, from -1 to 1: of the outer edges, or with
     `align_corners` of the centres of the first and last element. "bilinear" weighs the 2^n neighbours by their distance
-    (in three dimensions too), "nearest" takes the nearest, an even one in the middle. Outside lie "zeros" (structural
-    ones), the "border" element, or the "reflection" of the input. The derivative in `grid` is that of the weights; at an
+    (in three dimensions too), "bicubic" 4^2 of them by Keys's kernel with a = -3/4, "nearest" takes the nearest, an even
+    one in the middle. Outside lie "zeros" (structural ones), the "border" element, or the "reflection" of the input. The derivative in `grid` is that of the weights; at an
     element itself that towards the next one; with "nearest" it is 0.
 
     Raises:
@@ -76,23 +77,30 @@ def grid_sample(
         )
     if not is_float(x.dtype) or x.dtype != grid.dtype:
         raise DTypeError(f"grid_sample: expected floats of one dtype, got {shown(x)} and {shown(grid)}{here()}")
-    if mode not in ("bilinear", "nearest"):
-        raise ArgumentError(f"grid_sample: mode must be bilinear or nearest, got {mode!r}{here()}")
+    if mode not in ("bilinear", "nearest", "bicubic") or (mode == "bicubic" and n == 3):
+        raise ArgumentError(
+            f"grid_sample: mode must be bilinear, nearest, or bicubic of two axes, got {mode!r}{here()}"
+        )
     if padding_mode not in ("zeros", "border", "reflection"):
         raise ArgumentError(
             f"grid_sample: padding_mode must be zeros, border or reflection, got {padding_mode!r}{here()}"
         )
     sizes = x.shape[2:]
-    # coordinates of each axis [batch, 1, *places], counted in elements
-    at = [_elements(grid[..., n - 1 - a], m, padding_mode, bool(align_corners)) for a, m in enumerate(sizes)]
+    corners = bool(align_corners)
+    # coordinates of each axis [batch, *places], counted in elements
+    at = [_elements(grid[..., n - 1 - a], m, corners) for a, m in enumerate(sizes)]
+    if mode != "bicubic":
+        at = [_inside(c, m, padding_mode, corners) for c, m in zip(at, sizes, strict=True)]
     if mode == "nearest":
         return _picked(x, [rounding.round(c.detach()) for c in at])
-    lower = [ew.floor(c.detach()) for c in at]
-    upper = [c + 1.0 for c in lower]
-    shares = [(u - c, c - low) for c, low, u in zip(at, lower, upper, strict=True)]
+    first = [ew.floor(c.detach()) for c in at]
+    shares = [_shares(c - f, mode) for c, f in zip(at, first, strict=True)]
+    start = -1.0 if mode == "bicubic" else 0.0
     out: Any = None
-    for corner in itertools.product(range(2), repeat=n):
-        places = [(low, up)[k] for k, low, up in zip(corner, lower, upper, strict=True)]
+    for corner in itertools.product(range(len(shares[0])), repeat=n):
+        places = [f + (k + start) for k, f in zip(corner, first, strict=True)]
+        if mode == "bicubic":
+            places = [_inside(p, m, padding_mode, corners) for p, m in zip(places, sizes, strict=True)]
         weight: Any = None
         for k, share in zip(corner, shares, strict=True):
             weight = share[k] if weight is None else weight * share[k]
@@ -101,9 +109,20 @@ def grid_sample(
     return out  # type: ignore[no-any-return]
 
 
-def _elements(c: Tensor, m: int, padding: str, corners: bool) -> Tensor:
-    """Coordinates from -1 to 1 as places of `m` elements, those outside moved to where they are read."""
-    at = (c + 1.0) * ((m - 1) / 2.0) if corners else ((c + 1.0) * float(m) - 1.0) * 0.5
+def _shares(t: Tensor, mode: str) -> list[Tensor]:
+    """The weights of the neighbours of a place that lies `t` behind one of them."""
+    if mode == "bilinear":
+        return [1.0 - t, t]
+    return [far(t + 1.0, CUBIC), near(t, CUBIC), near(1.0 - t, CUBIC), far(2.0 - t, CUBIC)]
+
+
+def _elements(c: Tensor, m: int, corners: bool) -> Tensor:
+    """Coordinates from -1 to 1 as places of `m` elements."""
+    return (c + 1.0) * ((m - 1) / 2.0) if corners else ((c + 1.0) * float(m) - 1.0) * 0.5
+
+
+def _inside(at: Tensor, m: int, padding: str, corners: bool) -> Tensor:
+    """Places outside of `m` elements moved to where they are read."""
     if padding == "zeros":
         return at
     if padding == "reflection":

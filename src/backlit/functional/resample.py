@@ -109,7 +109,7 @@ def _along(x: Tensor, axis: int, m: int, ratio: float, mode: str, corners: bool,
         first = np.floor(at)
         t = at - first
         places = [first + k for k in range(-1, 3)]
-        weights: list[Any] = [_far(t + 1.0, CUBIC), _near(t, CUBIC), _near(1.0 - t, CUBIC), _far(2.0 - t, CUBIC)]
+        weights: list[Any] = [far(t + 1.0, CUBIC), near(t, CUBIC), near(1.0 - t, CUBIC), far(2.0 - t, CUBIC)]
     else:
         at = np.maximum(at, 0.0)
         first = np.minimum(np.floor(at), n - 1)
@@ -129,7 +129,7 @@ def _wide(n: int, m: int, ratio: float, mode: str) -> tuple[list[Any], list[Any]
     weights = []
     for p in places:
         t = np.abs(p - centre + 0.5) / wider
-        kernel = np.where(t < 1.0, _near(t, -0.5), np.where(t < 2.0, _far(t, -0.5), 0.0))
+        kernel = np.where(t < 1.0, near(t, -0.5), np.where(t < 2.0, far(t, -0.5), 0.0))
         weights.append(np.where(p < end, kernel if mode == "bicubic" else np.maximum(1.0 - t, 0.0), 0.0))
     total: Any = sum(weights)
     return places, [w / total for w in weights]
@@ -147,12 +147,12 @@ def _weighed(x: Tensor, axis: int, places: list[Any], weights: list[Any]) -> Ten
     return out  # type: ignore[no-any-return]
 
 
-def _near(t: Any, a: float) -> Any:
+def near(t: Any, a: float) -> Any:
     """Keys's kernel at distances up to 1."""
     return ((a + 2.0) * t - (a + 3.0)) * t * t + 1.0
 
 
-def _far(t: Any, a: float) -> Any:
+def far(t: Any, a: float) -> Any:
     """Keys's kernel at distances from 1 to 2."""
     return ((a * t - 5.0 * a) * t + 8.0 * a) * t - 4.0 * a
 
