@@ -163,6 +163,29 @@ def test_rules_of_ones_own_are_held_against_their_forward():
             assert names(run(wrong, dtype).guilty) == {"cubed"}
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_rules_that_differ_on_purpose_are_left_alone(exact):
+    @bl.custom_vjp
+    def rounded(x):
+        return bl.round(x)
+
+    rounded.defvjp(lambda x: (bl.round(x), None), lambda _, g: (g,), exact=exact)  # straight through
+
+    @bl.custom_jvp
+    def stepped(x):
+        return bl.where(x > 0, 1.0, 0.0) * x
+
+    stepped.defjvp(lambda p, t: (bl.where(p[0] > 0, 1.0, 0.0) * p[0], 2.0 * t[0]), exact=exact)
+    with bl.record() as recording:
+        x = bl.tensor(np.array([0.3, 1.7, -2.2]), requires_grad=True)
+        (rounded(x * 3.0) + stepped(x)).sum().backward()
+        bl.vmap(lambda row: (rounded(row) + stepped(row)).sum())(x.reshape((3, 1))).sum().backward()
+    found = balance(recording)
+    assert names(found.guilty) == ({"rounded", "stepped"} if exact else set())
+    notes = [n.note for n in found.nodes if n.node.op.name in ("rounded", "stepped")]
+    assert len(notes) == 4 and all("on purpose" in note for note in notes) is not exact
+
+
 def test_functions_with_several_results_balance():
     @bl.custom_vjp
     def both(x):

@@ -173,3 +173,29 @@ def test_given_values_that_are_bad_and_recordings_that_are_not():
         x = bl.tensor(np.array([1e200]), requires_grad=True)
         (x * x).sum().backward()
     assert not_finite(recording).cause.text == "mul of 1e+200 and 1e+200 is inf"
+
+
+def test_a_recording_of_statistics_has_the_same_flow():
+    def run(**options):
+        bl.random.seed(0)
+        net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.Sigmoid(), nn.Linear(8, 3))
+        optimizer = bl.optim.SGD(net.parameters(), lr=0.1)
+        x = bl.tensor(np.random.default_rng(0).standard_normal((10, 6)).astype("f4"))
+        with bl.record(**options) as recording:
+            for _ in range(3):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(net(x), np.arange(10) % 3).backward()
+                optimizer.step()
+        return recording
+
+    full, summed = run(), run(statistics=True)
+    for step in range(3):
+        ours, theirs = flow(summed, step), flow(full, step)
+        assert len(ours.layers) == len(theirs.layers) == 3 and ours.activations == ()
+        for a, b in zip(ours.layers, theirs.layers, strict=True):
+            assert (a.name, a.band, a.culprits) == (b.name, b.band, ())
+            for field in ("value_rms", "delta_norm", "grad_norm", "gain", "product"):
+                assert getattr(a, field) == pytest.approx(getattr(b, field), rel=1e-5)
+        for a, b in zip(ours.updates, theirs.updates, strict=True):
+            assert (a.node.name, a.step, a.band) == (b.node.name, b.step, b.band)
+            assert a.ratio == pytest.approx(b.ratio, rel=1e-5)

@@ -57,5 +57,5 @@ def test_a_page_of_nothing_says_so(browser, tmp_path):
     tab = context.new_page()
     tab.goto(path.as_uri())
     tab.get_by_text("Nothing was recorded").wait_for()
-    assert "step.record" in tab.locator("#panel-body").inner_text()
+    assert "requires_grad" in tab.locator("#panel-body").inner_text()
     context.close()

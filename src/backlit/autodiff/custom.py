@@ -27,6 +27,7 @@ class _Custom(ABC):
     """What both decorators share: the arguments' leaves, and what happens at each kind of trace."""
 
     kind = ""
+    exact = True  # whether the rule is meant to be the derivative of `f`
 
     def __init__(self, f: Callable[..., Any]) -> None:
         self.f = f
@@ -215,9 +216,13 @@ class custom_vjp(_Custom):
         self.fwd: Any = None
         self.bwd: Any = None
 
-    def defvjp(self, fwd: Callable[..., Any], bwd: Callable[..., Any]) -> None:
-        """Defines the forward that keeps residuals, and the reverse rule."""
-        self.fwd, self.bwd = fwd, bwd
+    def defvjp(self, fwd: Callable[..., Any], bwd: Callable[..., Any], exact: bool = True) -> None:
+        """Defines the forward that keeps residuals, and the reverse rule.
+
+        `exact=False` says that the rule is not the derivative of the function, on purpose, as in a straight-through
+        estimator: `diagnose.balance` does not hold it against its forward.
+        """
+        self.fwd, self.bwd, self.exact = fwd, bwd, exact
 
     def _check(self) -> None:
         if self.fwd is None or self.bwd is None:
@@ -249,7 +254,7 @@ class custom_vjp(_Custom):
                 parts.append(tree.unflatten(its_structure, summed))
             return tuple(parts)
 
-        made.defvjp(vmap(self.fwd, in_axes=in_axes), bwd)
+        made.defvjp(vmap(self.fwd, in_axes=in_axes), bwd, self.exact)
         return made
 
 
@@ -269,9 +274,10 @@ class custom_jvp(_Custom):
         super().__init__(f)
         self.defined: Any = None
 
-    def defjvp(self, rule: Callable[..., Any]) -> Callable[..., Any]:
-        """Defines the rule; gives it back, so it may be used as a decorator."""
-        self.defined = rule
+    def defjvp(self, rule: Callable[..., Any], exact: bool = True) -> Callable[..., Any]:
+        """Defines the rule; gives it back, so it may be used as a decorator. `exact=False` says that it is not the
+        derivative of the function, on purpose: `diagnose.balance` does not hold it against its forward."""
+        self.defined, self.exact = rule, exact
         return rule
 
     def _check(self) -> None:
@@ -315,7 +321,9 @@ class custom_jvp(_Custom):
     def _batched(self, axes: list[Any], structure: Any) -> _Custom:
         in_axes = tree.unflatten(structure, axes)
         made = custom_jvp(_named(vmap(self.f, in_axes=in_axes), self.name))
-        made.defjvp(lambda primals, tangents: vmap(self.rule, in_axes=(in_axes, in_axes))(primals, tangents))
+        made.defjvp(
+            lambda primals, tangents: vmap(self.rule, in_axes=(in_axes, in_axes))(primals, tangents), self.exact
+        )
         return made
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from backlit.autodiff.custom import _Joint as CustomJoint
 from backlit.autodiff.walk import Pick
 from backlit.core.dtypes import is_float
 from backlit.core.errors import BacklitError
@@ -129,6 +130,8 @@ def _balance(
 ) -> NodeBalance:  # fmt: skip
     """The balance of a node whose arguments `moving` have a tangent."""
     cotangents = [out.cotangent for out in outs]
+    if isinstance(node.op, CustomJoint) and not node.op.owner.exact:
+        return NodeBalance(node, math.nan, math.nan, "its rule is not the derivative of its forward, on purpose")
     if all(c is None for c in cotangents):
         return NodeBalance(node, math.nan, math.nan, "no gradient reached it")
     arrays = [c for c in cotangents if c is not None] + list(passed.values())

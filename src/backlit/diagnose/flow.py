@@ -92,7 +92,8 @@ def flow(recording: Recording, step: int | None = None, amber: float = 3.0, red:
 
     A layer is a call of a module that uses parameters of its own; without modules, a function, or an op that uses one. It is
     out of band when the gradient at its result is more than `amber` (or `red`) powers of ten larger or smaller than at the
-    last layer. Costs a norm for each value on the way and the slopes of activations, less than a forward pass.
+    last layer. Costs a norm for each value on the way and the slopes of activations, less than a forward pass. Of a
+    recording of statistics there are no culprits and no activations.
 
     Raises:
       ArgumentError: there is no such step.
@@ -123,28 +124,29 @@ def _layers(nodes: Sequence[Node], amber: float, red: float) -> list[Layer]:
                     calls[key] = call
     last: dict[Any, Node] = {}  # the last value of each call that got a gradient
     for node in nodes:
-        if node.op is not None and node.cotangent is not None:
+        if node.op is not None and _known(node, "cotangent"):
             last[node] = node
             for scope in node.call.ancestors():
                 last[scope] = node
     outs = {key: last.get(key) for key in calls}
     kept = sorted(((out, key) for key, out in outs.items() if out is not None), key=lambda pair: pair[0].index)
-    norms = [_norm(out.cotangent) for out, _ in kept]
-    ways = _Ways(kept[-1][0]) if kept else None
+    norms = [_norm_of(out, "cotangent") for out, _ in kept]
+    summed = bool(kept) and kept[-1][0].cotangent is None  # of statistics there is no way to follow
+    ways = _Ways(kept[-1][0]) if kept and not summed else None
     made = []
     for i, (out, key) in enumerate(kept):
         product = _ratio(norms[i], norms[-1])
         size = abs(math.log10(product)) if product > 0 and math.isfinite(product) else math.inf
         band = 2 if size > red else 1 if size > amber else 0
-        gradients = {a: a.cotangent for a in groups[key] if a.cotangent is not None}
+        gradients = {a: _norm_of(a, "cotangent") for a in groups[key] if _known(a, "cotangent")}
         made.append(
             Layer(
                 name=_layer_name(out, calls[key]),
                 call=calls[key],
                 node=out,
-                value_rms=_rms(out.value),
+                value_rms=_rms_of(out),
                 delta_norm=norms[i],
-                grad_norm=math.sqrt(sum(_norm(g) ** 2 for g in gradients.values())),
+                grad_norm=math.sqrt(sum(norm**2 for norm in gradients.values())),
                 gain=_ratio(norms[i], norms[i + 1]) if i + 1 < len(kept) else 1.0,
                 product=product,
                 band=band,
@@ -173,8 +175,21 @@ def _norm(x: Any) -> float:
     return math.nan if x is None else float(np.linalg.norm(plain(x).astype(np.float64).reshape(-1)))
 
 
-def _rms(x: Any) -> float:
-    return math.nan if x is None or not np.size(x) else _norm(x) / math.sqrt(np.size(x))
+def _known(node: Node, name: str) -> bool:
+    """Whether the value or the gradient of a node was kept, or its statistics."""
+    return getattr(node, name) is not None or name in (node.statistics or {})
+
+
+def _norm_of(node: Node, name: str) -> float:
+    array = getattr(node, name)
+    if array is None and name in (node.statistics or {}):
+        return node.statistics[name].norm  # type: ignore[index]
+    return _norm(array)
+
+
+def _rms_of(node: Node) -> float:
+    size = math.prod(node.shape)
+    return _norm_of(node, "value") / math.sqrt(size) if size else math.nan
 
 
 def _ratio(a: float, b: float) -> float:
@@ -350,8 +365,12 @@ def _activation(node: Node) -> Activation | None:
 def _updates(step: Step) -> list[UpdateRatio]:
     found = []
     for update in step.updates:
-        before = _norm(update.before)
-        ratio = _ratio(_norm(np.asarray(update.after, np.float64) - np.asarray(update.before, np.float64)), before)
+        if update.before is None:
+            moved = update.measured()
+            ratio = _ratio(moved.change, moved.value)
+        else:
+            change = np.asarray(update.after, np.float64) - np.asarray(update.before, np.float64)
+            ratio = _ratio(_norm(change), _norm(update.before))
         band = 0 if 1e-4 <= ratio <= 1e-2 else 1 if 1e-5 <= ratio <= 1e-1 else 2
         found.append(UpdateRatio(update.node, step.index, ratio, band))
     return found

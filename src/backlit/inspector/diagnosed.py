@@ -101,8 +101,11 @@ def flows(recording: Recording, place: Mapping[Scope, int]) -> Tables:
         "flow": layer.columns(),
         "culprit": culprit.columns(),
         "activation": activation.columns(),
-        "badwalk": _walk(recording),
+        "badwalk": _walk(recording) if keeps_values(recording) else _NO_WALK,
     }
+
+
+_NO_WALK: dict[str, Any] = Columns(event="i4", node="i4", which="u1", element="", text="").columns()
 
 
 def _walk(recording: Recording) -> dict[str, Any]:

@@ -85,6 +85,8 @@ class _Writer:
             written |= lamps(self.recording) | flows(self.recording, place)
             written |= origins(self.recording, self.edge_of, node["module"], module["parent"])
             written |= explored(self.recording, self.edge_of, targets_of(self.recording))
+        elif self.complete:
+            written |= flows(self.recording, place)
         tables = {
             "op": {"name": [op.name for op in self.ops], "notation": [op.notation for op in self.ops]},
             "module": module,
