@@ -40,9 +40,10 @@ fuzz: .venv/test
 	@echo "seed $(FUZZ_SEED), $(FUZZ_PROGRAMS) programs; again with: make fuzz FUZZ_SEED=$(FUZZ_SEED)"
 	FUZZ_SEED=$(FUZZ_SEED) FUZZ_PROGRAMS=$(FUZZ_PROGRAMS) $(BIN)/pytest -q -n auto tests/compiler/test_random_compiled.py
 
-# faults planted in the compiler's source, and which test notices each
+# faults planted in the source of the compiler and of the recorder, and which test notices each
 faults: .venv/test
 	$(BIN)/python tests/faults/compiler_faults.py
+	$(BIN)/python tests/faults/recorder_faults.py
 
 # errors and speed of the elementary functions, and the page of the documentation that shows them
 functions: .venv/test

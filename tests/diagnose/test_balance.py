@@ -12,17 +12,33 @@ from backlit.core.op import REGISTRY, Elementwise
 from backlit.diagnose.balance import balance
 from backlit.diagnose.differences import tangent
 
-DIFFERENTIABLE = [n for n, op in sorted(REGISTRY.items()) if op.differentiable]
+
+def usable(args):
+    """Whether the arguments of a sample have elements, none of them complex, of which the lamp says nothing."""
+    return not any(0 in np.shape(a) or a.dtype.kind == "c" if isinstance(a, np.ndarray) else 0 in a for a in args)
+
+
+def sample_of(op):
+    """The first sample that can be used; None where there is none."""
+    return next((k for k, (args, _) in enumerate(op.samples()) if usable(args)), None)
+
+
+def is_real(op):
+    """Whether the lamp looks at the op: its first usable sample has a real result."""
+    k = sample_of(op)
+    if k is None:
+        return False
+    args, params = op.samples()[k]
+    return op(*map(bl.tensor, checks.draw(op, args, np.random.default_rng(k))), **params).dtype.kind != "c"
+
+
+DIFFERENTIABLE = [n for n, op in sorted(REGISTRY.items()) if op.differentiable and is_real(op)]
 
 
 def around(name, dtype=np.float64):
     """A recorded graph with one node of the op between others; that node."""
     op = REGISTRY[name]
-    k = next(
-        k
-        for k, (args, _) in enumerate(op.samples())
-        if not any(0 in np.shape(a) if isinstance(a, np.ndarray) else 0 in a for a in args)
-    )
+    k = sample_of(op)
     args, params = op.samples()[k]
     arrays = checks.draw(op, args, np.random.default_rng(k))
     rng = np.random.default_rng(1)

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,19 +133,24 @@ FAULTS = [
 ]  # fmt: skip
 
 
-def text(fault: Fault, root: Path = ROOT) -> str:
+def text(fault: Fault, part: Path = COMPILER) -> str:
     """The file of a fault."""
-    return (root / COMPILER / fault.file).read_text(encoding="utf-8")
+    return (ROOT / part / fault.file).read_text(encoding="utf-8")
 
 
-def noticed_by(fault: Fault, folder: Path) -> str:
+def compiler_tests() -> list[Path]:
+    """Those that are run for a fault of the compiler."""
+    return [ROOT / "tests" / "compiler" / f"{name}.py" for name in TESTS]
+
+
+def noticed_by(fault: Fault, folder: Path, part: Path = COMPILER, tests: Sequence[Path] = ()) -> str:
     """The first test that fails with the fault in place, or an empty string."""
     package = folder / "src"
     shutil.rmtree(package, ignore_errors=True)
     shutil.copytree(ROOT / "src", package, ignore=shutil.ignore_patterns("__pycache__"))
-    path = folder / COMPILER / fault.file
-    path.write_text(text(fault).replace(fault.old, fault.new), encoding="utf-8")
-    files = [str(path) for name in TESTS if (path := ROOT / "tests" / "compiler" / f"{name}.py").exists()]
+    path = folder / part / fault.file
+    path.write_text(text(fault, part).replace(fault.old, fault.new), encoding="utf-8")
+    files = [str(path) for path in tests or compiler_tests() if path.exists()]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header", *files]
     environment = {**os.environ, "PYTHONPATH": str(package), "FUZZ_PROGRAMS": "200", "PYTHONDONTWRITEBYTECODE": "1"}
     try:
@@ -159,13 +165,14 @@ def noticed_by(fault: Fault, folder: Path) -> str:
     return lines[0].split(" - ")[0].split("/")[-1] if lines else "" if run.returncode == 0 else run.stdout[-300:]
 
 
-def main() -> None:
+def main(faults: Sequence[Fault] = FAULTS, part: Path = COMPILER, tests: Sequence[Path] = ()) -> None:
+    """Plants the faults named on the command line, or all."""
     words = sys.argv[1:]
-    chosen = [f for f in FAULTS if not words or any(w == f.name or w in f.name.split() for w in words)]
+    chosen = [f for f in faults if not words or any(w == f.name or w in f.name.split() for w in words)]
     unnoticed = 0
     with tempfile.TemporaryDirectory() as folder:
         for fault in chosen:
-            found = noticed_by(fault, Path(folder))
+            found = noticed_by(fault, Path(folder), part, tests)
             unnoticed += not found
             print(f"{fault.name}: {found or 'NOBODY'}", flush=True)
     print(f"{len(chosen)} faults, {unnoticed} that nobody noticed")

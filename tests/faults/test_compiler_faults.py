@@ -1,9 +1,10 @@
-"""The list of faults for the compiler fits its source; `make faults` plants them."""
+"""The lists of faults for the compiler and the recorder fit their sources; `make faults` plants them."""
 
 from __future__ import annotations
 
 import compiler_faults
 import pytest
+import recorder_faults
 
 pytestmark = pytest.mark.slow  # what is rewritten need not be planted anew at once
 
@@ -11,4 +12,10 @@ pytestmark = pytest.mark.slow  # what is rewritten need not be planted anew at o
 @pytest.mark.parametrize("fault", compiler_faults.FAULTS, ids=lambda f: f.name)
 def test_the_text_that_a_fault_replaces_is_there_once(fault):
     assert compiler_faults.text(fault).count(fault.old) == 1
+    assert fault.new != fault.old
+
+
+@pytest.mark.parametrize("fault", recorder_faults.FAULTS, ids=lambda f: f.name)
+def test_the_text_that_a_fault_of_the_recorder_replaces_is_there_once(fault):
+    assert compiler_faults.text(fault, recorder_faults.PART).count(fault.old) == 1
     assert fault.new != fault.old

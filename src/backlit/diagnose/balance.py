@@ -22,6 +22,7 @@ from backlit.diagnose.smaller import parts
 
 Array = np.ndarray[Any, Any]
 _MARGIN = 8.0
+_ABSURD = 1e-2  # of the terms: rounding does not explain so much
 
 
 @dataclass(frozen=True)
@@ -145,10 +146,10 @@ def _balance(
     dx = {i: _direction(node.args[i].value, passed.get(i), rng) for i in moving}
     eps = max(float(np.finfo(a.dtype).eps) for a in arrays if a.dtype.kind == "f") if arrays else EPS
     eps = max([eps, *(2.0**-7 for a in arrays if a.dtype.kind == "V")])
-    noise = _noise(node, cotangents, passed, replay, rng, eps)
+    noise = _noise(node, cotangents, passed, replay, rng, eps, by_value=False)
     pushed = _pushed(node, [dx.get(i) for i in range(len(node.args))], replay)
     off: Any = 0.0  # at each element of an elementwise node, where nothing can cancel; of others the sum
-    size = allowed = 0.0
+    size = allowed = rounding = 0.0
     single = isinstance(node.op, Elementwise)
     for cotangent, pair in zip(cotangents, pushed, strict=True):
         if cotangent is None or pair is None:
@@ -162,9 +163,13 @@ def _balance(
             terms = np.asarray(passed[i], np.float64) * dx[i]
             off = off - (terms if single else float(np.sum(terms)))
             size += float(np.sum(np.abs(terms)))
-            allowed += _MARGIN * float(np.sum(noise[i] * np.abs(dx[i])))
+            rounding += _MARGIN * float(np.sum(noise[i] * np.abs(dx[i])))
     if not size:
         return NodeBalance(node, 0.0, 0.0)
+    if rounding > _ABSURD * size:  # the rule looks for equal numbers, such as the largest among its inputs
+        noise = _noise(node, cotangents, passed, replay, rng, eps, by_value=True)
+        rounding = sum(_MARGIN * float(np.sum(noise[i] * np.abs(dx[i]))) for i in moving if i in passed)
+    allowed += rounding
     return NodeBalance(node, float(np.sum(np.abs(off))) / size, allowed / size + 64 * EPS)
 
 
@@ -188,21 +193,34 @@ def _coins(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return bits.astype(bool).reshape(shape)
 
 
+def _hashed(x: Array, salt: bytes) -> Array:
+    """Tosses of a coin that depend on the number alone."""
+    bits = (
+        np.ascontiguousarray(x).view(f"u{x.dtype.itemsize}")
+        if x.dtype.itemsize <= 8
+        else x.astype(np.float64).view("u8")
+    )
+    odd = np.frombuffer(salt, np.uint64)[0] | np.uint64(1)
+    mixed = (bits.astype(np.uint64) + np.uint64(1)) * odd
+    return np.asarray((mixed ^ (mixed >> np.uint64(29))) >> np.uint64(17) & np.uint64(1), bool).reshape(x.shape)
+
+
 def _noise(
     node: Node, cotangents: Sequence[Array | None], passed: dict[int, Array], replay: Replay,
-    rng: np.random.Generator, eps: float,
+    rng: np.random.Generator, eps: float, by_value: bool,
 ) -> dict[int, Array]:  # fmt: skip
-    """How far rounding may have moved each contribution: the rule once more, on numbers that differ by their rounding."""
+    """How far rounding may have moved each contribution: the rule once more, on numbers that differ by their rounding;
+    with `by_value` what is equal stays equal."""
+    salt = rng.bytes(8)
 
     def shaken(x: Array) -> Array:
         factors = np.array([1 - eps, 1 + eps], x.dtype)
-        return np.asarray(np.where(_coins(rng, x.shape), x * factors[1], x * factors[0]), x.dtype)
+        up = _hashed(x, salt) if by_value else _coins(rng, x.shape)
+        return np.asarray(np.where(up, x * factors[1], x * factors[0]), x.dtype)
 
-    # the rules of max and min look for the output among the inputs
-    exact = node.op in (REGISTRY["max"], REGISTRY["min"])
     moved: list[Masked | None] = [None if c is None else (Tensor(shaken(c)), None) for c in cotangents]
     still: list[Masked | None] = [None if c is None else (Tensor(c), None) for c in cotangents]
-    pulled, before = replay.pull(node, moved, None if exact else shaken), replay.pull(node, still)
+    pulled, before = replay.pull(node, moved, shaken), replay.pull(node, still)
     terms = 1.0
     if not isinstance(node.op, Elementwise):
         arrays = [c for c in cotangents if c is not None] + list(passed.values())
