@@ -9,7 +9,7 @@ import pytest
 from test_convolution import compare
 
 import backlit as bl
-from backlit import grad, vmap
+from backlit import grad, jvp, vmap
 from backlit import random as streams
 from backlit.core.errors import ArgumentError, DTypeError, ShapeError
 from backlit.nn import functional as F
@@ -49,6 +49,10 @@ def test_a_query_that_sees_nothing_gives_zero_and_no_gradient():
         assert out[1].tolist() == [0.0, 0.0] and np.isfinite(out).all()
         pulled = grad(lambda q, k, v, hidden=hidden: bl.sum(attend(q, k, v, hidden) ** 2), argnums=(0, 1, 2))(q, k, v)
         assert all(np.isfinite(p.numpy()).all() for p in pulled)
+        twice = lambda q, k, hidden=hidden: bl.sum(grad(lambda q: bl.sum(attend(q, k, v, hidden) ** 2))(q) ** 2)
+        assert all(np.isfinite(p.numpy()).all() for p in grad(twice, argnums=(0, 1))(q, k))
+        _, pushed = jvp(lambda q, k, hidden=hidden: attend(q, k, v, hidden), (q, k), (q, k))
+        assert np.isfinite(pushed.numpy()).all() and pushed.numpy()[1].tolist() == [0.0, 0.0]
         assert pulled[0].numpy()[1].tolist() == [0.0] * 3 and pulled[1].numpy()[[1, 3]].tolist() == [[0.0] * 3] * 2
 
 

@@ -156,6 +156,21 @@ def test_cross_and_vecdot_along_other_axes():
     np.testing.assert_allclose(bl.cross(stacked, y, axis=-2).numpy(), np.cross(stacked, y, axis=-2), rtol=1e-13)
 
 
+def test_products_of_complex_arrays():
+    rng = np.random.default_rng(0)
+    x, y = (rng.standard_normal((3, 3)) + 1j * rng.standard_normal((3, 3)) for _ in range(2))
+    for name in ("vecdot", "vdot", "inner", "outer", "kron", "cross", "dot"):
+        ours, theirs = getattr(bl, name), getattr(np, name)
+        np.testing.assert_allclose(ours(x, y).numpy(), theirs(x, y), rtol=1e-13)
+    np.testing.assert_allclose(bl.einsum("ii,ij->j", x, y).numpy(), np.einsum("ii,ij->j", x, y), rtol=1e-13)
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    theirs = [torch.tensor(a, requires_grad=True) for a in (x, y)]
+    wanted = torch.autograd.grad(torch.einsum("ij,kj,jj->ik", *theirs, theirs[0]).abs().sum(), theirs)
+    got = grad(lambda x, y: bl.sum(abs(bl.einsum("ij,kj,jj->ik", x, y, x))), argnums=(0, 1))(x, y)
+    for g, w in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(g.numpy(), w.numpy(), rtol=1e-12)
+
+
 def test_products_are_methods():
     x, y = np.arange(6.0).reshape(2, 3), np.arange(3.0)
     t = bl.tensor(x)

@@ -108,4 +108,4 @@ def _weights(scores: Tensor, mask: Any) -> Tensor:
         raise DTypeError(f"scaled_dot_product_attention: the mask is boolean or floats, got {shown(mask)}{here()}")
     scores = scores + (mask if mask.dtype == scores.dtype else astype(mask, dtype=scores.dtype))
     anything = reduce.max(scores.detach(), axis=-1, keepdims=True) != -math.inf
-    return ew.where(anything, softmax(ew.where(anything, scores, 0.0), -1), 0.0)
+    return ew.where(anything, softmax(scores, -1), 0.0)  # NaN of a row without any, which is left out
