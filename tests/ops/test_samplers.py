@@ -11,6 +11,7 @@ import pytest
 import backlit as bl
 from backlit import gradcheck, random
 from backlit.compiler.llvm.target import features, restricted
+from backlit.ops import samplers
 
 N = 20_000
 
@@ -174,6 +175,13 @@ def test_shapes_and_dtypes():
     assert many.shape == (2, 2, 2)
     assert sorted(random.permutation(np.arange(8)).tolist()) == list(range(8))
     assert random.permutation(np.arange(6).reshape(2, 3), axis=1).shape == (2, 3)
+
+
+def test_neither_end_is_drawn_where_a_logarithm_is_taken(monkeypatch):
+    words = np.array([0, 2**64 - 1, 2**12 - 1], np.uint64)
+    monkeypatch.setattr(samplers, "words", lambda generator, size: bl.Tensor(words))
+    u = samplers.inside(None, (3,)).numpy()
+    assert u.tolist() == [2.0**-53, 1 - 2.0**-53, 2.0**-53]
 
 
 def test_methods_and_functions_are_one():

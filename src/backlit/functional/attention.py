@@ -70,7 +70,7 @@ def scaled_dot_product_attention(
         else float(scale)
     )
     scores = array.matmul(query * factor, array.matrix_transpose(key))
-    weights = _weights(scores, np.tri(n, m, dtype=bool) if is_causal else attn_mask)
+    weights = attention_weights(scores, np.tri(n, m, dtype=bool) if is_causal else attn_mask)
     return array.matmul(dropout(weights, dropout_p, generator=generator), value)
 
 
@@ -86,8 +86,8 @@ def _for_each_head(x: Tensor, query: Tensor) -> Tensor:
     return reshape(spread, shape=(*lead, heads * times, m, e))
 
 
-def _weights(scores: Tensor, mask: Any) -> Tensor:
-    """Softmax along the last axis, 0 in rows in which nothing is seen."""
+def attention_weights(scores: Tensor, mask: Any) -> Tensor:
+    """Softmax of scores along the last axis under a mask, 0 in rows in which nothing is seen."""
     if mask is None:
         return softmax(scores, -1) if scores.shape[-1] else scores
     mask = as_tensor(mask)
