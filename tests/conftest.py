@@ -8,7 +8,7 @@ import pytest
 
 import backlit
 
-for folder in ("ops", "autodiff", "arrays"):
+for folder in ("ops", "autodiff", "arrays", "numpy"):
     sys.path.insert(0, str(Path(__file__).parent / folder))
 
 

@@ -1,6 +1,6 @@
 """backlit: backpropagation you can see through."""
 
-from backlit import fft, linalg, nn, optim, random
+from backlit import fft, linalg, nn, numpy, optim, random, scipy
 from backlit.arrays.creation import (
     arange,
     asarray,
@@ -469,6 +469,7 @@ __all__ = [
     "no_grad",
     "nonzero",
     "not_equal",
+    "numpy",
     "one_hot",
     "ones",
     "ones_like",
@@ -504,6 +505,7 @@ __all__ = [
     "scatter",
     "scatter_add",
     "scatter_reduce",
+    "scipy",
     "searchsorted",
     "set_default_dtype",
     "set_num_threads",

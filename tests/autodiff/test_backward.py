@@ -276,7 +276,7 @@ def test_copies():
         copy.deepcopy(x * 2)
     x.clone().sum().backward()
     assert_close(x.grad, [3.0, 5.0])
-    assert not x.copy().requires_grad
+    assert not x.copy().is_leaf and not x.detach().copy().requires_grad
 
 
 def test_numpy_functions_come_back_as_tensors_with_gradients():

@@ -278,3 +278,27 @@ def test_wrong_indices_are_said(call, says):
     with pytest.raises(bl.BacklitError):
         before[5] = 1.0
     assert before.tolist() == np.ones((2, 3)).tolist()
+
+
+def test_a_write_that_nobody_would_see_is_an_error():
+    x = bl.tensor(np.zeros((2, 2)))
+    for write in ("x[0][1] = 1.0", "x.T[0] = 1.0", "x[0][1] += 1.0"):
+        with pytest.raises(bl.BacklitError, match="the write would be lost"):
+            exec(write)  # noqa: S102 - the statements above
+    row, rows = x[0], [x[1]]
+    row[0], rows[0][1], x[0, 1] = 1.0, 2.0, 3.0
+    x[1] += 4.0
+    assert row.tolist() == [1, 0] and rows[0].tolist() == [0, 2] and x.tolist() == [[0, 3], [4, 4]]
+
+
+def test_copies_keep_the_gradient():
+    def f(x):
+        y = x.copy()
+        y[0] = 0.0
+        return (y * y).sum()
+
+    assert grad(f)(np.array([1.0, 2.0])).tolist() == [0, 4]
+    plain = bl.tensor([1.0, 2.0])
+    other = plain.copy()
+    other[0] = 5.0
+    assert plain.tolist() == [1, 2] and other.is_leaf and not other.requires_grad

@@ -337,6 +337,11 @@ class Source:
         self.kind, self.owner, self.number = kind, owner, number
 
 
+_OWN_REFERENCES = (
+    7  # to a written tensor: lent, its source, written, found while tracing, two frames, and the count itself
+)
+
+
 class StepTrace(GraphTrace):
     """A whole step: the tensors it may reach are lent traced values, and what it writes to them is its outputs."""
 
@@ -456,6 +461,8 @@ class StepTrace(GraphTrace):
     def _found_effects(self) -> list[tuple[Source, Any]]:
         found: list[tuple[Source, Any]] = []
         for key, (cell, _, _, var, source) in self._lent.items():
+            if key in self._written and self._is_spent(cell):
+                continue
             if key in self._written and self.atom(cell) is not var:
                 found.append((source, Tensor(cell._value)))
         for key, (cell, gradient) in self._gradients.items():
@@ -463,6 +470,15 @@ class StepTrace(GraphTrace):
                 found.append((Source("gradient", cell, self._lent[key][4].number), gradient))
         found += [(Source("counter", g), counter) for g, _, counter, _ in self._generators.values()]
         return found
+
+    def _is_spent(self, cell: Tensor) -> bool:
+        """Whether a tensor made inside a transform holds what is left of that, with nobody left who could look."""
+        value = cell._value
+        if not isinstance(value, Box) or value.trace.alive:
+            return False
+        if sys.getrefcount(cell) > _OWN_REFERENCES:
+            gc.collect()  # what the function made for itself may still be there in a cycle
+        return sys.getrefcount(cell) <= _OWN_REFERENCES
 
     def strangers(self) -> list[Tensor]:
         """Tensors that live outside and whose arrays were taken for constants."""

@@ -11,7 +11,7 @@ import numpy as np
 from backlit.core.errors import ArgumentError, ShapeError
 from backlit.core.op import shown
 from backlit.core.source import here
-from backlit.core.tensor import Tensor
+from backlit.core.tensor import Box, Tensor
 from backlit.ops import (
     array,
     complex,
@@ -24,6 +24,7 @@ from backlit.ops import (
     missing,
     norm,
     picking,
+    products,
     quantiles,
     rounding,
     shape,
@@ -90,6 +91,13 @@ def _split(x: Tensor, *args: Any, **kwargs: Any) -> list[Tensor]:
             f"split: with dim= it is not clear what the numbers mean; use sizes=[...], axis= or chunk{here()}"
         )
     return shape.split(x, *args, **kwargs)
+
+
+def _copy(x: Tensor) -> Tensor:
+    """`x` in a tensor of its own; recorded as `clone` is where `x` is recorded or traced."""
+    if x.node is None and not isinstance(x._value, Box):
+        return Tensor(np.array(x._value))
+    return linear.reshape(x, shape=x.shape)
 
 
 def _repeat(x: Tensor, repeats: Any, axis: int | None = None) -> Tensor:
@@ -195,7 +203,8 @@ def attach() -> None:
         "imag": property(lambda x: complex.imag(x)),
         "unsqueeze": lambda x, dim: shape.expand_dims(x, axis=dim),
         "clone": lambda x: linear.reshape(x, shape=x.shape),
-        "copy": lambda x: Tensor(np.array(x.detach()._concrete())),
+        "copy": _copy,
+        "dot": products.dot,
     }
     methods["movedim"], methods["swapdims"] = shape.moveaxis, shape.swapaxes
     for module, names in _SHAPE.items():

@@ -26,6 +26,19 @@ def _check_writable(x: Tensor, what: str) -> None:
         )
 
 
+def _nobody_else() -> int | None:
+    """How many references `__setitem__` counts to a tensor that nothing else refers to; None where that tells nothing."""
+    counts: list[int] = []
+    probe = type("Probe", (), {"__setitem__": lambda x, key, value: counts.append(sys.getrefcount(x))})
+    kept = probe()
+    kept[0] = 1
+    probe()[0] = 1
+    return counts[1] if counts[1] < counts[0] else None
+
+
+_UNSEEN = _nobody_else()
+
+
 def _put_in(x: Tensor, new: Tensor) -> None:
     """The value of `new` goes into the cell of `x`."""
     if new.shape != x.shape:
@@ -43,6 +56,11 @@ def replace(x: Tensor, new: Tensor) -> Tensor:
 
 def _write(x: Tensor, key: Any, value: Any) -> None:
     _check_writable(x, "x[i] = v")
+    if sys.getrefcount(x) == _UNSEEN:
+        raise WriteError(
+            f"x[i] = v: {shown(x)} is a value of its own that nothing else refers to, so the write would be lost (a slice is "
+            f"no view): use x[i, j] = v for x[i][j] = v{here()}"
+        )
     value = like(x, value)
     plain = (
         staging.current() is None
