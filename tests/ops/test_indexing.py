@@ -302,3 +302,26 @@ def test_copies_keep_the_gradient():
     other = plain.copy()
     other[0] = 5.0
     assert plain.tolist() == [1, 2] and other.is_leaf and not other.requires_grad
+
+
+@pytest.mark.parametrize(("name", "ufunc"), [("multiply", np.multiply), ("divide", np.divide), ("add", np.add), ("max", np.maximum), ("min", np.minimum)])  # fmt: skip
+def test_updates_at_places_that_are_not_known(name, ufunc):
+    rng = np.random.default_rng(4)
+    x, y = rng.uniform(0.5, 2.0, (3, 4, 2)), rng.uniform(0.5, 2.0, (3, 7, 2))
+    i = rng.integers(-4, 4, (3, 7))
+    y[0, 0] = 0.0 if name == "multiply" else 1.5
+    update = lambda x, y, i: getattr(bl.asarray(x).at[i], name)(y)
+    expected = x.copy()
+    for row, places, new in zip(expected, i, y, strict=True):
+        ufunc.at(row, places, new)
+    many = lambda x, y: vmap(update)(x, y, i)
+    np.testing.assert_allclose(value(many(x, y)), expected, rtol=1e-14)
+    bl.gradcheck(many, x, y)
+    compiled = bl.compile(lambda x, y, i: bl.grad(lambda x: (update(x, y, i) ** 2).sum())(x))
+    slope = grad(lambda x: (update(x, y[0], i[0]) ** 2).sum())(x[0])
+    np.testing.assert_allclose(value(compiled(*(bl.tensor(a[0]) for a in (x, y, i)))), value(slope), rtol=1e-14)
+    second = grad(lambda y: (grad(lambda y: update(x[0], y, i[0]).sum())(y) ** 2).sum())
+    traced = vmap(lambda x, y, i: grad(lambda y: (grad(lambda y: update(x, y, i).sum())(y) ** 2).sum())(y))
+    np.testing.assert_allclose(value(traced(x, y, i))[0], value(second(y[0])), rtol=1e-12, atol=1e-13)
+    with pytest.raises(bl.ShapeError, match="comes twice is not known"):
+        vmap(lambda i: bl.tensor([1.0, 2.0]).at[i].power(2.0))(np.array([[0], [1]]))

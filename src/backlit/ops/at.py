@@ -12,7 +12,7 @@ from backlit.core.errors import DTypeError, ShapeError
 from backlit.core.op import shown
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor, tensor
-from backlit.ops import elementwise, indexing, linear, scatter
+from backlit.ops import elementwise, indexing, linear, order, scatter
 
 
 def like(x: Tensor, value: Any) -> Tensor:
@@ -143,17 +143,33 @@ class At:
             return self._back(indexing.put(x, like(self._x, new), index=template))
         places = indexing.index(np.arange(math.prod(x.shape)).reshape(x.shape), *arrays, index=template)
         known = indexing.contents(places)
-        if known is None:
-            raise ShapeError(
-                f"at: whether a place of a traced index comes twice is not known; pick, combine and set instead{here()}"
-            )
         flat, values = linear.reshape(x, shape=(x.size,)), linear.reshape(spread, shape=(spread.size,))
+        if known is None:
+            flat = self._at_once(op, flat, values, linear.reshape(places, shape=(places.size,)))
+            return self._back(linear.reshape(flat, shape=x.shape))
         for chosen in _rounds(np.asarray(known).ravel()):
             targets = known.ravel()[chosen]
             new = op(flat[targets], values[chosen])
             new = new if new.dtype == dtype else linear.astype(new, dtype=dtype)
             flat = indexing.put(flat, new, Tensor(targets), index=("array",))
         return self._back(linear.reshape(flat, shape=x.shape))
+
+    def _at_once(self, op: Any, flat: Tensor, values: Tensor, places: Tensor) -> Tensor:
+        """The same where it is not known which places meet: the values that meet at a place are multiplied first."""
+        if op is elementwise.pow:
+            raise ShapeError(
+                f"at: whether a place of a traced index comes twice is not known; pick, raise and set instead{here()}"
+            )
+        sequence = order.argsort(places, axis=0, descending=False)
+        places, products = picked(places, sequence), picked(values, sequence)
+        reach = 1
+        while reach < places.size:  # products of ever longer stretches that end here, within one place
+            same = elementwise.equal(places[reach:], places[:-reach])
+            longer = elementwise.where(same, products[reach:] * products[:-reach], products[reach:])
+            products = linear.concat(products[:reach], longer, axis=0)
+            reach *= 2
+        # the last of each place has them all, and of two writes to one place the last counts
+        return indexing.put(flat, like(flat, op(flat[places], products)), places, index=("array",))
 
 
 def _rounds(places: Any) -> list[Any]:

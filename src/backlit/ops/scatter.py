@@ -8,10 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from backlit.core.aval import Aval
-from backlit.core.errors import ShapeError
 from backlit.core.graph import Node
 from backlit.core.op import Masked, Op, Value, declare, ones, truth
-from backlit.core.source import here
 from backlit.core.tensor import as_tensor
 from backlit.ops import indexing
 from backlit.ops.elementwise import equal, where
@@ -32,11 +30,8 @@ class _ScatterExtremum(Op):
 
     @classmethod
     def _forward(cls, x: Any, y: Any, *arrays: Any, index: indexing.Template) -> Any:
-        out = np.array(x)
-        try:
-            cls.ufunc.at(out, indexing.fill(index, arrays), y)
-        except IndexError as error:
-            raise ShapeError(f"index: {error}{here()}") from None
+        out = np.array(x, order="C")  # so that it can be flattened in place
+        cls.ufunc.at(out.reshape(-1), indexing.flat_places(out.shape, index, arrays), np.ravel(y))
         return out
 
     def __init__(self) -> None:
