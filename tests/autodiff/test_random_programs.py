@@ -14,6 +14,10 @@ UNARY = {
     "sigmoid": bl.nn.functional.sigmoid, "flip": lambda x: x[::-1], "transpose": lambda x: x.T, "gather": lambda x: x[np.array([0, 2, 2])],
     "rows": lambda x: x - x.mean(axis=1, keepdims=True), "lse": lambda x: x - bl.logsumexp(x, axis=0, keepdims=True),
     "reshape": lambda x: x.reshape(9)[::-1].reshape(3, 3), "write": lambda x: x.at[1].set(x[0] * 2.0),
+    "cumsum": lambda x: bl.cumsum(x, 1) * 0.4, "cumprod": lambda x: bl.cumprod(x, 0) * 0.5,
+    "prod": lambda x: x * bl.prod(x * 0.7, axis=1, keepdims=True), "norm": lambda x: x * (x * x + 0.5).norm(2, 1, True) * 0.3,
+    "std": lambda x: x * bl.std(x * x + bl.exp(x * 0.2) * np.arange(3.0), axis=1, keepdims=True) * 0.3,
+    "logcumsumexp": lambda x: x - bl.logcumsumexp(x, 1) * 0.3,
     "softplus": bl.nn.functional.softplus, "log": lambda x: bl.log(x * x + 1.0), "gelu": bl.nn.functional.gelu,
 }  # fmt: skip
 BINARY = {

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import backlit as bl
 from backlit.core.dtypes import is_float
 from backlit.nn import functional as F
+from backlit.ops.norm import vector_norm
 
 MOST = 8192  # elements of one value
 SIZES = (0, 1, 1, 2, 3, 5, 8, 17, 33)
@@ -317,7 +318,20 @@ def derived(v, a, b, c):
     return bl.grad(f[c % len(f)])(x) if x.size else x
 
 
+def running(f):
+    def step(v, a, b, c):
+        x = floating(v[a])
+        return f(x, axis_of(x, b)) if x.ndim and x.size < 4000 else x
+
+    return step
+
+
 STEPS = {
+    "prod": fold(lambda x, axis, keepdims: bl.prod(x * 0.8, axis=axis, keepdims=keepdims)),
+    "norm": fold(lambda x, axis, keepdims: vector_norm(x, axis=axis, keepdims=keepdims)),
+    "any": fold(bl.any, lambda x: x), "all": fold(bl.all, lambda x: x),
+    "cumsum": running(lambda x, axis: bl.cumsum(x * 0.3, axis)), "cumprod": running(lambda x, axis: bl.cumprod(x * 0.9, axis)),
+    "running": running(lambda x, axis: bl.grad(lambda x: bl.sum(bl.sin(bl.cumprod(x, axis))))(x * 0.8)),
     "tanh": unary(bl.tanh), "exp": unary(lambda x: bl.exp(x * 0.3)), "log": unary(lambda x: bl.log(x * x + 0.5)),
     "sin": unary(bl.sin), "cos": unary(bl.cos), "sigmoid": unary(F.sigmoid), "erf": unary(bl.erf), "sqrt": unary(lambda x: bl.sqrt(bl.abs(x))),
     "gelu": unary(F.gelu), "relu": unary(F.relu), "softplus": unary(F.softplus), "floor": unary(lambda x: bl.floor(x * 1.5)),

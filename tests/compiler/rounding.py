@@ -91,6 +91,8 @@ def _bound(e, operands, d, out):
         return _product(operands, d, out)
     if name in ("max", "min"):
         return np.max(d[0], axis=e.params["axis"], keepdims=e.params["keepdims"]) if d[0].size else 0.0
+    if name in ("cumsum", "cumprod", "recurrence"):
+        return 0.0 if sure else _run_along(e, operands, d, out)
     if name == "prod":
         return _multiplied(e, operands[0], d[0], out)
     if name == "norm":
@@ -212,6 +214,17 @@ def _logsumexp(x, d, axis, keepdims, out):
     largest = np.max(np.where(np.isfinite(x), np.abs(x), 0.0), axis=axis, keepdims=keepdims)
     found = most + _eps(out.dtype) * (n + 12 + 4 * size + 2 * largest)
     return np.where(np.isfinite(out) | (most > 0), found, 0.0)
+
+
+def _run_along(e, operands, d, out):
+    """What bounds let a running total reach, over what it is, and a rounding of both for every place of the axis."""
+    if not all(is_float(np.asarray(o).dtype) for o in operands):
+        return np.full(out.shape, np.inf)
+    size = [np.abs(np.asarray(o).astype(float)) for o in operands]
+    reach = e.op.forward(*(s + b for s, b in zip(size, d, strict=True)), **e.params)
+    spread = reach - e.op.forward(*size, **e.params)
+    rounded = 4 * out.shape[e.params["axis"]] * _unit(reach, out.dtype)
+    return np.where(np.isfinite(reach) & (reach < float(_info(out.dtype).max) / 2), spread + rounded, np.inf)
 
 
 def _multiplied(e, x, d, out):
