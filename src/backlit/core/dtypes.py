@@ -55,6 +55,11 @@ def accumulator(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32) if dtype.itemsize == 2 else dtype
 
 
+def wide_dtype(dtype: Any) -> np.dtype[Any]:
+    """float64, and complex128 for complex numbers: what measurements are made in."""
+    return np.dtype(np.complex128 if np.dtype(dtype).kind == "c" else np.float64)
+
+
 def promote(x: np.dtype[Any], y: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype of an op on arrays of dtypes `x` and `y`."""
     if x == y:

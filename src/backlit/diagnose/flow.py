@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core.dtypes import wide_dtype
 from backlit.core.errors import ArgumentError
 from backlit.core.op import REGISTRY, Elementwise
 from backlit.core.tensor import Tensor, no_grad
@@ -362,6 +363,10 @@ def _activation(node: Node) -> Activation | None:
     return None
 
 
+def _widened(x: Any) -> Any:
+    return np.asarray(x, wide_dtype(x.dtype))
+
+
 def _updates(step: Step) -> list[UpdateRatio]:
     found = []
     for update in step.updates:
@@ -369,7 +374,7 @@ def _updates(step: Step) -> list[UpdateRatio]:
             moved = update.measured()
             ratio = _ratio(moved.change, moved.value)
         else:
-            change = np.asarray(update.after, np.float64) - np.asarray(update.before, np.float64)
+            change = _widened(update.after) - _widened(update.before)
             ratio = _ratio(_norm(change), _norm(update.before))
         band = 0 if 1e-4 <= ratio <= 1e-2 else 1 if 1e-5 <= ratio <= 1e-1 else 2
         found.append(UpdateRatio(update.node, step.index, ratio, band))

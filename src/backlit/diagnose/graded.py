@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core.dtypes import wide_dtype
 from backlit.core.errors import ArgumentError
 from backlit.core.op import Masked, add_masked
 from backlit.core.tensor import Tensor, no_grad
@@ -103,6 +104,7 @@ def _put(parts: list[Masked | None], k: int, passed: Masked) -> None:
 
 
 def _shares(parts: Sequence[Array], gradient: Array) -> tuple[float, ...]:
-    g = np.asarray(gradient, np.float64).reshape(-1)
-    unit = float(g @ g)
-    return tuple(float(np.asarray(p, np.float64).reshape(-1) @ g) / unit if unit else 0.0 for p in parts)
+    wide = wide_dtype(gradient.dtype)
+    g = np.asarray(gradient, wide).reshape(-1)
+    unit = float(np.vdot(g, g).real)
+    return tuple(float(np.vdot(np.asarray(p, wide), g).real) / unit if unit else 0.0 for p in parts)

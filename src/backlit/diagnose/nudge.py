@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from backlit.autodiff.walk import Pick
-from backlit.core.dtypes import is_float
+from backlit.core.dtypes import is_float, wide_dtype
 from backlit.core.errors import ArgumentError
 from backlit.core.quiet import silence, variable
 from backlit.diagnose.recording import Node, Recording
@@ -62,6 +62,8 @@ def nudge(
     node = recording[of] if isinstance(of, str) else of
     if node.cotangent is None or node.value is None:
         raise ArgumentError(f"nudge: no gradient reached {node.name!r}")
+    if node.dtype.kind == "c":
+        raise ArgumentError(f"nudge: {node.name!r} is complex; a nudge moves a real number")
     try:
         place = (
             int(element) if isinstance(element, (int, np.integer)) else int(np.ravel_multi_index(element, node.shape))
@@ -96,6 +98,8 @@ def sampled_nudges(recording: Recording, most: int = 60, each: int = 2, work: fl
         try:
             loss = _Loss(recording, node)
         except ArgumentError:
+            continue
+        if node.dtype.kind == "c":
             continue
         cost = 2.0 * len(STEPS) * loss.size
         flat = np.abs(np.asarray(node.cotangent, np.float64).reshape(-1))
@@ -175,4 +179,4 @@ class _Loss:
 
 
 def _wide(x: Any) -> Any:
-    return x.astype(np.float64) if is_float(x.dtype) and x.dtype != np.longdouble else x
+    return x.astype(wide_dtype(x.dtype)) if is_float(x.dtype) and x.dtype != np.longdouble else x

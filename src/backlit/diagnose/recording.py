@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import numpy as np
 
+from backlit.core.dtypes import wide_dtype
 from backlit.core.errors import ArgumentError
 from backlit.core.op import Op
 from backlit.core.source import Source
 from backlit.diagnose.source import near
-from backlit.diagnose.statistics import Statistics, compared, measure, plain
+from backlit.diagnose.statistics import Statistics, compared, measure
 
 Array = np.ndarray[Any, Any]
 Kind = Literal["parameter", "input", "constant", "op"]
@@ -287,8 +288,9 @@ class Update:
             return self.statistics
         value, slope = measure(self.before, histogram=False), measure(self.gradient, histogram=False)
         with np.errstate(all="ignore"):
-            change = plain(self.after).astype(np.float64) - plain(self.before)
-            predicted = float(np.vdot(change, plain(self.gradient).astype(np.float64)))
+            wide = wide_dtype(self.after.dtype)
+            change = np.asarray(self.after, wide) - np.asarray(self.before, wide)
+            predicted = float(np.vdot(change, np.asarray(self.gradient, wide)).real)
         return Moved(value.norm, slope.norm, compared(self.after, self.before)[1], predicted)
 
 

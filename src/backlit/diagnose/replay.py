@@ -17,7 +17,7 @@ from backlit.autodiff.forward import JvpTrace
 from backlit.autodiff.trace import zeros
 from backlit.autodiff.walk import Joint, Pick
 from backlit.core import graph, tree
-from backlit.core.dtypes import is_float
+from backlit.core.dtypes import is_float, wide_dtype
 from backlit.core.errors import ArgumentError, BacklitError
 from backlit.core.op import NUMBERS, Masked, add_masked, record_node
 from backlit.core.tensor import Box, Tensor, no_grad
@@ -177,7 +177,7 @@ def _same(x: Any) -> Any:
 
 
 def _raised(x: Array) -> Array:
-    return x.astype(np.float64) if is_float(x.dtype) and x.dtype != np.longdouble else x
+    return x.astype(wide_dtype(x.dtype)) if is_float(x.dtype) and x.dtype != np.longdouble else x
 
 
 def _on_floats(change: Change) -> Change:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from backlit.autodiff.walk import Pick
+from backlit.core.dtypes import wide_dtype
 from backlit.core.errors import ArgumentError
 from backlit.core.op import Masked
 from backlit.core.tensor import Tensor
@@ -55,8 +56,8 @@ class ContributionTree:
             raise ArgumentError(f"ContributionTree: no gradient reached {self.target.name!r}")
         self.most = most
         self._replay = Replay()
-        g = np.asarray(self.target.cotangent, np.float64)
-        self._gradient, self._unit = g, float(np.vdot(g, g))
+        g = np.asarray(self.target.cotangent, wide_dtype(self.target.cotangent.dtype))
+        self._gradient, self._unit = g, float(np.vdot(g, g).real)
         self.root = Row((), np.asarray(self.target.cotangent), 1.0)
 
     def open(self, row: Row) -> list[Row]:
@@ -86,7 +87,8 @@ class ContributionTree:
         return Row(way, part, self._share(part), rest=seeded)
 
     def _share(self, part: Array) -> float:
-        return float(np.vdot(np.asarray(part, np.float64), self._gradient)) / self._unit if self._unit else 0.0
+        wide = np.asarray(part, wide_dtype(part.dtype))
+        return float(np.vdot(wide, self._gradient).real) / self._unit if self._unit else 0.0
 
 
 def _goes_on(node: Node) -> bool:
