@@ -199,7 +199,7 @@ def test_substitution_keeps_small_elements_and_reads_one_triangle():
     exact[2] = 1 - exact[0] - exact[1]
     garbage = a + np.triu(np.full((3, 3), np.nan), 1)
     np.testing.assert_allclose(linalg.solve_triangular(garbage, np.ones(3)).numpy(), exact, rtol=4e-16)
-    g = grad(lambda a: linalg.solve_triangular(a, np.ones(3)).sum())(garbage).numpy()
+    g = grad(lambda a: linalg.solve_triangular(a, np.ones(3)) @ np.array([1.0, 2.0, 4.0]))(garbage).numpy()
     assert np.isfinite(g).all() and (g[np.triu_indices(3, 1)] == 0).all()
 
 
@@ -353,7 +353,7 @@ def test_derivatives_of_a_determinant_at_any_rank(rank):
 
 
 def test_both_ways_to_an_adjugate_agree(monkeypatch):
-    x = np.stack([regular(4, 4), rotated([1.0, 1e-5, 2.0, 3.0]), np.ones((4, 4)), 1e-90 * np.eye(4)])
+    x = np.stack([regular(4, 4), rotated([1.0, 1e-11, 2.0, 3.0]), np.ones((4, 4)), 1e-90 * np.eye(4)])
     found = grad(lambda x: linalg.det(x).sum())(x).numpy()
     monkeypatch.setattr(determinant, "_norms", lambda x: np.full(x.shape[:-2], np.inf))
     for got, want in zip(found, grad(lambda x: linalg.det(x).sum())(x).numpy(), strict=True):
@@ -402,6 +402,10 @@ def test_eigenvectors_of_equal_eigenvalues_have_no_derivative():
     # V h(lambda) V^T has a gradient that the decomposition does not know: no silent zero in its place
     with pytest.raises(bl.GradientError, match="eigh: eigenvalues 0 and 1 of the matrix are equal to within rounding"):
         grad(lambda a: ((e := linalg.eigh(a)).eigenvectors * e.eigenvalues @ e.eigenvectors.mT * w).sum())(a)
+    with pytest.raises(
+        bl.GradientError, match="eigenvalues 0 and 1 of the matrix are equal"
+    ):  # to within rounding alone
+        grad(lambda a: (linalg.eigh(a).eigenvectors * w).sum())(rotated([1.0, 1.0, 3.0], seed=2))
     with pytest.raises(bl.GradientError, match=r"eigenvalues 0 and 1 of matrix \[1\] of the batch"):
         grad(lambda a: (linalg.eigh(a).eigenvectors * w).sum())(np.stack([np.diag([1.0, 2.0, 3.0]), a]))
     _, pushed = jvp(lambda a: linalg.eigh(a), (a,), (hermitian(3, 3),))
@@ -432,7 +436,10 @@ def test_singular_values_alone_never_divide():
             close(grad(squares)(a), 2 * a)
             _, pushed = jvp(squares, (a,), (np.ones(a.shape),))
             close(pushed, 2 * a.sum())
-    assert grad(lambda a: linalg.matrix_norm(a, ord="nuc"))(np.zeros((2, 3))).tolist() == [[0, 0, 0], [0, 0, 0]]
+    for f in (linalg.svdvals, lambda a: linalg.svd(a).S):
+        total = lambda a, f=f: f(a).sum()
+        assert grad(total)(np.zeros((2, 3))).tolist() == [[0, 0, 0], [0, 0, 0]]
+        assert jvp(total, (np.zeros((2, 3)),), (np.ones((2, 3)),))[1].item() == 0
 
 
 def test_singular_vectors_that_are_not_determined():
@@ -547,8 +554,9 @@ def test_what_depends_on_a_phase_has_none():
 
 def test_exponentials_of_every_size():
     mpmath = pytest.importorskip("mpmath")
-    cases = [matrix(4, 4) * 10.0**k for k in (-8, -3, -1, 0, 1)]
+    cases = [matrix(4, 4) * size for size in (1e-8, 1e-3, 0.1, 0.3, 1.0, 1.3, 1.7, 2.2, 2.8, 3.5, 10.0)]
     cases += [np.zeros((3, 3)), np.array([[1.0, 1e6], [0.0, -1.0]]), np.triu(matrix(3, 3), 1) * 1e3, -50 * np.eye(2)]
+    cases += [9.0 * np.eye(2)]
     with mpmath.workdps(60):
         for a in cases:
             want = np.array(mpmath.expm(mpmath.matrix(a.tolist()), method="taylor").tolist(), float)
