@@ -213,7 +213,8 @@ def test_the_absolute_value_and_the_angle_have_slope_0_at_0():
 def test_dtypes():
     a, x = bl.tensor(z(2, dtype=np.complex64)), bl.tensor([1.0, 2.0])
     wide = bl.tensor(np.ones(2))
-    assert bl.tensor(1j).dtype == bl.tensor([1, 2j]).dtype == np.complex64
+    assert bl.tensor(1j).dtype == bl.tensor([1, 2j]).dtype == bl.full(2, 1j).dtype == np.complex64
+    assert bl.linspace(0, 1j, 3).dtype == bl.asarray([1j]).dtype == bl.ones(2, dtype="complex64").dtype == np.complex64
     for out in (a * 2, a * 2.0, a * 2j, x * 2j, a + x, 1j - x, a**x, bl.where([True, False], x, 1j), abs(a) + a):
         assert out.dtype == np.complex64, out
     for out in (a + wide, wide * 1j, bl.complex(wide, 1.0), bl.tensor([1, 2]) * 1j, bl.sum(wide * 1j)):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from backlit.core.dtypes import default_dtype
+from backlit.core.dtypes import complex_dtype, default_dtype
 from backlit.core.errors import ArgumentError, DTypeError, ShapeError
 from backlit.core.op import shown
 from backlit.core.source import here
@@ -98,14 +98,14 @@ def ones(shape: Shape, *, dtype: Any = None, device: Any = None) -> Tensor:
 
 
 def full(shape: Shape, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
-    """An array filled with `fill_value`; a Python float gives the default float dtype."""
+    """An array filled with `fill_value`; a Python float gives the default float dtype, a complex number its complex one."""
     check_device("full", device)
     lengths = _shape("full", shape)
     if isinstance(fill_value, Tensor):
         spread: Tensor = broadcast_to(fill_value, shape=lengths)
         return spread if _is_kept(dtype, spread) else astype(spread, dtype=dtype)
-    if dtype is None and isinstance(fill_value, float):
-        dtype = default_dtype()
+    if dtype is None and isinstance(fill_value, (float, complex)):
+        dtype = default_dtype() if isinstance(fill_value, float) else complex_dtype(default_dtype())
     return Tensor(np.full(lengths, fill_value, dtype))
 
 
@@ -169,7 +169,7 @@ def linspace(
         return _line(as_tensor(start), as_tensor(stop), num, dtype, endpoint)
     whole = None if dtype is None or np.dtype(dtype).kind not in "iu" else dtype  # rounded down, as NumPy does
     made = np.linspace(start, stop, num, endpoint=endpoint, dtype=whole)
-    kind = np.complex128 if made.dtype.kind == "c" else None
+    kind = complex_dtype(default_dtype()) if made.dtype.kind == "c" else None
     return Tensor(made.astype(_dtype(dtype) if dtype is not None or kind is None else kind))
 
 
