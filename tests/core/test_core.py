@@ -150,3 +150,13 @@ def test_many_uniform_numbers_are_the_same_as_a_few_at_a_time(n, dtype, low, hig
     assert found.dtype == want.dtype and (found == want).all()
     assert together.counter == pieces.counter
     assert low == high or (found < np.asarray(high, found.dtype)).all() or dtype in ("float16", bl.bfloat16)
+
+
+def test_floats_of_a_list_take_the_dtype_of_the_array_beside():
+    x = bl.tensor(np.zeros(2))
+    assert (x + [0.1, 0.2]).tolist() == ([0.1, 0.2] + x).tolist() == [0.1, 0.2]
+    assert bl.where(x > 0, x, [0.1, 0.2]).tolist() == [0.1, 0.2]
+    low = bl.tensor([0.0, 0.0])
+    assert (low + [0.1, 0.2]).dtype == np.float32 and (low + np.array([0.1, 0.2])).dtype == np.float64
+    assert (bl.tensor([1, 2]) + [0.5, 0.5]).dtype == np.float32 and (x + [1, 2]).dtype == np.float64
+    assert bl.add([0.1], [0.2]).dtype == np.float32

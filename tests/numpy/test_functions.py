@@ -176,3 +176,15 @@ def test_numpys_own_functions_lead_here():
         numpy.testing.assert_allclose(numpy.asarray(got), wanted, rtol=1e-12)
     slope = grad(lambda x: numpy.sum(numpy.vstack([x, numpy.exp(x)])))(numpy.zeros((1, 2)))
     assert slope.tolist() == [[2, 2]]
+
+
+def test_methods_of_numpys_arrays():
+    x = samples.VALUES["x"]
+    for call in (lambda x: x.std(ddof=1), lambda x: x.var(axis=0, ddof=1), lambda x: x.round(1), lambda x: x.cumsum(1), lambda x: x.dot(x.T), lambda x: x.take([0, 2], 1), lambda x: x[0].searchsorted(1.0), lambda x: x.mean(0, dtype=numpy.float32)):  # fmt: skip
+        got, wanted = call(bl.tensor(x)), call(x)
+        assert got.dtype == wanted.dtype
+        numpy.testing.assert_allclose(numpy.asarray(got), wanted, rtol=1e-6 if wanted.dtype == numpy.float32 else 1e-13)
+    t = bl.tensor(x)
+    assert t.nbytes == x.nbytes and t.itemsize == x.itemsize and t.item(1, 2) == x.item(1, 2) and t.item(5) == x.item(5)
+    t.fill(2.0)
+    assert t.tolist() == numpy.full(x.shape, 2.0).tolist()

@@ -17,12 +17,12 @@ import numpy as np
 
 from backlit.core import record, staging
 from backlit.core.aval import Aval
-from backlit.core.dtypes import bfloat16, complex_dtype, is_float, promote
+from backlit.core.dtypes import bfloat16, complex_dtype, default_dtype, is_float, promote
 from backlit.core.errors import BacklitError, DTypeError, RuleError, ShapeError
 from backlit.core.graph import Cut, Node, Plan
 from backlit.core.quiet import silence, variable
 from backlit.core.source import here, user_source
-from backlit.core.tensor import Box, Tensor, as_tensor, muted
+from backlit.core.tensor import Box, Tensor, as_tensor, muted, tensor
 
 Value = Any  # a Tensor, or a Python number standing for a literal
 Masked = tuple[Value, Value]  # a (co)tangent and its mask; the mask None where nothing is known to be zero
@@ -300,7 +300,7 @@ class Elementwise(Op):
         for a in args:
             if not isinstance(a, Tensor):
                 if a.__class__ not in NUMBERS:
-                    return self.prepare(tuple([a if a.__class__ in NUMBERS else as_tensor(a) for a in args]), params)
+                    return self.prepare(operands(args), params)
                 imaginary |= a.__class__ is complex
             elif first is None:
                 first = a
@@ -388,6 +388,19 @@ def _conjugate(partial: Value) -> Value:
     if isinstance(partial, Tensor):
         return REGISTRY["conj"](partial) if partial.dtype.kind == "c" else partial
     return partial.conjugate() if partial.__class__ is complex else partial
+
+
+def operands(args: Sequence[Any]) -> tuple[Any, ...]:
+    """Arguments as tensors, numbers as they are; the floats of a list take the dtype of a float array beside it."""
+    made = [a if a.__class__ in NUMBERS or isinstance(a, (list, tuple)) else as_tensor(a) for a in args]
+    beside = next((a.dtype for a in made if isinstance(a, Tensor) and is_float(a.dtype)), None)
+    return tuple([_listed(a, beside) if isinstance(a, (list, tuple)) else a for a in made])
+
+
+def _listed(data: Any, beside: np.dtype[Any] | None) -> Tensor:
+    x = as_tensor(data)
+    rounded = beside is not None and x.node is None and x.dtype == default_dtype() and x.dtype != beside
+    return tensor(data, dtype=beside) if rounded and np.asarray(data).dtype == np.float64 else x
 
 
 def _common_shape(shapes: list[tuple[int, ...]]) -> tuple[int, ...]:

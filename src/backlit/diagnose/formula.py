@@ -256,7 +256,7 @@ class Writer:
 
 def _arrays_from(formula: Term) -> int:
     """The argument from which on a term's arguments are the arrays of its index."""
-    return 2 if formula.op == "put" else 1
+    return 2 if formula.op in ("put", "scatter_max", "scatter_min") else 1
 
 
 def transposed(axes: tuple[int, ...]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from backlit.core.op import NUMBERS, REGISTRY, Elementwise, Value, bind, declare
+from backlit.core.op import NUMBERS, REGISTRY, Elementwise, Value, bind, declare, operands
 from backlit.core.tensor import Tensor, as_tensor
 
 
@@ -343,12 +343,12 @@ class Where(Elementwise):
         return argnum == 0
 
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
-        condition, x, y = (a if a.__class__ in NUMBERS else as_tensor(a) for a in args)
+        condition, (x, y) = args[0] if args[0].__class__ in NUMBERS else as_tensor(args[0]), operands(args[1:])
         condition = condition if isinstance(condition, Tensor) else Tensor(np.asarray(condition))
         if condition.dtype != bool:
             condition = not_equal(condition, 0)
         if not isinstance(x, Tensor) and not isinstance(y, Tensor):
-            x, y = (x * 1.0, y * 1.0) if float in (x.__class__, y.__class__) else (x, y)  # type: ignore[operator]
+            x, y = (x * 1.0, y * 1.0) if float in (x.__class__, y.__class__) else (x, y)
             x = as_tensor(x)
         branches = [a for a in (x, y) if isinstance(a, Tensor)]
         if complex in (x.__class__, y.__class__) and branches[0].dtype.kind != "c":

@@ -34,7 +34,7 @@ from backlit.ops import (
     trigonometry,
 )
 
-_PYTORCH = (("dim", "axis"), ("keepdim", "keepdims"), ("dims", "axis"))
+_PYTORCH = (("dim", "axis"), ("keepdim", "keepdims"), ("dims", "axis"), ("ddof", "correction"))
 
 
 def _method(function: Callable[..., Any], *order: str) -> Callable[..., Any]:
@@ -91,6 +91,19 @@ def _split(x: Tensor, *args: Any, **kwargs: Any) -> list[Tensor]:
             f"split: with dim= it is not clear what the numbers mean; use sizes=[...], axis= or chunk{here()}"
         )
     return shape.split(x, *args, **kwargs)
+
+
+def _round(x: Tensor, decimals: int = 0) -> Tensor:
+    """The nearest number with so many decimals, an even last digit where two are; its derivative is 0."""
+    if not decimals:
+        return rounding.round(x)
+    scale = 10.0 ** abs(decimals)
+    return rounding.round(x * scale) / scale if decimals > 0 else rounding.round(x / scale) * scale
+
+
+def _fill(x: Tensor, value: Any) -> None:
+    """Writes `value` to all of `x`."""
+    x[...] = value
 
 
 def _copy(x: Tensor) -> Tensor:
@@ -206,11 +219,14 @@ def attach() -> None:
         "copy": _copy,
         "dot": products.dot,
     }
+    for module, names in _METHODS.items():
+        methods |= {name: _applied(getattr(module, name)) for name in names}
+    methods["round"], methods["fill"], methods["searchsorted"] = _round, _fill, sorting.searchsorted
+    methods["nbytes"] = property(lambda x: x.size * x.dtype.itemsize)
+    methods["itemsize"] = property(lambda x: x.dtype.itemsize)
     methods["movedim"], methods["swapdims"] = shape.moveaxis, shape.swapaxes
     for module, names in _SHAPE.items():
         methods |= {name: _renamed(getattr(module, name)) for name in names}
-    for module, names in _METHODS.items():
-        methods |= {name: _applied(getattr(module, name)) for name in names}
     for name, value in methods.items():
         setattr(Tensor, name, value)
 
