@@ -41,19 +41,25 @@ def node_of(op, *args, name="out", wanted=None, cotangent=None, **params):
     )  # fmt: skip
 
 
-def picked(x, *rest, index, **params):
-    """`put` and `scatter_add` as they are printed: the index is one of Python's, its arrays are no arguments."""
-    new, shape = (rest, params["shape"]) if "shape" in params else (rest, np.shape(x))
-    template, arrays = indexing.parse(np.empty(shape), index)
-    op = REGISTRY["scatter_add" if "shape" in params else "put"]
-    return op(x, *new, *arrays, index=template, **params)
+PICKING = [name for name in ("put", "scatter_add", "scatter_max", "scatter_min") if name in REGISTRY]
+
+
+def picked(name):
+    """An op that writes to places, as it is printed: the index is one of Python's, its arrays are no arguments."""
+
+    def apply(x, *new, index, **params):
+        template, arrays = indexing.parse(np.empty(params.get("shape", np.shape(x))), index)
+        return REGISTRY[name](x, *new, *arrays, index=template, **params)
+
+    return apply
 
 
 def evaluated(written, namespace):
     """The value of a printed formula, with the parts that it tells after "with"."""
     namespace = namespace | {n: REGISTRY[n] for n in REGISTRY} | {
-        "softmax": F.softmax, "put": picked, "scatter_add": picked, "s_": np.s_, "zeros": np.zeros, "array": np.array, "inf": np.inf, "nan": np.nan,
+        "softmax": F.softmax, **{name: picked(name) for name in PICKING}, "s_": np.s_, "zeros": np.zeros, "array": np.array, "inf": np.inf, "nan": np.nan,
         "float64": np.float64, "float128": np.longdouble, "longdouble": np.longdouble,
+        "complex64": np.complex64, "complex128": np.complex128,
         "concat": lambda *xs, axis, sizes: REGISTRY["concat"](*xs, axis=axis),
     }  # fmt: skip
     written = re.sub(r"\\(arg)\{(\d+)\}|\\(out|up)", lambda m: f"{m[1] or m[3]}{m[2] or ''}", written)
@@ -78,7 +84,7 @@ def test_the_printed_rules_compute_what_the_rules_compute(name, k):
     node = node_of(op, *(leaf("xyzw"[i], a) for i, a in enumerate(arrays)), **params)
     differentiable = op.differentiable and is_float(node.dtype)
     node.wanted = node.wanted if differentiable else (False,) * len(node.args)
-    g = rng.standard_normal(node.shape).astype(node.dtype) if differentiable else np.zeros(node.shape)
+    g = np.asarray(rng.standard_normal(node.shape), node.dtype) if differentiable else np.zeros(node.shape)
     namespace = {f"arg{i}": Tensor(a.value) for i, a in enumerate(node.args)}
     namespace |= {"out": Tensor(node.value), "up": Tensor(np.asarray(g))}
     book = RuleBook()
@@ -97,9 +103,10 @@ def test_the_printed_rules_compute_what_the_rules_compute(name, k):
     for argnum, (value, _) in zip(out.node.plan.argnums, pulled, strict=True):
         again = evaluated(rules.reverse[argnum].text, namespace)
         expected = np.asarray(value._value)
+        number = complex if expected.dtype.kind == "c" else float
         # constants are printed to eight digits
         np.testing.assert_allclose(
-            np.broadcast_to(again, expected.shape).astype(float), expected.astype(float), 1e-7, 1e-12
+            np.broadcast_to(again, expected.shape).astype(number), expected.astype(number), 1e-7, 1e-12
         )
 
 
