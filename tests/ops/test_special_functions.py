@@ -48,6 +48,11 @@ def test_derivatives():
     )
 
 
+def test_the_derivative_of_expm1_has_all_digits_in_the_tail():
+    x = np.array([-700.0, -30.0, -1.0, -1e-9, 0.0, 2.0])
+    np.testing.assert_allclose(slope(bl.expm1, x), exact(mpmath.exp, x), rtol=4 * EPS)
+
+
 def test_lgamma_and_its_derivatives_at_negative_numbers():
     log = lambda x: mpmath.re(mpmath.loggamma(x))
     np.testing.assert_allclose(bl.lgamma(NEGATIVE).numpy(), exact(log, NEGATIVE), rtol=2e-15, atol=2e-15)

@@ -223,13 +223,13 @@ class Log1p(_Unary):
         return 1.0 / (1.0 + x)
 
 
-class Expm1(_FromOut):
-    """exp(x) - 1, exact for small `x`."""
+class Expm1(_Unary):
+    """exp(x) - 1, exact for small `x`; the partial is taken from `x`, as `out` + 1 has no digits left in the tail."""
 
     name, notation, forward = "expm1", "e^{{{x}}} - 1", staticmethod(np.expm1)
 
     def partial(self, argnum: int, out: Value, x: Value) -> Value:
-        return out + 1.0
+        return exp(x)
 
 
 class Sqrt(_FromOut):
@@ -382,8 +382,8 @@ class _Predicate(_Binary):
 
 
 def _predicate(name: str, notation: str, function: Any, doc: str) -> Any:
-    cls = type(name.title(), (_Predicate,), {"name": name, "notation": notation, "forward": staticmethod(function)})
-    cls.__doc__ = doc
+    stated = {"name": name, "notation": notation, "forward": staticmethod(function)}
+    cls = type(name.title(), (_Predicate,), {**stated, "__doc__": doc, "__module__": __name__})
     return declare(cls)
 
 
