@@ -12,7 +12,7 @@ pytest.importorskip("array_api_strict", reason="the strict implementation of the
 import standard
 import standard_report
 from standard import ARRAY, DEVIATIONS, MISSING, NAMES, SIGNATURES, Case, compared, has, signature_fault
-from standard_cases import FAMILIES
+from standard_report import FAMILIES
 
 import backlit as bl
 
