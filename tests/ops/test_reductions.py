@@ -153,6 +153,18 @@ def test_products_leave_structural_zeros_alone():
     assert grad(lambda x: picked(x).sum())(x).tolist() == [[0.0, 0.75], [2.0 / 6.0, 0.75]]
 
 
+@pytest.mark.parametrize("f", [bl.max, bl.min, bl.prod, bl.sum, vector_norm])
+def test_reductions_of_nothing_selected_are_structural_zeros(f):
+    """Where all elements of a row were discarded, the infinite slope of a root behind the reduction is not seen."""
+    keep = np.array([[True, True], [False, False]])
+    g = lambda x: bl.sqrt(f(bl.where(keep, x, 0.0), axis=1))
+    x = np.full((2, 2), 4.0)
+    pushed = jvp(g, (x,), (np.ones((2, 2)),))[1].numpy()
+    assert pushed[1] == 0.0 and np.isfinite(pushed[0]) and pushed[0] > 0
+    pulled = grad(lambda x: g(x).sum())(x).numpy()
+    assert (pulled[1] == 0.0).all() and (pulled[0] > 0).all()
+
+
 def test_variances_against_torch():
     torch = pytest.importorskip("torch")
     x = data(np.float64, (4, 5))

@@ -154,6 +154,9 @@ def test_recurrences(lanes, dtype):
 def test_an_infinite_factor_at_the_beginning_is_not_used():
     x, y = np.array([INF, 2.0]), np.array([0.0, 1.0])
     assert recurrence(x, y, axis=0).tolist() == [0.0, 1.0]
+    assert bl.compile(lambda x, y: recurrence(x, y, axis=0))(bl.tensor(x), bl.tensor(y)).tolist() == [0.0, 1.0]
+    turned = bl.compile(lambda x, y: recurrence(x, y, axis=0, reverse=True))
+    assert turned(bl.tensor(x[::-1].copy()), bl.tensor(y[::-1].copy())).tolist() == [1.0, 0.0]
     gx, gy = grad(lambda x, y: recurrence(x, y, axis=0).sum(), argnums=(0, 1))(x, y)
     assert gx.tolist() == [0.0, 0.0] and gy.tolist() == [3.0, 1.0]
 
