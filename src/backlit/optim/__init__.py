@@ -1,7 +1,24 @@
 """Optimizers."""
 
 from backlit.optim.adam import Adam, AdamW
+from backlit.optim.adaptive import Adadelta, Adagrad, RMSprop
 from backlit.optim.base import Optimizer
+from backlit.optim.large import LAMB, Lion, Muon
+from backlit.optim.moments import Adamax, NAdam, RAdam
 from backlit.optim.sgd import SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
+__all__ = [
+    "LAMB",
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "Muon",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+]

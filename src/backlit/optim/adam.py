@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
-from backlit.core.errors import DTypeError
 from backlit.core.tensor import Tensor
 from backlit.ops.elementwise import maximum, sqrt
-from backlit.optim.base import Group, Optimizer, check_range
+from backlit.optim.base import Group, Optimizer, check_range, zeros
 
 
 class Adam(Optimizer):
@@ -56,12 +53,10 @@ class Adam(Optimizer):
 
     def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * group["amsgrad"]
-        zeros = {name: Tensor(np.zeros(cell.shape, cell.dtype)) for name in names}
-        return {"step": Tensor(np.float64(0.0)), **zeros}
+        return zeros(cell, *names)
 
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
-        if value.dtype.kind == "c":
-            raise DTypeError(f"{type(self).__name__}: expected real parameters, got {value.dtype}")
+        self._refuse_complex(value)
         lr, (beta1, beta2), decay = group.cell("lr"), group["betas"], group["weight_decay"]
         if decay != 0 and self.decoupled:
             value = value * (1.0 - lr * decay).astype(value.dtype)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from backlit.core import changes, record
-from backlit.core.errors import DataError, ShapeError
+from backlit.core.errors import DataError, DTypeError, ShapeError
 from backlit.core.tensor import Tensor, as_tensor, assign, no_grad
 from backlit.ops.elementwise import where
 
@@ -60,6 +60,11 @@ def check_range(name: str, value: float, low: float = 0.0, below: float | None =
         raise ValueError(f"optimizer: {name} must be {limit}, got {value}")
 
 
+def zeros(cell: Tensor, *names: str) -> dict[str, Tensor]:
+    """A state of zeros like the parameter, by name, and the counter of the steps."""
+    return {"step": Tensor(np.float64(0.0)), **{name: Tensor(np.zeros(cell.shape, cell.dtype)) for name in names}}
+
+
 class Optimizer(ABC):
     """Base of the optimizers.
 
@@ -73,6 +78,9 @@ class Optimizer(ABC):
     """
 
     notes_changes = ("defaults", "param_groups", "state")
+    scalars: tuple[str, ...] = (
+        "step",
+    )  # what is kept as one double-precision number, not as an array like the parameter
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name != "lr":  # which goes into cells
@@ -141,6 +149,11 @@ class Optimizer(ABC):
     @abstractmethod
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         """The next value of one parameter; what it keeps goes into `state` by `_keep`."""
+
+    def _refuse_complex(self, value: Tensor) -> None:
+        """For algorithms that have no meaning for complex parameters."""
+        if value.dtype.kind == "c":
+            raise DTypeError(f"{type(self).__name__}: expected real parameters, got {value.dtype}")
 
     def _keep(self, state: dict[str, Tensor], name: str, value: Tensor) -> Tensor:
         """Writes `value` into the cell `name` of a parameter's state; gives the value."""
@@ -242,11 +255,11 @@ class Optimizer(ABC):
             new[index] = {}
             for name, value in state.items():
                 array = np.asarray(as_tensor(value).detach())
-                if name != "step" and array.shape != cells[index].shape:
+                if name not in self.scalars and array.shape != cells[index].shape:
                     raise DataError(
                         f"{who}: {name} of parameter {key} is {list(array.shape)}, expected {list(cells[index].shape)}"
                     )
-                new[index][name] = Tensor(np.array(array, np.float64 if name == "step" else cells[index].dtype))
+                new[index][name] = Tensor(np.array(array, np.float64 if name in self.scalars else cells[index].dtype))
         merged = []
         for group, mine in zip(groups, self.param_groups, strict=True):
             settings = {k: copy.deepcopy(group[k]) for k in self.defaults if k in group}

@@ -1,0 +1,170 @@
+"""Kin of Adam: Adamax, NAdam and RAdam."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from backlit.core.tensor import Tensor
+from backlit.ops.elementwise import maximum, sqrt, where
+from backlit.optim.base import Group, Optimizer, check_range, zeros
+
+
+class _Moments(Optimizer):
+    """What the three share: settings in range, weight decay, and the average of the gradients."""
+
+    def _check(self, group: dict[str, Any]) -> None:
+        for name in ("lr", "eps", "weight_decay"):
+            check_range(name, group[name])
+        for i, beta in enumerate(group["betas"]):
+            check_range(f"betas[{i}]", beta, below=1.0)
+
+    def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+        return zeros(cell, "exp_avg", "exp_avg_sq")
+
+    def _decayed(self, value: Tensor, grad: Tensor, group: Group) -> tuple[Tensor, Tensor]:
+        decay = group["weight_decay"]
+        if decay != 0 and group.get("decoupled_weight_decay"):
+            return value * (1.0 - group.cell("lr") * decay).astype(value.dtype), grad
+        return value, grad + decay * value if decay != 0 else grad
+
+    def _first(self, grad: Tensor, state: dict[str, Tensor], beta: float) -> Tensor:
+        first = Tensor(state["exp_avg"]._value)
+        return self._keep_moment(state, "exp_avg", first + (1 - beta) * (grad - first))
+
+    def _second(self, grad: Tensor, state: dict[str, Tensor], beta: float) -> Tensor:
+        return self._keep_moment(state, "exp_avg_sq", beta * state["exp_avg_sq"] + (1 - beta) * (grad * grad))
+
+
+class Adamax(_Moments):
+    """Adam by the largest gradient (Kingma and Ba, 2015, algorithm 2). Keeps two arrays per parameter.
+
+    Raises:
+      ValueError: a setting is negative, or a beta is not in [0, 1).
+      DTypeError: at the step, for a parameter that is not real.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
+        super().__init__(params, settings)
+
+    def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+        return zeros(cell, "exp_avg", "exp_inf")
+
+    def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
+        self._refuse_complex(value)
+        beta1, beta2 = group["betas"]
+        step = self._keep(state, "step", state["step"] + 1.0)
+        value, grad = self._decayed(value, grad, group)
+        first = self._first(grad, state, beta1)
+        largest = self._keep(state, "exp_inf", maximum(beta2 * state["exp_inf"], abs(grad) + group["eps"]))
+        rate = (group.cell("lr") / (1.0 - beta1**step)).astype(value.dtype)
+        updated: Tensor = value - rate * (first / largest)
+        return updated
+
+
+class NAdam(_Moments):
+    """Adam with Nesterov's momentum (Dozat, 2016). Keeps two arrays per parameter.
+
+    Raises:
+      ValueError: a setting is negative, or a beta is not in [0, 1).
+      DTypeError: at the step, for a parameter that is not real.
+    """
+
+    scalars = ("step", "mu_product")
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum_decay: float = 4e-3,
+        decoupled_weight_decay: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        settings = {
+            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "momentum_decay": momentum_decay,
+            "decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize,
+        }  # fmt: skip
+        super().__init__(params, settings)
+
+    def _check(self, group: dict[str, Any]) -> None:
+        super()._check(group)
+        check_range("momentum_decay", group["momentum_decay"])
+
+    def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+        return {**super()._initial(cell, group), "mu_product": Tensor(np.float64(1.0))}
+
+    def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
+        self._refuse_complex(value)
+        lr, (beta1, beta2), fade = group.cell("lr"), group["betas"], group["momentum_decay"]
+        step = self._keep(state, "step", state["step"] + 1.0)
+        value, grad = self._decayed(value, grad, group)
+        now = beta1 * (1.0 - 0.5 * 0.96 ** (step * fade))
+        after = beta1 * (1.0 - 0.5 * 0.96 ** ((step + 1.0) * fade))
+        product = self._keep(state, "mu_product", state["mu_product"] * now)
+        first = self._first(grad, state, beta1)
+        second = self._second(grad, state, beta2)
+        scale = (1.0 / sqrt(1.0 - beta2**step)).astype(value.dtype)
+        of_grad = (lr * (1.0 - now) / (1.0 - product)).astype(value.dtype)
+        of_first = (lr * after / (1.0 - product * after)).astype(value.dtype)
+        updated: Tensor = value - (of_grad * grad + of_first * first) / (sqrt(second) * scale + group["eps"])
+        return updated
+
+
+class RAdam(_Moments):
+    """Adam whose first steps, of too few squares, are steps of momentum (Liu et al., 2020). Keeps two arrays.
+
+    Raises:
+      ValueError: a setting is negative, or a beta is not in [0, 1).
+      DTypeError: at the step, for a parameter that is not real.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        settings = {
+            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize,
+        }  # fmt: skip
+        super().__init__(params, settings)
+
+    def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
+        self._refuse_complex(value)
+        lr, (beta1, beta2) = group.cell("lr"), group["betas"]
+        step = self._keep(state, "step", state["step"] + 1.0)
+        value, grad = self._decayed(value, grad, group)
+        first, second = self._first(grad, state, beta1), self._second(grad, state, beta2)
+        bias2, longest = 1.0 - beta2**step, 2 / (1 - beta2) - 1
+        length = longest - 2.0 * step * beta2**step / bias2
+        enough = length > 5.0
+        # where the length is short the root is of 0 and not used
+        known = where(enough, length, 5.0)
+        factor = 0.0 if longest <= 5 else longest / ((longest - 4) * (longest - 2))
+        rectified = sqrt((known - 4.0) * (known - 2.0) * factor / known * bias2).astype(value.dtype)
+        rate = (lr / (1.0 - beta1**step)).astype(value.dtype)
+        adaptive = rectified / (sqrt(second) + group["eps"])
+        updated: Tensor = value - rate * (first * where(enough, adaptive, 1.0))
+        return updated
