@@ -1,5 +1,6 @@
-"""Optimizers."""
+"""Optimizers and schedules."""
 
+from backlit.optim import lr_scheduler
 from backlit.optim.adam import Adam, AdamW
 from backlit.optim.adaptive import Adadelta, Adagrad, RMSprop
 from backlit.optim.base import Optimizer
@@ -21,4 +22,5 @@ __all__ = [
     "Optimizer",
     "RAdam",
     "RMSprop",
+    "lr_scheduler",
 ]
