@@ -1,6 +1,6 @@
 """Networks: modules, parameters, layers."""
 
-from backlit.nn import functional, init
+from backlit.nn import functional, init, utils
 from backlit.nn.activation import (
     CELU,
     ELU,
@@ -266,4 +266,5 @@ __all__ = [
     "ZeroPad3d",
     "functional",
     "init",
+    "utils",
 ]

@@ -1,6 +1,6 @@
 """Optimizers and schedules."""
 
-from backlit.optim import lr_scheduler
+from backlit.optim import lr_scheduler, swa_utils
 from backlit.optim.adam import Adam, AdamW
 from backlit.optim.adaptive import Adadelta, Adagrad, RMSprop
 from backlit.optim.base import Optimizer
@@ -23,4 +23,5 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "lr_scheduler",
+    "swa_utils",
 ]
