@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -144,8 +144,7 @@ def _balance(
     if not all(np.all(np.isfinite(a)) for a in arrays if a.dtype.kind in "fV"):
         return NodeBalance(node, math.nan, math.nan, "a value or gradient is not finite")
     dx = {i: _direction(node.args[i].value, passed.get(i), rng) for i in moving}
-    eps = max(float(np.finfo(a.dtype).eps) for a in arrays if a.dtype.kind == "f") if arrays else EPS
-    eps = max([eps, *(2.0**-7 for a in arrays if a.dtype.kind == "V")])
+    eps = _unit(a.dtype for a in arrays)
     noise = _noise(node, cotangents, passed, replay, rng, eps, by_value=False)
     pushed = _pushed(node, [dx.get(i) for i in range(len(node.args))], replay)
     off: Any = 0.0  # at each element of an elementwise node, where nothing can cancel; of others the sum
@@ -238,6 +237,12 @@ def _noise(
     return found
 
 
+def _unit(dtypes: Iterable[np.dtype[Any]]) -> float:
+    """The rounding unit of the narrowest float among them; bfloat16 has seven bits of fraction."""
+    units = [2.0**-7 if d.kind == "V" else float(np.finfo(d).eps) for d in dtypes if d.kind in "fV"]
+    return max(units, default=EPS)
+
+
 def _pushed(node: Node, directions: Sequence[Array | None], replay: Replay) -> list[tuple[Array, Array] | None]:
     """The tangent of each result and a bound on its error."""
     op = node.op
@@ -249,7 +254,7 @@ def _pushed(node: Node, directions: Sequence[Array | None], replay: Replay) -> l
         lowered: list[Masked | None] = [
             None if d is None else (Tensor(d.astype(a.dtype)), None) for d, a in zip(directions, node.args, strict=True)
         ]
-        eps = max(float(np.finfo(a.dtype).eps) for a in node.args if isinstance(a, Node) and a.dtype.kind == "f")
+        eps = _unit(a.dtype for a in node.args if isinstance(a, Node))
         pushed = replay.push(node, lowered, traced=True)
         return [None if t is None else _with_error(t[0], 64 * eps) for t in pushed]
     (pair,) = replay.push(node, given, wide=True)

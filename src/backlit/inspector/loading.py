@@ -195,7 +195,7 @@ class _Reader:
 
 
 _DTYPES = frozenset(
-    {"bool", *(f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)), "float16", "float32", "float64"}
+    {"bool", *(f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)), "float16", "bfloat16", "float32", "float64"}
 )
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from backlit.core.errors import ArgumentError
+from backlit.core.source import here
 from backlit.core.tensor import Tensor, no_grad
 from backlit.ops.elementwise import maximum, minimum, sqrt
 from backlit.ops.shape import stack
@@ -14,9 +16,9 @@ from backlit.ops.statistics import max as largest
 from backlit.ops.statistics import sum as total
 
 
-def _with_gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[tuple[Tensor, Tensor]]:
     cells = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    return [cell for cell in cells if cell.grad is not None]
+    return [(cell, gradient) for cell in cells if (gradient := cell.grad) is not None]
 
 
 def clip_grad_norm_(
@@ -30,15 +32,15 @@ def clip_grad_norm_(
     The factor is `min(1, max_norm / (norm + 1e-6))`, as in PyTorch. Compiles, but for `error_if_nonfinite`.
 
     Raises:
-      ValueError: `norm_type` is not above 0, or the norm is infinite or NaN and `error_if_nonfinite`.
+      ArgumentError: `norm_type` is not above 0, or the norm is infinite or NaN and `error_if_nonfinite`.
     """
     if not norm_type > 0:
-        raise ValueError(f"clip_grad_norm_: norm_type must be above 0, got {norm_type}")
-    cells = _with_gradients(parameters)
-    if not cells:
+        raise ArgumentError(f"clip_grad_norm_: norm_type must be above 0, got {norm_type}{here()}")
+    pairs = _gradients(parameters)
+    if not pairs:
         return Tensor(np.float64(0.0))
     with no_grad():
-        sizes = [abs(cell.grad) for cell in cells]
+        sizes = [abs(gradient) for _, gradient in pairs]
         if math.isinf(norm_type):
             norm = largest(stack([largest(size) for size in sizes if size.size]))
         elif norm_type == 2:
@@ -46,10 +48,10 @@ def clip_grad_norm_(
         else:
             norm = total(stack([total(size**norm_type) for size in sizes])) ** (1.0 / norm_type)
         if error_if_nonfinite and not math.isfinite(norm.item()):
-            raise ValueError(f"clip_grad_norm_: the norm of the gradients is {norm.item()}")
+            raise ArgumentError(f"clip_grad_norm_: the norm of the gradients is {norm.item()}{here()}")
         factor = minimum(max_norm / (norm + 1e-6), 1.0)
-        for cell in cells:
-            cell.grad = cell.grad * factor.astype(cell.grad.dtype)
+        for cell, gradient in pairs:
+            cell.grad = gradient * factor.astype(gradient.dtype)
     return norm
 
 
@@ -57,10 +59,10 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     """Clips every element of the gradients to `[-clip_value, clip_value]`.
 
     Raises:
-      ValueError: `clip_value` is below 0.
+      ArgumentError: `clip_value` is below 0.
     """
     if not clip_value >= 0:
-        raise ValueError(f"clip_grad_value_: clip_value must be at least 0, got {clip_value}")
+        raise ArgumentError(f"clip_grad_value_: clip_value must be at least 0, got {clip_value}{here()}")
     with no_grad():
-        for cell in _with_gradients(parameters):
-            cell.grad = minimum(maximum(cell.grad, -clip_value), clip_value)
+        for cell, gradient in _gradients(parameters):
+            cell.grad = minimum(maximum(gradient, -clip_value), clip_value)
