@@ -13,7 +13,7 @@ import pytest
 
 import backlit
 from backlit import nn, optim
-from backlit.core.errors import FileFormatError
+from backlit.core.errors import ArgumentError, FileFormatError
 from backlit.functional import cross_entropy
 from backlit.inspector.showing import notebook_page
 from backlit.inspector.wire import pack, unpack
@@ -110,6 +110,20 @@ def test_an_error_leaves_the_old_file(tmp_path):
         trained(1).save(tmp_path / "a.html", max_mb=0.01)
     assert [p.name for p in tmp_path.iterdir()] == ["a.html"]
     assert (tmp_path / "a.html").read_text() == "old"
+
+
+def test_only_what_has_a_gradient_is_followed(tmp_path):
+    made = trained()
+    for asked, why in [
+        ("absent", "no node 'absent'"),
+        (("0/weight", 99), "99 is no element of '0/weight'"),
+        (("0/weight", np.ones(3)), "a direction is an array for each target, of its shape"),
+    ]:
+        with pytest.raises(ArgumentError, match=why):
+            made.save(tmp_path / "a.blt", follow=[asked])
+    made.save(tmp_path / "a.blt", follow=["0"])
+    with pytest.raises(ArgumentError, match="read from a file"):
+        backlit.load_recording(tmp_path / "a.blt").save(tmp_path / "b.html", follow=["0"])
 
 
 def test_contents_shrink_until_the_file_fits(tmp_path):

@@ -143,6 +143,8 @@ def test_a_number_edited_on_the_page_changes_it(served, browser):
     expect(shown).not_to_have_text(before, timeout=20_000)
     assert np.asarray(net[0].bias.detach())[0] == 3.5
     assert f"{float(run().item()):.4g}" in shown.inner_text()
+    expect(tab.locator(".live-loss .cell.changed")).to_have_count(1)
+    assert tab.locator("[data-face=value] .cell.changed").count() == 1  # the edited number, none of the others
     tab.get_by_role("button", name="show before").click()
     assert shown.inner_text() == before
     tab.get_by_role("button", name="back to now").click()

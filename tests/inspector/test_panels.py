@@ -412,6 +412,52 @@ def test_paths_and_the_tree_of_contributions(runs, opened):
     assert tree.locator(".branch").count() < before
 
 
+def test_all_of_few_paths_are_listed(opened, tmp_path):
+    y = x = backlit.tensor(1.01, requires_grad=True)
+    with backlit.record() as recording:
+        for _ in range(9):
+            y = y * y
+        y.backward()
+    recording.save(tmp_path / "ways.html")
+    tab = opened(tmp_path / "ways.html")
+    choose(tab, recording.nodes[0].name, "provenance")
+    ways = section(tab, "Paths")
+    ways.locator("summary", has_text="All 512 paths").click()
+    assert ways.locator("li").count() == 200
+    ways.get_by_role("button", name="the other 312 too").click()
+    weights = [float(c.get_attribute("title")) for c in ways.locator("li > .cell").all()]
+    assert len(weights) == 512 and sum(weights) == pytest.approx(float(x.grad.item()), rel=1e-5)
+
+
+def test_what_was_asked_for_is_followed(opened, tmp_path):
+    recording = models.perceptron(widths=(6, 5, 3), batch=4)
+    recording.save(tmp_path / "followed.html", follow=["0", ("0/weight", (2, 1)), ("2/bias", np.array([1, 2, -1], "f4"))])
+    tab = opened(tmp_path / "followed.html")
+    choose(tab, "0/weight", "provenance")
+    select = tab.locator(".choose select")
+    assert select.locator("option").all_inner_texts()[-3:] == ["0", "0/weight[2, 1]", "2/bias in a given direction"]
+    g = {name: np.asarray(recording[name].cotangent, "f8") for name in ("0/weight", "0/bias", "2/bias")}
+    expected = [np.sum(g["0/weight"] ** 2) + np.sum(g["0/bias"] ** 2), g["0/weight"][2, 1], g["2/bias"] @ [1, 2, -1]]
+    for label, total in zip(["0", "0/weight[2, 1]", "2/bias in a given direction"], expected, strict=True):
+        select.select_option(label=label)
+        shown = tab.locator("[data-cell^='provenance'][data-cell$=':total']")
+        assert float(shown.get_attribute("title")) == pytest.approx(total, rel=1e-5)
+        assert set(tab.locator(".sankey-cut .cell").all_inner_texts()) <= {"1"} != set()
+        assert section(tab, "Paths").count() == 0  # which are those of the whole gradient
+    select.select_option(label="0")
+    assert tab.locator(".sankey-label", has_text=re.compile("^0$")).count() == 1
+
+
+def test_gradients_are_searched_by_their_norm(runs, opened):
+    run = runs("M")
+    tab = opened(run.path)
+    norms = [np.linalg.norm(np.asarray(n.cotangent, "f8")) for n in run.recording.nodes if n.cotangent is not None]
+    limit = float(np.median(norms))
+    tab.locator("#search").fill(f"grad.norm>{limit * 1.001}")
+    count = sum(norm > limit * 1.001 for norm in norms)
+    assert 0 < count < len(norms) and tab.locator("#search-state").inner_text() == str(count)
+
+
 # -- training
 
 

@@ -28,8 +28,26 @@ function alike(a: Recording, b: Recording): boolean {
   return true;
 }
 
+/** What every number on the page says. */
+function said(): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const cell of document.querySelectorAll<HTMLElement>("[data-cell]")) found.set(cell.dataset.cell!, cell.title);
+  return found;
+}
+
+/** Lights the numbers that are others than before, once they are drawn. */
+function flash(old: ReadonlyMap<string, string>): void {
+  requestAnimationFrame(() => {
+    for (const cell of document.querySelectorAll<HTMLElement>("[data-cell]")) {
+      const was = old.get(cell.dataset.cell!);
+      if (was !== undefined && was !== cell.title) cell.classList.add("changed");
+    }
+  });
+}
+
 function show(next: Recording): void {
   if (alike(recording, next)) {
+    flash(said());
     batch(() => {
       setRecording(next);
       forget();

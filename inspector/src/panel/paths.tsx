@@ -1,5 +1,6 @@
 /** How many paths lead from the loss to a parameter, the heaviest of them, and the split by branches taken. */
 
+import { useState } from "preact/hooks";
 import { decade } from "../charts/axis";
 import { recording, reveal } from "../model/view";
 import { Cell } from "../number";
@@ -7,6 +8,8 @@ import { ShareBar } from "./contributions";
 import { number, rowOf, text, where } from "./data";
 import { shortName } from "./maths";
 import { Section } from "./section";
+
+const FEW = 200; // paths that are written out unasked
 
 function Walk({ start, count }: { start: number; count: number }) {
   return (
@@ -33,6 +36,7 @@ function digits(count: string): string {
 export function Paths({ target }: { target: number }) {
   const row = rowOf("paths", target, "target");
   const graded = where("graded", "target", target);
+  const [shown, setShown] = useState(FEW);
   if (row < 0 && graded.length === 0) return null;
   const listed = row >= 0 ? where("path", "paths", row) : [];
   return (
@@ -58,14 +62,21 @@ export function Paths({ target }: { target: number }) {
           ) : null}
           {listed.length ? (
             <details class="behind">
-              <summary>All {listed.length} paths</summary>
+              <summary>
+                {String(listed.length) === text("paths", row, "count") ? "All" : "The heaviest"} {listed.length} paths
+              </summary>
               <ol class="scroll tall">
-                {listed.slice(0, 500).map((p) => (
+                {listed.slice(0, shown).map((p) => (
                   <li key={p} class="small">
                     <Cell table="path" row={p} column="weight" />: <Walk start={number("path", p, "start")} count={number("path", p, "count")} />
                   </li>
                 ))}
               </ol>
+              {listed.length > shown ? (
+                <button type="button" class="link" onClick={() => setShown(listed.length)}>
+                  the other {listed.length - shown} too
+                </button>
+              ) : null}
             </details>
           ) : null}
         </>

@@ -14,6 +14,8 @@ import { Behind, Section } from "./section";
 import { Tree } from "./tree";
 
 function targetTitle(row: number): string {
+  const title = text("provenance", row, "title");
+  if (title) return title;
   const node = number("provenance", row, "target");
   const element = number("provenance", row, "element");
   return recording.name(node) + (element >= 0 ? elementText(node, element) : "");
@@ -38,13 +40,15 @@ function Flow({ row }: { row: number }) {
   const views = where("sankey", "target", row);
   const view = views.find((r) => number("sankey", r, "within") === within) ?? views[0];
   const opened = useMemo(() => new Set(views.map((r) => number("sankey", r, "within"))), [row]);
+  const [end, title] = [number("provenance", row, "target"), text("provenance", row, "title")];
+  const label = (box: number) => (title && number("sankeybox", box, "node") === end ? title : boxLabel(box));
   const drawn = useMemo(() => {
     if (view === undefined) return null;
     const boxes: Box[] = [];
     const links: Link[] = [];
     const box = number("sankey", view, "box_start");
     for (let k = box; k < box + number("sankey", view, "box_count"); k++) {
-      boxes.push({ id: k, row: number("sankeybox", k, "row"), label: boxLabel(k), share: number("sankeybox", k, "share") });
+      boxes.push({ id: k, row: number("sankeybox", k, "row"), label: label(k), share: number("sankeybox", k, "share") });
     }
     const link = number("sankey", view, "link_start");
     for (let k = link; k < link + number("sankey", view, "link_count"); k++) {
@@ -59,7 +63,6 @@ function Flow({ row }: { row: number }) {
     const module = number("sankeybox", box.id, "module");
     return module >= 0 && module !== within && opened.has(module);
   };
-  const label = boxLabel;
   const trail: number[] = [];
   for (let m = within; m > 0; m = recording.moduleParent(m)) if (opened.has(m)) trail.unshift(m);
   const chosen = drawn.boxes.find((box) => {
@@ -246,10 +249,12 @@ export function ProvenancePanel() {
   const wanted = target.value >= 0 ? target.value : selected.value;
   const found = rowOf("provenance", wanted, "target");
   const [last, setLast] = useState(0);
+  // several rows may be about one value: its gradient, elements of it, its module
+  const kept = last < rows && number("provenance", last, "target") === wanted;
   useEffect(() => {
-    if (found >= 0) setLast(found);
-  }, [found]);
-  const row = found >= 0 ? found : Math.min(last, rows - 1);
+    if (found >= 0 && !kept) setLast(found);
+  }, [found, kept]);
+  const row = found >= 0 && !kept ? found : Math.min(last, rows - 1);
   if (!rows) {
     return (
       <>
@@ -260,6 +265,7 @@ export function ProvenancePanel() {
   }
   const node = number("provenance", row, "target");
   const note = text("provenance", row, "note");
+  const whole = !(number("provenance", row, "element") >= 0) && !text("provenance", row, "title");
   return (
     <>
       <Section title="Where a gradient comes from">
@@ -268,8 +274,9 @@ export function ProvenancePanel() {
           <select
             value={row}
             onChange={(e) => {
-              target.value = number("provenance", Number(e.currentTarget.value), "target");
-              setLast(Number(e.currentTarget.value));
+              const to = Number(e.currentTarget.value);
+              setLast(to);
+              target.value = number("provenance", to, "target");
             }}
           >
             {Array.from({ length: rows }, (_, r) => (
@@ -290,8 +297,12 @@ export function ProvenancePanel() {
         <Flow row={row} />
       </Section>
       <Terms row={row} />
-      <Tree target={node} />
-      <Paths target={node} />
+      {whole ? (
+        <>
+          <Tree target={node} />
+          <Paths target={node} />
+        </>
+      ) : null}
       <Lamps />
     </>
   );

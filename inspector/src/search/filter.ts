@@ -2,7 +2,7 @@
 //
 //   conv                 in the name                 op:matmul shape:64x10 dtype:float64 kind:parameter module:h.3
 //   has:nan has:inf      in the value or δ           is:merge is:saved is:leaf
-//   delta.rms>1e-3       any column of statistics    value.absmax>10 bytes>1e6 uses>1
+//   delta.norm>1e-3      any column of statistics    value.absmax>10 bytes>1e6 uses>1
 //   -word                not
 
 import { NODE_KINDS } from "../model/recording";

@@ -46,8 +46,8 @@ export function Search() {
         id="search"
         type="search"
         placeholder="search  /"
-        aria-label="search: words, op:matmul, shape:64x10, has:nan, is:merge, delta.rms>0.1"
-        title={"words in the name\nop:matmul  shape:64x10  dtype:float32  kind:parameter  module:h.3\nhas:nan  is:merge  is:saved  is:shared\ndelta.rms>0.1  value.absmax>10  bytes>1e6\n-word: not;  ↑ ↓ through the hits"}
+        aria-label="search: words, op:matmul, shape:64x10, has:nan, is:merge, delta.norm>0.1"
+        title={"words in the name\nop:matmul  shape:64x10  dtype:float32  kind:parameter  module:h.3\nhas:nan  is:merge  is:saved  is:shared\ndelta.norm>0.1  grad.rms<1e-8  value.absmax>10  bytes>1e6\n-word: not;  ↑ ↓ through the hits"}
         autocomplete="off"
         spellcheck={false}
         value={query.value}

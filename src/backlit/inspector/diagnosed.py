@@ -3,7 +3,7 @@ they come from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ TARGETS = 8  # parameters whose gradient is followed back to the loss
 _WHICH = {"value": 0, "delta": 1, "contribution": 2}
 
 Tables = dict[str, dict[str, Any]]
+Followed = str | tuple[str, Any]  # a value or module, one element of a value, or a direction of one (an array)
 Edges = Mapping[tuple[int, int], int]  # the row of an edge, by the index of the node it leads to and the argument
 
 
@@ -118,39 +119,58 @@ def _walk(recording: Recording) -> dict[str, Any]:
     return table.columns()
 
 
-def origins(recording: Recording, edges: Edges, module: Sequence[int], parent: Sequence[int]) -> Tables:
+def origins(
+    recording: Recording, edges: Edges, module: Sequence[int], parent: Sequence[int], follow: Sequence[Followed] = ()
+) -> Tables:
     """Where the gradients of parameters came from: `provenance` and `provshare`, and the tables of its drawings.
 
     `module` is the row of `module` for each node, `parent` that of the module around each. Of many parameters some are
-    followed, the first and the last among them.
+    followed, the first and the last among them; then what `follow` names.
+
+    Raises:
+      ArgumentError: of something in `follow` there is no gradient.
     """
     target = Columns(
-        target="i4", element="i4", total="f8", residual="f8", cancelled="f8", note="", share_start="i4", share_count="i4",
+        target="i4", element="i4", title="", total="f8", residual="f8", cancelled="f8", note="", share_start="i4", share_count="i4",
     )  # fmt: skip
     share = Columns(edge="i4", share="f8")
     drawing = _Drawing()
-    for node in targets_of(recording):
-        root = recording.steps[node.step].root
-        if root is None or root is node:
+    for found, element, title in _followed(recording, follow):
+        root = recording.steps[found.targets[0].step].root
+        if root is None or root in found.targets:
             continue
+        # several parameters are one box, at the place of the first: then nothing ends before the last cut
+        last = min(node.index for node in found.targets)
+        row = target.add(
+            last, element, title, found.total, found.residual, found.cancelled, found.note or None, len(share.rows),
+            len(found.shares),
+        )  # fmt: skip
+        for _, c, part in found.shares:
+            share.add(edges.get((c.child.index, c.argnum), -1), part)
+        ends = {node.index for node in found.targets}
+        currents = [(a, last if b in ends else b, part) for a, b, part in _currents(found)]
+        drawing.add(row, Flow(root.index, last, currents, module, parent))
+    return {"provenance": target.columns(), "provshare": share.columns(), **drawing.tables()}
+
+
+def _followed(recording: Recording, follow: Sequence[Followed]) -> Iterator[tuple[Provenance, int, str | None]]:
+    """Where gradients came from, with the element that it is about (-1 for all) and a title where that is no node's name."""
+    for node in targets_of(recording):
         try:
-            found = provenance(recording, node)
+            yield provenance(recording, node), -1, None
         except BacklitError:
             continue
-        row = target.add(
-            node.index,
-            -1,
-            found.total,
-            found.residual,
-            found.cancelled,
-            found.note or None,
-            len(share.rows),
-            len(found.shares),
-        )
-        for taker, c, part in found.shares:
-            share.add(edges.get((c.child.index, c.argnum), -1), part)
-        drawing.add(row, Flow(root.index, node.index, _currents(found), module, parent))
-    return {"provenance": target.columns(), "provshare": share.columns(), **drawing.tables()}
+    for asked in follow:
+        of, way = (asked, None) if isinstance(asked, str) else asked
+        if way is None:
+            found = provenance(recording, of)
+            yield found, -1, None if found.targets[0].name == of else of
+        elif isinstance(way, (int, np.integer, tuple)):
+            found = provenance(recording, of, element=way)
+            place = way if isinstance(way, (int, np.integer)) else np.ravel_multi_index(way, found.targets[0].shape)
+            yield found, int(place), None
+        else:
+            yield provenance(recording, of, direction=[way]), -1, f"{of} in a given direction"
 
 
 def targets_of(recording: Recording) -> list[Node]:

@@ -17,7 +17,7 @@ from backlit.diagnose.recording import Node, Recording
 from backlit.diagnose.tree import ContributionTree, Row
 from backlit.inspector.columns import Columns
 
-PATHS_LISTED = 200
+PATH_NODES = 200_000  # of all listed paths together; beyond, the heaviest are there
 TREE_TARGETS, TREE_ROWS, TREE_DEPTH = 2, 24, 3
 CELLS = 400
 PATH_WORK, GRADED_WORK, NUDGE_WORK = 6e6, 5e7, 1e6  # elements that are read
@@ -56,7 +56,9 @@ def _paths(recording: Recording, targets: Sequence[Node]) -> Tables:
             target.index, str(found.count), found.entropy, found.exact, start, len(found.heaviest.nodes),
             found.listed is not None,
         )  # fmt: skip
-        for listed in (found.listed or ())[:PATHS_LISTED]:
+        for listed in found.listed or ():
+            if len(along.rows) + len(listed.nodes) > PATH_NODES:
+                break
             path.add(row, len(along.rows), len(listed.nodes), listed.weight)
             for node in listed.nodes:
                 along.add(node.index)

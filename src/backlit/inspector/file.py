@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from backlit.core.errors import ArgumentError, DataError, FileFormatError
 from backlit.diagnose.recording import Recording
+from backlit.inspector.diagnosed import Followed
 from backlit.inspector.loading import recording_of
 from backlit.inspector.page import page
 from backlit.inspector.pictures import Limits
@@ -18,30 +19,44 @@ from backlit.inspector.wire import MAX_BYTES, pack, unpack
 from backlit.io.replace import replaced
 
 Path = str | os.PathLike[str]
+Source = Callable[[Limits], tuple[Any, Any]]
 _MEGABYTE = 1_000_000
 
 
-def save(recording: Recording, path: Path, *, max_mb: float | None = None, sources: bool = True) -> None:
+def save(
+    recording: Recording,
+    path: Path,
+    *,
+    max_mb: float | None = None,
+    sources: bool = True,
+    follow: Sequence[Followed] = (),
+) -> None:
     """Writes the recording to `path`: a page for a name in `.html`, data for one in `.blt`.
 
     The page holds everything it needs. Small arrays are kept exactly, of large ones thumbnails; both shrink until the
     file has at most `max_mb` megabytes (of 10^6 bytes). Lines of the user's program around every op are in the file unless
-    `sources` is false. The file is replaced as a whole, or, on an error, not at all.
+    `sources` is false. Of the last step's parameters some are followed back to the loss, and all that `follow` names: values
+    and modules by their paths, `(path, element)` for one element of a gradient, `(path, array)` for any direction of one; each
+    costs about two forward passes. The file is replaced as a whole, or, on an error, not at all.
 
     Raises:
-      ArgumentError: the name ends in neither.
+      ArgumentError: the name ends in neither, or `follow` has what got no gradient, or asks for more of a recording that was
+        read from a file.
       DataError: the file cannot be written, or not be made so small.
     """
     name = os.fspath(path)
     if not name.endswith((".html", ".blt")):
         raise ArgumentError(f"save: {name} must end in .html (a page) or .blt (data)")
-    data = _fitting(recording, name.endswith(".html"), max_mb, sources, os.path.basename(name).rsplit(".", 1)[0])
+    if follow and recording.packed is not None:
+        raise ArgumentError("save: nothing more can be followed in a recording that was read from a file")
+    source, title = _source(recording, sources, follow), os.path.basename(name).rsplit(".", 1)[0]
+    data = _fitting(source, name.endswith(".html"), max_mb, title)
     with replaced(path, "save") as temporary, open(temporary, "wb") as file:
         file.write(data)
 
 
-def _fitting(recording: Recording, as_page: bool, max_mb: float | None, sources: bool, title: str) -> bytes:
-    limits, source = Limits(), _source(recording, sources)
+def _fitting(source: Source, as_page: bool, max_mb: float | None, title: str) -> bytes:
+    limits = Limits()
     while True:
         packed = pack(*source(limits))
         data = page(packed, title=title).encode() if as_page else packed
@@ -60,10 +75,10 @@ def packed_of(recording: Recording, limits: Limits, sources: bool = True) -> byt
     return pack(*_source(recording, sources)(limits))
 
 
-def _source(recording: Recording, sources: bool) -> Callable[[Limits], tuple[Any, Any]]:
+def _source(recording: Recording, sources: bool, follow: Sequence[Followed] = ()) -> Source:
     """What gives the tables for limits: made once, or those of the file that the recording was read from."""
     if recording.packed is None:
-        return Written(recording, sources).tables
+        return Written(recording, sources, follow=follow).tables
     tables, info = recording.packed
     if not sources:
         tables = {**tables, "source": {**tables["source"], "snippet": [None] * len(tables["source"]["snippet"])}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import math
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from backlit.diagnose.recording import CONTRIBUTION, Contribution, Node, Recordi
 from backlit.diagnose.statistics import HISTOGRAM_EDGES, Statistics, measure, plain
 from backlit.inspector.columns import Columns
 from backlit.inspector.derived import derived, peak_event
-from backlit.inspector.diagnosed import flows, formulas, keeps_values, lamps, origins, targets_of
+from backlit.inspector.diagnosed import Followed, flows, formulas, keeps_values, lamps, origins, targets_of
 from backlit.inspector.explored import explored
 from backlit.inspector.pictures import Limits, Pictures
 
@@ -30,12 +31,14 @@ STATISTICS = ("n", "min", "max", "mean", "rms", "absmax", "zeros", "nans", "infs
 class Written:
     """The tables of a recording and `info`, but for the contents of arrays, of which any amount may be added.
 
-    Without `complete` those are left out that take long to find out: balance, flow, provenance, paths, cells, nudges.
+    `follow` names what else the page follows back to the loss, as `save` says. Without `complete` those are left out that take long to find out: balance, flow, provenance, paths, cells, nudges.
     """
 
-    def __init__(self, recording: Recording, sources: bool, complete: bool = True) -> None:
+    def __init__(
+        self, recording: Recording, sources: bool, complete: bool = True, follow: Sequence[Followed] = ()
+    ) -> None:
         self._pictures = Pictures()
-        self._tables = _Writer(recording, self._pictures, sources, complete).tables()
+        self._tables = _Writer(recording, self._pictures, sources, complete, follow).tables()
         self._info = _info(recording)
 
     def tables(self, limits: Limits) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
@@ -63,10 +66,13 @@ def _info(recording: Recording) -> dict[str, Any]:
 
 
 class _Writer:
-    def __init__(self, recording: Recording, pictures: Pictures, sources: bool, complete: bool) -> None:
+    def __init__(
+        self, recording: Recording, pictures: Pictures, sources: bool, complete: bool, follow: Sequence[Followed]
+    ) -> None:
         self.recording, self.pictures, self.with_sources, self.complete = recording, pictures, sources, complete
+        self.follow = follow
         self.stat = Columns(
-            node="i4", which="u1", edge="i4", **dict.fromkeys(STATISTICS, "f8"), hist_start="i4", array="i4"
+            node="i4", which="u1", edge="i4", **dict.fromkeys(STATISTICS, "f8"), norm="f4", hist_start="i4", array="i4"
         )
         self.hist: list[Any] = []
         self.measured: dict[int, tuple[Statistics, int]] = {}  # by address of an array that the recording keeps alive
@@ -83,7 +89,7 @@ class _Writer:
         written, node["formula"] = formulas(self.recording)
         if self.complete and keeps_values(self.recording):
             written |= lamps(self.recording) | flows(self.recording, place)
-            written |= origins(self.recording, self.edge_of, node["module"], module["parent"])
+            written |= origins(self.recording, self.edge_of, node["module"], module["parent"], self.follow)
             written |= explored(self.recording, self.edge_of, targets_of(self.recording))
         elif self.complete:
             written |= flows(self.recording, place)
@@ -201,7 +207,7 @@ class _Writer:
                 self.measured[id(array)] = found
         statistics, start = found
         row = self.pictures.add(array)
-        self.stat.add(node, which, edge, *(getattr(statistics, name) for name in STATISTICS), start, row)
+        self.stat.add(node, which, edge, *(getattr(statistics, name) for name in STATISTICS), statistics.norm, start, row)
         return statistics.norm, row
 
     def events(self) -> dict[str, Any]:
