@@ -94,6 +94,25 @@ def test_times_add_up():
     assert times["backward_ns"].sum() == tables["node"]["backward_ns"].sum()
 
 
+def test_products_take_their_time_for_each_factor():
+    recording = network()
+    tables, _ = tables_of(recording, Limits(), sources=False)
+    times, names = tables["optime"], tables["op"]["name"]
+    matmuls = [n for n in recording.nodes if n.op is not None and n.op.name == "matmul"]
+    passed = {(c.child, c.argnum): c.ns for n in recording.nodes for c in n.contributions}
+    row = [names[k] for k in times["op"]].index("matmul")
+    for argnum, column in enumerate(("left_ratio", "right_ratio")):
+        given = [n for n in matmuls if n.wanted[argnum]]
+        took = [passed[n, argnum] for n in given]
+        assert all(ns > 0 for ns in took)
+        forward = sum(recording.events[n.forward_event].ns for n in given)
+        assert times[column][row] == pytest.approx(sum(took) / forward)
+    for n in matmuls:  # what the parts took lies within the time of the rule
+        assert sum(ns for (child, _), ns in passed.items() if child is n) <= recording.events[n.vjp_event].ns
+    others = [k for k, op in enumerate(times["op"]) if names[op] != "matmul"]
+    assert others and np.isnan(times["left_ratio"][others]).all()
+
+
 def test_formulas_once_for_each_structure():
     recording = network()
     tables, _ = tables_of(recording, Limits(), sources=False)

@@ -361,6 +361,9 @@ def test_time_by_operation_and_its_trace(runs, opened):
     tab = opened(run.path)
     choose(tab, "0/weight", "cost")
     assert tab.locator(".times tbody tr").count() == len(run.tables["optime"]["op"])
+    product = tab.locator(".times tbody tr", has_text="matmul")
+    assert [t.split(" ")[0] for t in product.locator(".side").all_inner_texts()] == ["dX", "dW"]
+    assert tab.locator(".times .side").count() == 2
     with tab.expect_download() as started:
         tab.get_by_role("button", name="trace.json").click()
     trace = json.loads(Path(started.value.path()).read_text())
@@ -431,7 +434,9 @@ def test_all_of_few_paths_are_listed(opened, tmp_path):
 
 def test_what_was_asked_for_is_followed(opened, tmp_path):
     recording = models.perceptron(widths=(6, 5, 3), batch=4)
-    recording.save(tmp_path / "followed.html", follow=["0", ("0/weight", (2, 1)), ("2/bias", np.array([1, 2, -1], "f4"))])
+    recording.save(
+        tmp_path / "followed.html", follow=["0", ("0/weight", (2, 1)), ("2/bias", np.array([1, 2, -1], "f4"))]
+    )
     tab = opened(tmp_path / "followed.html")
     choose(tab, "0/weight", "provenance")
     select = tab.locator(".choose select")

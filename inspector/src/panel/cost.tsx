@@ -8,6 +8,12 @@ import { number, text } from "./data";
 import { download } from "./export";
 import { Behind, Section } from "./section";
 
+/** Of a product Y = X W: what the gradient of either factor took, over the forward. */
+const SIDES = [
+  ["left_ratio", "dX", "the product that gives the gradient of the left factor, over the forward of the same nodes"],
+  ["right_ratio", "dW", "the product that gives the gradient of the right factor, over the forward of the same nodes"],
+] as const;
+
 /** The events as Chrome's trace format reads them; what has no time is left out. */
 function chromeTrace(): string {
   const event = recording.event;
@@ -77,7 +83,16 @@ export function CostPanel() {
               </th>
               <td>{bar(r, "forward_ns", "forward")}</td>
               <td>{bar(r, "backward_ns", "backward")}</td>
-              <td>{Number.isFinite(number("optime", r, "ratio")) ? <Cell table="optime" row={r} column="ratio" digits={3} /> : null}</td>
+              <td>
+                {Number.isFinite(number("optime", r, "ratio")) ? <Cell table="optime" row={r} column="ratio" digits={3} /> : null}
+                {SIDES.map(([column, name, about]) =>
+                  Number.isFinite(number("optime", r, column)) ? (
+                    <span key={column} class="side quiet small" title={about}>
+                      {name} <Cell table="optime" row={r} column={column} digits={3} />
+                    </span>
+                  ) : null,
+                )}
+              </td>
             </tr>
           ))}
         </tbody>

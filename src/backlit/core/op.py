@@ -58,7 +58,7 @@ def bind(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Tensor:
         return trace.process(op, args, params)  # type: ignore[no-any-return]
     token = _set_quiet(silence)
     try:
-        out = record.timed(op, values, params) if record.active and wanted else op.forward(*values, **params)
+        out = record.timed(op, values, params, bool(wanted)) if record.active else op.forward(*values, **params)
     except (TypeError, ValueError) as error:
         raise _refused(op, args, error) from error
     finally:

@@ -31,6 +31,10 @@ class Listener:
     def computed(self, op: Any, ns: int) -> None:
         """`op` has computed a value of which a gradient is wanted in `ns` nanoseconds; `recorded` follows."""
 
+    def computed_aside(self, op: Any, ns: int) -> None:
+        """`op` has computed a value of which no gradient is wanted, as in a reverse rule; of the fast elementwise ops none
+        is told."""
+
     def recorded(self, node: Any, out: Any, args: Sequence[Any]) -> None:
         """An op was recorded as `node` and gave the tensor `out` for `args`, tensors and Python numbers."""
 
@@ -85,8 +89,8 @@ def listening(listener: Listener) -> Iterator[None]:
         _listeners.reset(token)
 
 
-def timed(op: Any, values: Sequence[Any], params: dict[str, Any]) -> Any:
-    """The forward of `op`, of which listeners learn how long it took."""
+def timed(op: Any, values: Sequence[Any], params: dict[str, Any], wanted: bool = True) -> Any:
+    """The forward of `op`, of which listeners learn how long it took, and whether a gradient is wanted of it."""
     listeners = _listeners.get()
     if not listeners:
         return op.forward(*values, **params)
@@ -94,7 +98,10 @@ def timed(op: Any, values: Sequence[Any], params: dict[str, Any]) -> Any:
     out = op.forward(*values, **params)
     ns = perf_counter_ns() - begin
     for listener in listeners:
-        listener.computed(op, ns)
+        if wanted:
+            listener.computed(op, ns)
+        else:
+            listener.computed_aside(op, ns)
     return out
 
 

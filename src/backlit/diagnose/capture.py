@@ -52,6 +52,7 @@ class Capture(Listener):
         self.ns = 0
         self.pulled = -1  # the event of the rule that runs now
         self.began_ns = 0
+        self.products: tuple[Any, list[int]] = None, []  # an op whose rule runs, and what it took each time there
 
     # Forward
 
@@ -72,6 +73,11 @@ class Capture(Listener):
 
     def computed(self, op: Any, ns: int) -> None:
         self.ns = ns
+        self.computed_aside(op, ns)
+
+    def computed_aside(self, op: Any, ns: int) -> None:
+        if op is self.products[0]:
+            self.products[1].append(ns)
 
     def recorded(self, node: Any, out: Any, args: Sequence[Any]) -> None:
         ns, self.ns = self.ns, 0
@@ -215,6 +221,7 @@ class Capture(Listener):
         made = self.of_graph.get(node.id)
         if made is not None:
             self.pulled = made.vjp_event = self.events.add(VJP, made)
+            self.products = made.op, []
             self.began_ns = perf_counter_ns()
 
     def recomputing(self, node: Any) -> None:
@@ -233,13 +240,20 @@ class Capture(Listener):
         if self.pulled >= 0:
             self.events.took(self.pulled, perf_counter_ns() - self.began_ns)
             self.pulled = -1
+            self.products = None, self.products[1]
         value = array_of(cotangent)
         if taker is None or value is None or value.shape != taker.shape:
             return
         self._again(taker)
-        found = Contribution(giver, argnum, value, len(self.events))
+        found = Contribution(giver, argnum, value, len(self.events), ns=self._product(giver, argnum))
         taker.contributions.append(found)
         self.events.add(CONTRIBUTION, taker, found, value.nbytes)
+
+    def _product(self, giver: Node, argnum: int) -> int:
+        """How long the product took that a rule passes to `argnum`; 0 where the rule is not one product for each argument."""
+        took = self.products[1]
+        many = len(giver.args) > 1 and len(took) == sum(giver.wanted)
+        return took[sum(giver.wanted[:argnum])] if many else 0
 
     def completed(self, node: Any, cotangent: Any) -> None:
         made, value = self.of_graph.get(node.id), array_of(cotangent)

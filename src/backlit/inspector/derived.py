@@ -77,8 +77,12 @@ def peak_event(recording: Recording) -> int:
 
 
 def times(recording: Recording, ops: Mapping[Op, int]) -> dict[str, Any]:
-    """Nanoseconds that each op took, forward and in its reverse rules, where they were taken."""
+    """Nanoseconds that each op took, forward and in its reverse rules, where they were taken.
+
+    For products also the ratios of what each argument's gradient took to the forward of the same nodes.
+    """
     found: dict[int, list[float]] = {}
+    products: dict[int, list[float]] = {}
     for node in recording.nodes:
         if node.op is None:
             continue
@@ -86,8 +90,21 @@ def times(recording: Recording, ops: Mapping[Op, int]) -> dict[str, Any]:
         of[0] += 1
         of[1] += 0 if node.forward_event is None else recording.events[node.forward_event].ns
         of[2] += 0 if node.vjp_event is None else recording.events[node.vjp_event].ns
-    table = Columns(op="i4", count="i4", forward_ns="f8", backward_ns="f8", ratio="f8")
+        once = 0 if node.forward_event is None else recording.events[node.forward_event].ns
+        for of_node in (a for a in node.args if isinstance(a, Node)):
+            for c in of_node.contributions:
+                if c.child is node and c.ns and c.argnum < 2:
+                    sums = products.setdefault(ops[node.op], [0.0, 0.0, 0.0, 0.0])
+                    sums[2 * c.argnum] += c.ns
+                    sums[2 * c.argnum + 1] += once
+    table = Columns(
+        op="i4", count="i4", forward_ns="f8", backward_ns="f8", ratio="f8", left_ratio="f8", right_ratio="f8"
+    )
     for op, (count, forward, backward) in found.items():
         if forward or backward:
-            table.add(op, count, forward, backward, backward / forward if forward else math.nan)
+            left, of_left, right, of_right = products.get(op, [0.0] * 4)
+            ratios = [
+                a / b if a and b else math.nan for a, b in ((backward, forward), (left, of_left), (right, of_right))
+            ]
+            table.add(op, count, forward, backward, *ratios)
     return table.columns()

@@ -166,8 +166,9 @@ def _followed(recording: Recording, follow: Sequence[Followed]) -> Iterator[tupl
             found = provenance(recording, of)
             yield found, -1, None if found.targets[0].name == of else of
         elif isinstance(way, (int, np.integer, tuple)):
-            found = provenance(recording, of, element=way)
-            place = way if isinstance(way, (int, np.integer)) else np.ravel_multi_index(way, found.targets[0].shape)
+            element = way if isinstance(way, tuple) else int(way)
+            found = provenance(recording, of, element=element)
+            place = np.ravel_multi_index(element, found.targets[0].shape) if isinstance(element, tuple) else element
             yield found, int(place), None
         else:
             yield provenance(recording, of, direction=[way]), -1, f"{of} in a given direction"

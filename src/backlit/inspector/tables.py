@@ -31,7 +31,8 @@ STATISTICS = ("n", "min", "max", "mean", "rms", "absmax", "zeros", "nans", "infs
 class Written:
     """The tables of a recording and `info`, but for the contents of arrays, of which any amount may be added.
 
-    `follow` names what else the page follows back to the loss, as `save` says. Without `complete` those are left out that take long to find out: balance, flow, provenance, paths, cells, nudges.
+    `follow` names what else the page follows back to the loss, as `save` says. Without `complete` those are left out that
+    take long to find out: balance, flow, provenance, paths, cells, nudges.
     """
 
     def __init__(
@@ -207,7 +208,9 @@ class _Writer:
                 self.measured[id(array)] = found
         statistics, start = found
         row = self.pictures.add(array)
-        self.stat.add(node, which, edge, *(getattr(statistics, name) for name in STATISTICS), statistics.norm, start, row)
+        self.stat.add(
+            node, which, edge, *(getattr(statistics, name) for name in STATISTICS), statistics.norm, start, row
+        )
         return statistics.norm, row
 
     def events(self) -> dict[str, Any]:
