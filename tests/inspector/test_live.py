@@ -91,7 +91,7 @@ def test_what_cannot_be_edited_is_told(served, edit):
 @pytest.mark.parametrize(
     "text",
     ["", "[]", '{"undo": 1}', '{"name": 1, "element": 0, "value": 1}', '{"name": "x", "element": true, "value": 1}',
-     '{"name": "x", "element": 0, "value": NaN}', '{"name": "x", "element": 0, "value": "1"}', "[" * 4000,
+     '{"name": "x", "element": 0, "value": NaN}', '{"name": "x", "element": 0, "value": "1"}', '{"ask": "x"}', '{"ask": 1, "element": 0}', '{"ask": "x", "element": 0.5}', "[" * 4000,
      '{"name": "x", "element": 0, "value": 1, "more": 1}'],
 )  # fmt: skip
 def test_messages_of_another_form_are_not_understood(text):
@@ -125,6 +125,32 @@ def test_strangers_are_turned_away(served):
     with pytest.raises(InvalidStatus), connect(f"ws://127.0.0.1:{server.port}/guess/socket", proxy=None):
         pass
     assert server._socket.getsockname()[0] == "127.0.0.1"
+
+
+def test_any_element_is_taken_apart_and_nudged_when_asked_for(served, browser):
+    server, *_ = served
+    tab = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
+    tab.goto(server.url + "#n=2/weight")
+    tab.locator(".live-bar").get_by_text("live", exact=True).wait_for()
+    tables = unpack(server.session.packed(True))[0]
+    node = next(n for n in server.session.recording.nodes if n.name == "2/weight")
+    nudged = [e for n, e in zip(tables["nudge"]["node"], tables["nudge"]["element"], strict=True) if n == node.index]
+    apart = [
+        e for n, a, e in zip(*(tables["cellview"][c] for c in ("node", "argnum", "element")), strict=True)
+        if any((c.child.index, c.argnum) == (n, a) for c in node.contributions)
+    ]  # fmt: skip
+    element = next(e for e in range(15) if e not in nudged and e not in apart)
+    tab.locator("[data-face^=gradient] td").nth(element).click()
+    slope = float(np.asarray(node.cotangent).reshape(-1)[element])
+    told = "([at, v]) => Number(document.querySelector(at)?.title) === v"
+    tab.wait_for_function(told, arg=["[data-cell^='nudge:'][data-cell$=':delta']", slope], timeout=20_000)
+    estimate = tab.locator("[data-cell^='nudge:'][data-cell$=':estimate']").first
+    assert float(estimate.get_attribute("title")) == pytest.approx(slope, rel=1e-4)
+    total = tab.locator(".apart .total .cell")
+    assert float(total.get_attribute("title")) == slope
+    parts = tab.locator(".apart .products [data-cell$=':product']").all()
+    assert parts and sum(float(c.get_attribute("title")) for c in parts) == pytest.approx(slope)
+    tab.context.close()
 
 
 def test_a_number_edited_on_the_page_changes_it(served, browser):

@@ -1,12 +1,12 @@
 /** A page that stays connected to the engine: a number is edited, the engine runs again, the page shows what it found. */
 
-import { batch, signal } from "@preact/signals";
+import { batch, effect, signal } from "@preact/signals";
 import { render } from "preact";
 import { useState } from "preact/hooks";
 import { restructure } from "../graph/client";
 import { gunzip, parse } from "../model/decode";
 import { Recording } from "../model/recording";
-import { recording, selected, setRecording, span, step, time, version } from "../model/view";
+import { picked, recording, selected, setRecording, span, step, time, version } from "../model/view";
 import { Cell } from "../number";
 import { contents, forget } from "../panel/data";
 import "./live.css";
@@ -61,6 +61,7 @@ function show(next: Recording): void {
   batch(() => {
     setRecording(next);
     forget();
+    picked.value = null;
     step.value = Math.min(step.peek(), Math.max(0, next.table("step").rows - 1));
     selected.value = name ? next.find(name) : -1;
     time.value = atEnd ? next.events : Math.min(time.peek(), next.events);
@@ -177,4 +178,9 @@ export function startLive(draw: () => void): void {
   document.body.append(place);
   render(<Bar />, place);
   connect(path);
+  // an element that is looked at is taken apart and nudged, though the recording has done so with others only
+  effect(() => {
+    const at = picked.value;
+    if (at) send({ ask: recording.name(at.node), element: at.element });
+  });
 }

@@ -15,6 +15,8 @@ export function setRecording(given: Recording): void {
 
 /** How often the numbers of the recording have changed under the page, which only a live page does. */
 export const version = signal(0);
+/** The element that is looked at, of the value or of δ of a node. */
+export const picked = signal<{ node: number; which: "value" | "delta"; element: number } | null>(null);
 /** How many events have happened: event e is in the past when e < time. */
 export const time = signal(0);
 /** The node in the panel, or -1. */

@@ -1,7 +1,7 @@
 /** All about one node: its rule, its arrays, what met in its gradient, why it is kept. */
 
 import { useEffect, useState } from "preact/hooks";
-import { recording, select, selected, selectedModule, target, panel } from "../model/view";
+import { picked, recording, select, selected, selectedModule, target, panel } from "../model/view";
 import { CellView } from "./cell";
 import { Contributions } from "./contributions";
 import { CopyButton } from "./copy";
@@ -36,9 +36,9 @@ function State({ node }: { node: number }) {
 export function NodePanel() {
   const node = selected.value;
   const [lit, setLit] = useState<"value" | "delta" | null>(null);
-  const [picked, setPicked] = useState<{ which: "value" | "delta"; element: number } | null>(null);
+  const chosen = picked.value?.node === node ? picked.value : null;
+  const pick = (to: { which: "value" | "delta"; element: number }) => (picked.value = { node, ...to });
   useEffect(() => {
-    setPicked(null);
     const timer = setTimeout(() => setLit(null), 1600);
     return () => clearTimeout(timer);
   }, [node]);
@@ -99,12 +99,12 @@ export function NodePanel() {
       <Tensors
         node={node}
         lit={lit}
-        picked={picked}
-        onPick={recording.has("cellview") || recording.has("nudge") ? (which, element) => setPicked({ which, element }) : undefined}
+        picked={chosen}
+        onPick={recording.has("cellview") || recording.has("nudge") ? (which, element) => pick({ which, element }) : undefined}
       />
       <Contributions node={node} />
-      <CellView node={node} picked={picked} onPick={setPicked} />
-      <Nudge node={node} picked={picked} onPick={setPicked} />
+      <CellView node={node} picked={chosen} onPick={pick} />
+      <Nudge node={node} picked={chosen} onPick={pick} />
       <Statistics node={node} />
       <WhySaved node={node} />
       <SourceView node={node} />

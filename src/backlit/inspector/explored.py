@@ -3,15 +3,17 @@ elements taken apart and nudged. Each has a bound on its work, so that a large r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from backlit.core.errors import BacklitError
-from backlit.diagnose.cells import Operand, sampled_cells
+from backlit.diagnose.cells import FORWARD, Cell, Operand, cell, sampled_cells
 from backlit.diagnose.graded import graded, residual_sums
-from backlit.diagnose.nudge import sampled_nudges
+from backlit.diagnose.nudge import Nudge, nudge, sampled_nudges
 from backlit.diagnose.paths import paths
 from backlit.diagnose.recording import Node, Recording
 from backlit.diagnose.tree import ContributionTree, Row
@@ -27,14 +29,26 @@ Tables = dict[str, dict[str, Any]]
 Edges = Mapping[tuple[int, int], int]  # the row of an edge, by the index of the node it leads to and the argument
 
 
-def explored(recording: Recording, edges: Edges, targets: Sequence[Node]) -> Tables:
-    """Paths, graded splits and trees for the targets; cells and nudges for elements of all nodes.
+class Question(NamedTuple):
+    """One element (in the flattened array) of the node `name` that somebody wants to know about."""
+
+    name: str
+    element: int
+
+
+def explored(recording: Recording, edges: Edges, targets: Sequence[Node], asked: Question | None = None) -> Tables:
+    """Paths, graded splits and trees for the targets; cells and nudges for elements of all nodes, and that which is asked for.
 
     Nothing of a recording with complex numbers, for which shares and slopes are not defined here.
     """
     if any(node.dtype is not None and np.dtype(node.dtype).kind == "c" for node in recording.nodes):
         return {}
-    return {**_paths(recording, targets), **_tree(recording, edges, targets), **_cells(recording), **_nudges(recording)}
+    return {
+        **_paths(recording, targets),
+        **_tree(recording, edges, targets),
+        **_cells(recording, asked),
+        **_nudges(recording, asked),
+    }
 
 
 def _size(recording: Recording) -> int:
@@ -97,7 +111,28 @@ def _tree(recording: Recording, edges: Edges, targets: Sequence[Node]) -> Tables
     return {"tree": table.columns()}
 
 
-def _cells(recording: Recording) -> Tables:
+def _asked(recording: Recording, asked: Question | None) -> tuple[Node, int] | None:
+    """The node of the last step that is asked about, where there is one, and the element."""
+    last = len(recording.steps) - 1
+    named = () if asked is None else (n for n in recording.nodes if n.name == asked.name and n.step == last)
+    return next(((node, asked.element) for node in named if asked is not None), None)
+
+
+def _cells_asked(recording: Recording, asked: Question | None) -> Iterator[Cell]:
+    if (found := _asked(recording, asked)) is not None:
+        node, element = found
+        for maker, argnum in ((node, FORWARD), *((c.child, c.argnum) for c in node.contributions)):
+            with suppress(BacklitError):  # what cannot be taken apart
+                yield cell(recording, maker, element, argnum)
+
+
+def _nudge_asked(recording: Recording, asked: Question | None) -> Iterator[Nudge]:
+    if (found := _asked(recording, asked)) is not None:
+        with suppress(BacklitError):
+            yield nudge(recording, *found)
+
+
+def _cells(recording: Recording, asked: Question | None) -> Tables:
     view = Columns(
         node="i4", argnum="i4", element="i4", total="f8", latex="", term_start="i4", term_count="i4"
     )  # fmt: skip
@@ -105,7 +140,7 @@ def _cells(recording: Recording) -> Tables:
         text="", left="f8", left_node="i4", left_which="u1", left_element="i4", right="f8", right_node="i4",
         right_which="u1", right_element="i4", product="f8",
     )  # fmt: skip
-    for found in sampled_cells(recording, CELLS):
+    for found in chain(_cells_asked(recording, asked), sampled_cells(recording, CELLS)):
         view.add(
             found.node.index, found.argnum, found.element, found.total, found.latex or None, len(term.rows),
             len(found.terms),
@@ -121,16 +156,16 @@ def _operand(operand: Operand | None) -> tuple[float, int, int, int]:
     return operand.number, -1 if operand.node is None else operand.node.index, _WHICH[operand.which], operand.element
 
 
-def _nudges(recording: Recording) -> Tables:
-    nudge = Columns(
+def _nudges(recording: Recording, asked: Question | None) -> Tables:
+    table = Columns(
         node="i4", element="i4", delta="f8", estimate="f8", step="f8", error="f8", point_start="i4", point_count="i4"
     )
     point = Columns(h="f8", estimate="f8", error="f8")
-    for found in sampled_nudges(recording, work=NUDGE_WORK):
-        nudge.add(
+    for found in chain(_nudge_asked(recording, asked), sampled_nudges(recording, work=NUDGE_WORK)):
+        table.add(
             found.node.index, found.element, found.delta, found.estimate, found.step, found.error, len(point.rows),
             len(found.points),
         )  # fmt: skip
         for one in found.points:
             point.add(one.step, one.estimate, one.error)
-    return {"nudge": nudge.columns(), "nudgepoint": point.columns()}
+    return {"nudge": table.columns(), "nudgepoint": point.columns()}

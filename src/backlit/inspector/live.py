@@ -32,6 +32,7 @@ from backlit.core.rng import default_generator
 from backlit.core.tensor import Tensor
 from backlit.diagnose.capture import Capture
 from backlit.diagnose.recording import Recording
+from backlit.inspector.explored import Question
 from backlit.inspector.page import page
 from backlit.inspector.pictures import Limits
 from backlit.inspector.tables import Written
@@ -50,6 +51,7 @@ class Session:
         self._cells: dict[str, Tensor] = {}
         self._undo: list[tuple[str, int, Any]] = []
         self._random = default_generator().get_state()
+        self.asked: Question | None = None
         self.recording = self._recorded()
         if not self.recording.nodes:
             raise ArgumentError("live: the function records nothing; it has to compute something that requires grad")
@@ -109,7 +111,7 @@ class Session:
 
     def packed(self, complete: bool) -> bytes:
         """What the page gets: everything, or without what takes long to find out."""
-        tables, info = Written(self.recording, sources=True, complete=complete).tables(_LIMITS)
+        tables, info = Written(self.recording, sources=True, complete=complete, asked=self.asked).tables(_LIMITS)
         return pack(tables, {**info, "live": True, "complete": complete}, level=1)
 
 
@@ -192,7 +194,10 @@ class LiveServer:
                 if message is None:
                     await socket.close(1008)
                     break
-                waiting.append(message)
+                if isinstance(message, Question):
+                    self.session.asked = message
+                else:
+                    waiting.append(message)
                 arrived.set()
         answering.cancel()
 
@@ -207,6 +212,9 @@ class LiveServer:
                 continue
             arrived.clear()
             todo, waiting[:] = _latest(waiting), []
+            if not todo:  # only a question, which the complete tables answer
+                complete = False
+                continue
             try:
                 data = await asyncio.to_thread(self._locked, partial(self._done, todo))
             except Exception as error:  # noqa: BLE001 - of the user's run: told, and the page stays
@@ -231,12 +239,15 @@ class LiveServer:
 
 
 def _understood(text: str) -> Any:
-    """An edit (name, element, value), "undo", or None for anything else."""
+    """An edit (name, element, value), a question, "undo", or None for anything else."""
     with suppress(ValueError, RecursionError):
         found = json.loads(text)
         if isinstance(found, dict) and len(found) == 1 and found.get("undo") is True:
             return "undo"
-        if isinstance(found, dict) and found.keys() == {"name", "element", "value"}:
+        if isinstance(found, dict) and found.keys() == {"ask", "element"}:
+            if type(found["ask"]) is str and type(found["element"]) is int:
+                return Question(found["ask"], found["element"])
+        elif isinstance(found, dict) and found.keys() == {"name", "element", "value"}:
             name, element, value = found["name"], found["element"], found["value"]
             if type(name) is str and type(element) is int and type(value) in (int, float) and math.isfinite(value):
                 return name, element, float(value)

@@ -17,7 +17,7 @@ from backlit.diagnose.statistics import HISTOGRAM_EDGES, Statistics, measure, pl
 from backlit.inspector.columns import Columns
 from backlit.inspector.derived import derived, peak_event
 from backlit.inspector.diagnosed import Followed, flows, formulas, keeps_values, lamps, origins, targets_of
-from backlit.inspector.explored import explored
+from backlit.inspector.explored import Question, explored
 from backlit.inspector.pictures import Limits, Pictures
 
 VALUE, DELTA, CONTRIBUTED = range(3)
@@ -31,15 +31,17 @@ STATISTICS = ("n", "min", "max", "mean", "rms", "absmax", "zeros", "nans", "infs
 class Written:
     """The tables of a recording and `info`, but for the contents of arrays, of which any amount may be added.
 
-    `follow` names what else the page follows back to the loss, as `save` says. Without `complete` those are left out that
+    `follow` names what else the page follows back to the loss, as `save` says; `asked` is an element that is taken apart
+    and nudged besides those that are chosen for a file. Without `complete` those are left out that
     take long to find out: balance, flow, provenance, paths, cells, nudges.
     """
 
     def __init__(
-        self, recording: Recording, sources: bool, complete: bool = True, follow: Sequence[Followed] = ()
-    ) -> None:
+        self, recording: Recording, sources: bool, complete: bool = True, follow: Sequence[Followed] = (),
+        asked: Question | None = None,
+    ) -> None:  # fmt: skip
         self._pictures = Pictures()
-        self._tables = _Writer(recording, self._pictures, sources, complete, follow).tables()
+        self._tables = _Writer(recording, self._pictures, sources, complete, follow, asked).tables()
         self._info = _info(recording)
 
     def tables(self, limits: Limits) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
@@ -68,10 +70,11 @@ def _info(recording: Recording) -> dict[str, Any]:
 
 class _Writer:
     def __init__(
-        self, recording: Recording, pictures: Pictures, sources: bool, complete: bool, follow: Sequence[Followed]
-    ) -> None:
+        self, recording: Recording, pictures: Pictures, sources: bool, complete: bool, follow: Sequence[Followed],
+        asked: Question | None,
+    ) -> None:  # fmt: skip
         self.recording, self.pictures, self.with_sources, self.complete = recording, pictures, sources, complete
-        self.follow = follow
+        self.follow, self.asked = follow, asked
         self.stat = Columns(
             node="i4", which="u1", edge="i4", **dict.fromkeys(STATISTICS, "f8"), norm="f4", hist_start="i4", array="i4"
         )
@@ -91,7 +94,7 @@ class _Writer:
         if self.complete and keeps_values(self.recording):
             written |= lamps(self.recording) | flows(self.recording, place)
             written |= origins(self.recording, self.edge_of, node["module"], module["parent"], self.follow)
-            written |= explored(self.recording, self.edge_of, targets_of(self.recording))
+            written |= explored(self.recording, self.edge_of, targets_of(self.recording), self.asked)
         elif self.complete:
             written |= flows(self.recording, place)
         tables = {
