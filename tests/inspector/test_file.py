@@ -211,6 +211,15 @@ def test_in_a_notebook_it_is_a_sandboxed_frame():
     assert "height:300px" in notebook_page(made, height=300)
 
 
+def test_the_frame_has_the_height_that_is_asked_for():
+    made = trained(1)
+    shown = made.frame(height=333)._repr_html_()
+    assert "height:333px" in shown and shown.replace("333px", "640px") == made._repr_html_()
+    for height in (0, -5, "9em", 2.5):
+        with pytest.raises(ArgumentError, match="positive number of pixels"):
+            made.frame(height=height)
+
+
 def test_damaged_files_are_refused_in_one_sentence(tmp_path):
     path = tmp_path / "a.blt"
     trained(1).save(path)

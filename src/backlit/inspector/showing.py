@@ -8,6 +8,7 @@ import tempfile
 import webbrowser
 from typing import Any
 
+from backlit.core.errors import ArgumentError
 from backlit.diagnose.recording import Recording
 from backlit.inspector.file import packed_of, save
 from backlit.inspector.page import page
@@ -35,10 +36,32 @@ def notebook_page(recording: Recording, height: int = 640) -> str:
     )
 
 
+class Frame:
+    """A recording as the last line of a cell shows it, in a frame of its own height."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def _repr_html_(self) -> str:
+        return self._text
+
+
+def frame(recording: Recording, height: int = 640) -> Frame:
+    """What a notebook shows, `height` pixels high, where the recording itself, as the last line of a cell, has 640.
+
+    Raises:
+      ArgumentError: `height` is no positive number of pixels.
+    """
+    if type(height) is not int or height < 1:
+        raise ArgumentError(f"frame: height is a positive number of pixels, not {height!r}")
+    return Frame(notebook_page(recording, height))
+
+
 def _repr_html_(self: Recording) -> str:
     return notebook_page(self)
 
 
 setattr(Recording, "save", save)  # noqa: B010
 setattr(Recording, "show", show)  # noqa: B010
+setattr(Recording, "frame", frame)  # noqa: B010
 setattr(Recording, "_repr_html_", _repr_html_)  # noqa: B010
