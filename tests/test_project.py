@@ -32,3 +32,10 @@ def test_typed_marker_and_data_are_packaged():
 def test_every_public_name_is_there():
     assert all(hasattr(backlit, name) for name in backlit.__all__)
     assert len(set(backlit.__all__)) == len(backlit.__all__)
+
+
+def test_the_import_loads_no_test_or_build_tools_of_numpy():
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import backlit, sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"numpy.testing", "numpy.f2py", "scipy", "torch", "jax"} & set(loaded)

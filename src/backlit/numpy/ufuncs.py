@@ -163,7 +163,7 @@ def made() -> dict[str, Ufunc]:
     """The universal functions there are, by all of NumPy's names for each."""
     found = {}
     for name in np.__all__:
-        theirs = getattr(np, name)
+        theirs = vars(np).get(name)  # its submodules would be loaded by getattr, some tens of milliseconds
         if not isinstance(theirs, np.ufunc):
             continue
         function = dispatch.UFUNCS.get(theirs) or _COMPOSED.get(name)
