@@ -19,6 +19,7 @@ import numpy as np
 
 import backlit as bl
 from backlit import functional as F
+from backlit.core.op import REGISTRY
 
 PAGE = Path(__file__).parent.parent / "docs" / "math.md"
 BEGIN, END = "<!-- derivatives -->", "<!-- end -->"
@@ -70,6 +71,7 @@ FUNCTIONS: dict[str, tuple[Any, Any, np.ndarray]] = {
     "lgamma": (bl.lgamma, mp.digamma, GAMMA),
     "digamma": (bl.digamma, lambda x: mp.psi(1, x), GAMMA),
     "polygamma(2, x)": (lambda x: bl.polygamma(2, x), lambda x: mp.psi(3, x), GAMMA[GAMMA > 0]),
+    "gamma": (REGISTRY["gamma"], lambda x: mp.gamma(x) * mp.digamma(x), np.concatenate([np.geomspace(1e-6, 170.0, 200), GAMMA[GAMMA < 0]])),
     "logit": (bl.logit, lambda x: 1 / (x * (1 - x)), UNIT),
     "xlogy(x, x)": (lambda x: bl.xlogy(x, x), lambda x: mp.log(x) + 1, POSITIVE[POSITIVE > 0.5]),
     "sigmoid": (F.sigmoid, lambda x: 1 / (mp.exp(x / 2) + mp.exp(-x / 2)) ** 2, sizes(1e-8, 10.0)),
