@@ -88,7 +88,7 @@ def vector_root(theta):
     return custom_root(f, bl.asarray(np.zeros(3)), iterate, tangent)
 
 
-def close(a, b, tolerance=1e-9):
+def assert_close(a, b, tolerance=1e-9):
     for x, y in zip(bl.tree.leaves(a), bl.tree.leaves(b), strict=True):
         np.testing.assert_allclose(
             bl.asarray(x).detach().numpy(), bl.asarray(y).detach().numpy(), rtol=tolerance, atol=tolerance
@@ -114,17 +114,17 @@ LINEAR = {
 def test_a_linear_solve_has_the_derivatives_of_the_solution(name):
     args = (B,) if name == "third" else (M, B)
     expected = LINEAR[name](gauss)(*args)
-    close(LINEAR[name](solved)(*args), expected)
-    close(bl.compile(LINEAR[name](solved))(*args), expected)
+    assert_close(LINEAR[name](solved)(*args), expected)
+    assert_close(bl.compile(LINEAR[name](solved))(*args), expected)
 
 
 def test_a_solver_with_a_loop():
     iterated = lambda a, b: solved(a, b, jacobi)
     for name in ("value", "jacrev", "jacfwd"):
         expected = LINEAR[name](gauss)(M, B)
-        close(LINEAR[name](iterated)(M, B), expected)
-        close(bl.compile(LINEAR[name](iterated))(M, B), expected)
-    close(vmap(LINEAR["jacrev"](iterated))(M[None], B[None]), [j[None] for j in LINEAR["jacrev"](gauss)(M, B)])
+        assert_close(LINEAR[name](iterated)(M, B), expected)
+        assert_close(bl.compile(LINEAR[name](iterated))(M, B), expected)
+    assert_close(vmap(LINEAR["jacrev"](iterated))(M[None], B[None]), [j[None] for j in LINEAR["jacrev"](gauss)(M, B)])
 
 
 @pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0)])
@@ -132,9 +132,9 @@ def test_a_solver_with_a_loop():
 def test_a_linear_solve_under_vmap(name, axes):
     many = [np.stack([x, 1.1 * x + 0.1]) if axis == 0 else x for x, axis in zip((M, B), axes, strict=True)]
     mapped = lambda s: vmap(LINEAR[name](s), in_axes=axes)
-    close(mapped(solved)(*many), mapped(gauss)(*many))
+    assert_close(mapped(solved)(*many), mapped(gauss)(*many))
     total = lambda s: grad(lambda a, b: (vmap(s, in_axes=axes)(a, b) ** 2).sum(), argnums=(0, 1))
-    close(total(solved)(*many), total(gauss)(*many))
+    assert_close(total(solved)(*many), total(gauss)(*many))
 
 
 def test_backward_and_a_graph_that_is_differentiated_again():
@@ -147,7 +147,7 @@ def test_backward_and_a_graph_that_is_differentiated_again():
         a.grad = b.grad = None
         first.backward()
         found.append((a_grad, b_grad, a.grad, b.grad))
-    close(found[0], found[1])
+    assert_close(found[0], found[1])
 
 
 def test_trees_symmetric_matrices_and_aux():
@@ -168,11 +168,11 @@ def test_trees_symmetric_matrices_and_aux():
 
     out, aux = run(1.0, {"x": B, "y": V})
     assert aux["steps"].item() == 7 and abs(aux["residual"].item()) < 1e-10
-    close(out, {"x": gauss(bl.asarray(symmetric), bl.asarray(B)), "y": V / 2})
+    assert_close(out, {"x": gauss(bl.asarray(symmetric), bl.asarray(B)), "y": V / 2})
     loss = lambda s, b: (run(s, b)[0]["x"] * V).sum() + run(s, b)[0]["y"].sum()
     ds, db = grad(loss, argnums=(0, 1))(np.float64(1.0), {"x": B, "y": V})
     assert np.isclose(ds.item(), -loss(1.0, {"x": B, "y": V}).item())  # x is proportional to 1 / scale
-    close(db, {"x": gauss(bl.asarray(symmetric), bl.asarray(V)), "y": np.full(3, 0.5)})
+    assert_close(db, {"x": gauss(bl.asarray(symmetric), bl.asarray(V)), "y": np.full(3, 0.5)})
 
 
 def test_the_solver_is_not_differentiated():
@@ -186,7 +186,7 @@ def test_the_solver_is_not_differentiated():
     x = custom_linear_solve(lambda x: a @ x, b, rough, lambda _, c: gauss(bl.asarray(M.T), c))
     x.sum().backward()
     expected = jacrev(gauss, argnums=(0, 1))(M, B)
-    close((a.grad, b.grad), tuple(j.sum(axis=0) for j in expected))
+    assert_close((a.grad, b.grad), tuple(j.sum(axis=0) for j in expected))
 
 
 def test_a_root_of_one_variable_to_the_third_order():
@@ -212,13 +212,13 @@ def test_a_root_of_many_variables():
     x = vector_root(theta).detach().numpy()
     np.testing.assert_allclose(x + 0.2 * np.tanh(M @ x), theta, rtol=1e-12)
     expected = np.linalg.inv(np.eye(3) + 0.2 * (1 - np.tanh(M @ x) ** 2)[:, None] * M)
-    close(jacrev(vector_root)(theta), expected)
-    close(jacfwd(vector_root)(theta), expected)
+    assert_close(jacrev(vector_root)(theta), expected)
+    assert_close(jacfwd(vector_root)(theta), expected)
     gradcheck(lambda t: (vector_root(t) * V).sum(), theta)
     gradcheck(lambda t: (jacrev(vector_root)(t) * M).sum(), theta)
     many = np.stack([theta, 2 * theta])
-    close(vmap(jacrev(vector_root))(many), np.stack([jacrev(vector_root)(t).numpy() for t in many]))
-    close(bl.compile(jacrev(vector_root))(theta), expected)
+    assert_close(vmap(jacrev(vector_root))(many), np.stack([jacrev(vector_root)(t).numpy() for t in many]))
+    assert_close(bl.compile(jacrev(vector_root))(theta), expected)
 
 
 def test_roots_under_vmap_with_shared_parameters():
@@ -229,8 +229,8 @@ def test_roots_under_vmap_with_shared_parameters():
     loss = lambda p, q: (vmap(root, in_axes=(None, 0))(p, q) ** 2).sum()
     dp, dq = grad(loss, argnums=(0, 1))(p, q)
     one = [grad(lambda p, q: root(p, q) ** 2, argnums=(0, 1))(p, v) for v in q]
-    close(dp, np.sum([g[0].item() for g in one]))
-    close(dq, np.array([g[1].item() for g in one]))
+    assert_close(dp, np.sum([g[0].item() for g in one]))
+    assert_close(dq, np.array([g[1].item() for g in one]))
 
 
 def test_a_root_with_aux_and_closed_over_parameters_that_require_grad():
@@ -263,6 +263,6 @@ def test_what_is_refused():
     with pytest.raises(GradientError, match="custom_root: has_aux=True expects a solve that returns"):
         custom_root(lambda x: x - 1.0, B, lambda f, x: x, scalar_tangent, has_aux=True)
     only_forward = lambda b: custom_linear_solve(lambda x: M @ x, b, jacobi)
-    close(jvp(only_forward, (B,), (V,))[1], np.linalg.solve(M, V))
+    assert_close(jvp(only_forward, (B,), (V,))[1], np.linalg.solve(M, V))
     with pytest.raises(GradientError, match="give transpose_solve, or symmetric=True"):
         grad(lambda b: only_forward(b).sum())(B)

@@ -53,7 +53,7 @@ PROGRAMS = {
 }  # fmt: skip
 
 
-def same(a, b, tolerance=1e-12):
+def assert_same(a, b, tolerance=1e-12):
     for path, x, y in zip(tree.paths(a), tree.leaves(a), tree.leaves(b), strict=True):
         x, y = (bl.asarray(v).detach().numpy() for v in (x, y))
         np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance * max(1.0, np.abs(y).max()), err_msg=str(path))
@@ -69,10 +69,10 @@ def test_vmap_of_grad_is_a_loop_of_grads(name):
     loss, p, x, y = PROGRAMS[name]
     expected = one_by_one(bl.grad(loss), p, x, y)
     mapped = vmap(bl.grad(loss), in_axes=(None, 0, 0))
-    same(mapped(p, x, y), expected)
-    same(bl.compile(mapped)(p, x, y), expected, 1e-11)
+    assert_same(mapped(p, x, y), expected)
+    assert_same(bl.compile(mapped)(p, x, y), expected, 1e-11)
     mean = bl.grad(lambda p: vmap(loss, in_axes=(None, 0, 0))(p, x, y).mean())(p)
-    same(mean, tree.map(lambda g: g.mean(axis=0), expected))
+    assert_same(mean, tree.map(lambda g: g.mean(axis=0), expected))
     assert all(
         g.shape == (len(x), *w.shape) and np.abs(g.numpy()).max() > 0
         for g, w in zip(tree.leaves(expected), tree.leaves(p), strict=True)
@@ -88,7 +88,7 @@ def test_forward_mode_and_products_with_the_hessian_of_every_example(name):
         lambda p, a, b: bl.hvp(lambda p: loss(p, a, b), (p,), (direction,)),
         lambda p, a, b: bl.grad(bl.checkpoint(loss))(p, a, b),
     ):
-        same(vmap(f, in_axes=(None, 0, 0))(p, x, y), one_by_one(f, p, x, y), 1e-11)
+        assert_same(vmap(f, in_axes=(None, 0, 0))(p, x, y), one_by_one(f, p, x, y), 1e-11)
 
 
 def test_the_gradient_of_every_example_of_a_module():
@@ -98,7 +98,7 @@ def test_the_gradient_of_every_example_of_a_module():
     mapped = vmap(bl.grad(loss), in_axes=(None, 0, 0))(model, x, y)
     for k in range(5):
         one = bl.grad(loss)(model, x[k], y[k])
-        same(tree.map(lambda g, k=k: g[k], dict(mapped.named_parameters())), dict(one.named_parameters()), 1e-5)
+        assert_same(tree.map(lambda g, k=k: g[k], dict(mapped.named_parameters())), dict(one.named_parameters()), 1e-5)
 
 
 def test_clipped_gradients_of_every_example():

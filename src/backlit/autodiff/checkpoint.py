@@ -8,18 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from backlit.autodiff.batch import BatchBox, BatchTrace, vmap
-from backlit.autodiff.forward import JvpTrace
+from backlit.autodiff.batch import BatchTrace, vmap
+from backlit.autodiff.closed import Closed
 from backlit.autodiff.masks import pulled, pushed
-from backlit.autodiff.reverse import GradTrace
 from backlit.autodiff.tape import Tape, plain
-from backlit.autodiff.trace import highest
-from backlit.autodiff.walk import Joint, recorded_jointly
+from backlit.autodiff.walk import Joint
 from backlit.core import record, staging, tree
 from backlit.core.dtypes import is_float
 from backlit.core.graph import Node
 from backlit.core.op import Masked, Value
-from backlit.core.tensor import Box, Tensor, as_tensor, muted
+from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops.fence import fence
 from backlit.ops.linear import broadcast_to
 
@@ -56,76 +54,50 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     return checkpointed
 
 
-class Segment:
-    """A closed function of tensors, at whatever level of transforms these are; `known` are its results without derivatives."""
+class Segment(Closed):
+    """A closed function of tensors that is computed again; `known` are its results without derivatives."""
 
     kind = "checkpoint"
 
     def __init__(self, name: str, f: Callable[..., list[Tensor]], known: list[Tensor] | None) -> None:
         self.name, self.f, self.known = name, f, known
 
-    def __call__(self, *inputs: Tensor) -> list[Tensor]:
-        trace = highest(inputs)
-        if trace is None or trace.imperative:
-            parents = [x.node if isinstance(x.node, Node) else None for x in inputs]
-            if muted.get():
-                parents = [None] * len(inputs)
-            lowered = [Tensor(x._value, x.node) for x in inputs]
-            return self._recorded(self._known(inputs), lowered, parents, lambda x, node: Tensor(x._value, node))
-        trace.check_alive()
-        if isinstance(trace, GradTrace):
-            lowered = [trace.lower(x) for x in inputs]
-            parents = [None if (b := trace.box(x)) is None else b.extra for x in inputs]
-            if muted.get() > trace.level:
-                parents = [None] * len(inputs)
-            return self._recorded(self(*lowered), lowered, parents, lambda x, node: Tensor(Box(trace, x, node)))
-        if isinstance(trace, BatchTrace):
-            return self._batch(trace, inputs)
-        if isinstance(trace, JvpTrace):
-            return self._push(trace, inputs)
-        again = Segment(self.name, self.f, None)  # for values that differ each time it is called
-        return trace.custom(again, list(inputs), tree.flatten(tuple(inputs))[1])  # type: ignore[no-any-return]
+    def again(self) -> Segment:
+        return Segment(self.name, self.f, None)
 
-    def _known(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+    def values(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         known, self.known = self.known, None  # it holds for the first call alone
         return self.f(*map(plain, inputs)) if known is None else known
 
-    def _recorded(
-        self, outs: list[Tensor], lowered: list[Tensor], parents: list[Any], wrap: Callable[[Tensor, Node], Tensor]
-    ) -> list[Tensor]:
-        if not any(p is not None for p in parents):
-            return outs
-        joint = _SegmentJoint(self, lowered, len(outs))
-        return recorded_jointly(joint, outs, parents, lowered, wrap)
+    def joint(self, outs: list[Tensor], lowered: list[Tensor], arrays: bool) -> Joint:
+        return _SegmentJoint(self, lowered, len(outs))
 
-    def _batch(self, trace: BatchTrace, inputs: Sequence[Tensor]) -> list[Tensor]:
-        axes = [None if trace.box(x) is None else 0 for x in inputs]
+    def batch(self, trace: BatchTrace, lowered: list[Tensor], flags: list[bool]) -> list[Tensor]:
         known: list[Tensor] | None = None
         if self.known is not None:
             before, known, self.known = self.known, [], None
             for x in before:
                 value = trace.lower(x)
                 known.append(value if trace.box(x) else broadcast_to(value, shape=(trace.size, *value.shape)))
-        made = Segment(self.name, vmap(self.f, in_axes=tuple(axes)), known)
-        return [Tensor(BatchBox(trace, x)) for x in made(*(trace.lower(x) for x in inputs))]
+        in_axes = tuple(0 if flag else None for flag in flags)
+        return Segment(self.name, vmap(self.f, in_axes=in_axes), known)(*lowered)
 
-    def _push(self, trace: JvpTrace, inputs: Sequence[Tensor]) -> list[Tensor]:
-        tangents = [None if (b := trace.box(x)) is None else b.extra for x in inputs]
+    def push(
+        self, lowered: list[Tensor], tangents: list[Masked | None]
+    ) -> tuple[Sequence[Tensor], Sequence[Masked | None]]:
         flat, structure = tree.flatten(tangents)
-        n = len(inputs)
+        n = len(lowered)
         pattern: list[Any] = []
 
         def both(*given: Tensor) -> list[Tensor]:
-            directions = tree.unflatten(structure, given[n:])
-            outs, found = pushed(self.f, given[:n], directions, self.name)
+            outs, found = pushed(self.f, given[:n], tree.unflatten(structure, given[n:]), self.name)
             leaves, its_structure = tree.flatten(found)
             pattern[:] = [len(outs), its_structure]
             return [*outs, *leaves]
 
-        found = Segment(self.name, both, None)(*(trace.lower(x) for x in inputs), *flat)
+        found = Segment(self.name, both, None)(*lowered, *flat)
         n_outs, its_structure = pattern
-        pushed_outs = tree.unflatten(its_structure, found[n_outs:])
-        return [x if t is None else Tensor(Box(trace, x, t)) for x, t in zip(found[:n_outs], pushed_outs, strict=True)]
+        return found[:n_outs], tree.unflatten(its_structure, found[n_outs:])
 
 
 class _SegmentJoint(Joint):

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from backlit.autodiff.batch import BatchBox, BatchTrace, vmap
-from backlit.autodiff.forward import JvpTrace
+from backlit.autodiff.batch import BatchTrace, vmap
+from backlit.autodiff.closed import Closed
 from backlit.autodiff.linear import linearize
 from backlit.autodiff.masks import pulled, pushed
-from backlit.autodiff.reverse import GradTrace, vjp
+from backlit.autodiff.reverse import vjp
 from backlit.autodiff.tape import Program, Tape, plain
-from backlit.autodiff.trace import highest, zeros
-from backlit.autodiff.walk import Joint, recorded_jointly
+from backlit.autodiff.trace import zeros
+from backlit.autodiff.walk import Joint
 from backlit.core import tree
 from backlit.core.dtypes import is_float
 from backlit.core.errors import DTypeError, GradientError, ShapeError
 from backlit.core.graph import Node
 from backlit.core.op import Masked, Value, shown
 from backlit.core.source import here
-from backlit.core.tensor import Box, Tensor, as_tensor, is_grad_enabled, muted, no_grad
+from backlit.core.tensor import Tensor, as_tensor, is_grad_enabled, no_grad
 from backlit.ops.linear import broadcast_to
 
 Solver = Callable[..., list[Tensor]]  # of the inputs, giving the leaves of the solution, then those of aux
@@ -132,11 +132,10 @@ def _transposed(program: Callable[..., list[Tensor]], n: int) -> Callable[..., l
     return transposed
 
 
-class _Implicit(ABC):
+class _Implicit(Closed):
     """A closed function of tensors to the x at which `residual(x, inputs)` is zero, and perhaps more results (aux)."""
 
     kind = "implicit"
-    name = ""
 
     def __init__(self) -> None:
         self.program: Callable[..., list[Tensor]] = Program([], 0, [])
@@ -169,35 +168,13 @@ class _Implicit(ABC):
         with no_grad():
             return [plain(x) for x in self.solver(*map(plain, inputs))]
 
-    def __call__(self, *inputs: Tensor) -> list[Tensor]:
-        trace = highest(inputs)
-        if trace is None or trace.imperative:
-            lowered = [Tensor(x._value, x.node) for x in inputs]
-            parents = [None if muted.get() or not isinstance(x.node, Node) else x.node for x in inputs]
-            return self._recorded(self.f(*inputs), lowered, parents, True, lambda x, node: Tensor(x._value, node))
-        trace.check_alive()
-        lowered = [trace.lower(x) for x in inputs]
-        boxes = [trace.box(x) for x in inputs]
-        if isinstance(trace, GradTrace):
-            parents = [None if b is None or muted.get() > trace.level else b.extra for b in boxes]
-            outs = self(*lowered)
-            return self._recorded(outs, lowered, parents, False, lambda x, node: Tensor(Box(trace, x, node)))
-        if isinstance(trace, BatchTrace):
-            return self._batch(trace, lowered, [b is not None for b in boxes])
-        if isinstance(trace, JvpTrace):
-            return self._push(trace, lowered, [None if b is None else b.extra for b in boxes])
-        return trace.custom(self, list(inputs), tree.flatten(tuple(inputs))[1])  # type: ignore[no-any-return]
+    def values(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        return self.f(*inputs)
 
-    def _recorded(
-        self, outs: list[Tensor], lowered: list[Tensor], parents: list[Any], arrays: bool,
-        wrap: Callable[[Tensor, Node], Tensor],
-    ) -> list[Tensor]:  # fmt: skip
-        if not any(p is not None for p in parents):
-            return outs
-        joint = _ImplicitJoint(self, lowered, outs[: self.n], arrays)
-        return [*recorded_jointly(joint, outs[: self.n], parents, lowered, wrap), *outs[self.n :]]
+    def joint(self, outs: list[Tensor], lowered: list[Tensor], arrays: bool) -> Joint:
+        return _ImplicitJoint(self, lowered, outs[: self.n], arrays)
 
-    def _batch(self, trace: BatchTrace, lowered: list[Tensor], flags: list[bool]) -> list[Tensor]:
+    def batch(self, trace: BatchTrace, lowered: list[Tensor], flags: list[bool]) -> list[Tensor]:
         first = [
             x if flag else broadcast_to(x, shape=(trace.size, *x.shape))
             for x, flag in zip(lowered[: self.n], flags, strict=False)
@@ -206,17 +183,18 @@ class _Implicit(ABC):
         made = self.batched(in_axes)
         program, solver = vmap(self.program, in_axes=in_axes), vmap(self.solver, in_axes=in_axes)
         made.close(program, self.structure, self.n, solver)
-        return [Tensor(BatchBox(trace, x)) for x in made(*first, *lowered[self.n :])]
+        return made(*first, *lowered[self.n :])
 
-    def _push(self, trace: JvpTrace, lowered: list[Tensor], tangents: list[Masked | None]) -> list[Tensor]:
+    def push(
+        self, lowered: list[Tensor], tangents: list[Masked | None]
+    ) -> tuple[Sequence[Tensor], Sequence[Masked | None]]:
         outs = self(*lowered)
-        x = outs[: self.n]
+        x, none = outs[: self.n], [None] * len(outs)
         directions = pushed(lambda *inputs: self.residual(x, inputs), lowered, tangents, self.name)[1]
         if all(d is None for d in directions):
-            return outs
+            return outs, none
         y = [zeros(a.shape, a.dtype) if d is None else -d[0] for a, d in zip(x, directions, strict=True)]
-        found = self.solved(x, lowered, y)
-        return [*(Tensor(Box(trace, a, (t, None))) for a, t in zip(x, found, strict=True)), *outs[self.n :]]
+        return outs, [*((t, None) for t in self.solved(x, lowered, y)), *none[self.n :]]
 
 
 class _ImplicitJoint(Joint):
@@ -239,9 +217,7 @@ class _ImplicitJoint(Joint):
         found = owner.solved_transposed(x, self.lowered, given)
         wanted = [p is not None for p in node.parents]
         cotangents = [(-c, None) for c in found]
-        return tuple(
-            pulled(lambda *inputs: owner.residual(x, inputs), self.lowered, wanted, cotangents, owner.name)
-        )  # fmt: skip
+        return tuple(pulled(lambda *inputs: owner.residual(x, inputs), self.lowered, wanted, cotangents, owner.name))
 
 
 class _Root(_Implicit):
