@@ -120,3 +120,19 @@ def test_shapes_and_samples_that_vanish():
     mapped = bl.vmap(lambda a: random.gamma((4,), a, generator=bl.Generator(1)))(np.array([0.5, 3.0])).numpy()
     alone = [random.gamma((4,), a, generator=bl.Generator(1)).numpy() for a in (0.5, 3.0)]
     assert (mapped > 0).all() and mapped.shape == (2, 4) and len(alone) == 2
+
+
+def test_concentrations_that_have_no_distribution_end():
+    alpha = np.array([-1.0, 0.0, np.nan, np.inf, 2.0])
+    for draw in (bl.random.gamma, bl.compile(bl.random.gamma, static_argnames=("shape",))):
+        bl.random.seed(3)
+        got = draw(None, alpha).numpy()
+        assert np.isnan(got[[0, 2]]).all() and got[1] == 0 and np.isinf(got[3]) and 0 < got[4] < 50
+
+
+def test_a_shape_is_of_integers():
+    for draw in (bl.random.gamma, bl.random.normal, lambda shape: bl.random.dirichlet(np.ones(2), shape)):
+        with pytest.raises(bl.DTypeError, match=r"expected a shape of integers, got 2.5; parameters come after it"):
+            draw(2.5)
+        with pytest.raises(bl.DTypeError, match="expected a shape of integers"):
+            draw((2, 1.0))

@@ -9,6 +9,7 @@ each example gets the same numbers unless its shape says otherwise.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -32,6 +33,20 @@ from backlit.ops.statistics import argmax
 Number = float | int
 
 
+def lengths(who: str, shape: Any) -> tuple[int, ...]:
+    """A shape, of which one integer is one axis.
+
+    Raises:
+      DTypeError: it is neither an integer nor several.
+    """
+    try:
+        return tuple(map(operator.index, shape)) if isinstance(shape, (tuple, list)) else (operator.index(shape),)
+    except TypeError:
+        raise DTypeError(
+            f"{who}: expected a shape of integers, got {shape!r}; parameters come after it or by name{here()}"
+        ) from None
+
+
 def parameters(who: str, shape: Any, dtype: Any, *given: Any) -> tuple[tuple[int, ...], np.dtype[Any], list[Any]]:
     """The shape and the dtype of a sample, and its parameters: Python numbers as they are, all else as float64 tensors."""
     found = [p if isinstance(p, (int, float)) else as_tensor(p) for p in given]
@@ -41,7 +56,7 @@ def parameters(who: str, shape: Any, dtype: Any, *given: Any) -> tuple[tuple[int
         if shape is None:
             size = common
         else:
-            size = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
+            size = lengths(who, shape)
             if np.broadcast_shapes(common, size) != size:
                 raise ValueError
     except ValueError:
@@ -274,7 +289,7 @@ def categorical(logits: Any, shape: Any = None, axis: int = -1, generator: Gener
     n, batch = x.shape[at], (*x.shape[:at], *x.shape[at + 1 :])
     if not n:
         raise ShapeError(f"categorical: nothing to choose from along axis {axis} of {shown(x)}{here()}")
-    size = batch if shape is None else (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    size = batch if shape is None else lengths("categorical", shape)
     try:
         fits = np.broadcast_shapes(batch, size) == size
     except ValueError:
@@ -307,7 +322,7 @@ def choice(
     """
     pool = None if isinstance(a, (int, np.integer)) else as_tensor(a)
     n = int(a) if pool is None else pool.shape[normalize_axes("choice", axis, pool.ndim)[0]]
-    size = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    size = lengths("choice", shape)
     weights = None if p is None else as_tensor(p)
     if weights is not None and weights.shape != (n,):
         raise ShapeError(f"choice: expected {n} probabilities, got {shown(weights)}{here()}")
