@@ -148,38 +148,54 @@ def family_of(module: str) -> Family | None:
     return None
 
 
-def members(family: Family) -> tuple[list[tuple[list[str], Any]], list[Op]]:
-    """The public functions of a page, each with its names, and the ops behind them that have no public name."""
+@dataclass(frozen=True)
+class Told:
+    """A public function with all its names, and the op of its name, where it is told of here."""
+
+    names: list[str]
+    value: Any
+    op: Op | None
+
+
+def members(family: Family) -> tuple[list[Told], list[Op]]:
+    """The public functions of a page, and the ops behind them that have no public name."""
     names: dict[int, tuple[list[str], Any]] = {}
     for name, value in public().items():
         if family_of(home(value)) is family:
             names.setdefault(id(value), ([], value))[0].append(name)
-    told = {type(v) for _, v in names.values() if isinstance(v, Op)}
-    rest = [op for op in REGISTRY.values() if type(op) not in told and family_of(home(op)) is family]
-    return sorted(names.values(), key=lambda pair: pair[0][0]), sorted(rest, key=lambda op: op.name)
+    rest = {op.name: op for op in REGISTRY.values() if family_of(home(op)) is family}
+    functions = []
+    for given, value in sorted(names.values(), key=lambda pair: pair[0][0].lower()):
+        own = value.name if isinstance(value, Op) else getattr(value, "__name__", "")
+        functions.append(Told(given, value, rest.pop(own, None)))
+    return functions, sorted(rest.values(), key=lambda op: op.name)
+
+
+def documentation(value: Any) -> str | None:
+    """The docstring of a function, a class, or the class of an op."""
+    found: str | None = type(value).__doc__ if isinstance(value, Op) else value.__doc__
+    return found
 
 
 def page(family: Family) -> str:
     """The page in Markdown."""
     functions, ops = members(family)
     parts = [f"# {family.title}", "", f"```python\n{IMPORTS}\n{family.example}\n```", ""]
-    for names, value in functions:
-        title = " · ".join(f"`{n}`" for n in names)
-        parts += [f'<a id="{names[0]}"></a>', f"## {title}", "", f"```text\n{names[0]}{signature(value)}\n```", ""]
-        parts += [body(value.__doc__ if not isinstance(value, Op) else type(value).__doc__), ""]
-        op = value if isinstance(value, Op) else REGISTRY.get(getattr(value, "__name__", ""))
-        if op is not None and family_of(home(op)) is family:
-            parts += [described(op), ""]
-    ops = [op for op in ops if op.name not in {n for names, _ in functions for n in names}]
+    for told in functions:
+        first, title = told.names[0], " · ".join(f"`{n}`" for n in told.names)
+        parts += [f'<a id="{first}"></a>', f"## {title}", "", f"```text\n{first}{signature(told.value)}\n```", ""]
+        parts += [body(documentation(told.value)), ""]
+        if told.op is not None:
+            parts += [described(told.op), ""]
     if ops:
         parts += [
             "# Ops behind them",
             "",
-            "These have no name of their own for users; recordings and graphs show them.",
+            "They have no name of their own for users; recordings and graphs show them.",
             "",
         ]
     for op in ops:
-        parts += [f"## {op.name}", "", body(type(op).__doc__), "", described(op), ""]
+        parts += [f"## {op.name}", "", body(documentation(op)), "", described(op), ""]
     return "\n".join(parts)
 
 
@@ -265,9 +281,9 @@ def _shown(written: Any, names: dict[str, str], latexes: dict[str, str]) -> str:
     if len(text) <= _LONG:
         drawn: str = convert(written.filled("latex", latexes))
         return drawn.replace("<math ", '<math displaystyle="true" ', 1)
-    lines = textwrap.wrap(text, 76)
+    lines = textwrap.wrap(text, 64)
     cut = [*lines[:_LINES], "..."] if len(lines) > _LINES else lines
-    return f"<pre>{escape(chr(10).join(cut))}</pre>"
+    return f'<pre style="white-space: pre-wrap">{escape(chr(10).join(cut))}</pre>'
 
 
 def reference() -> str:
@@ -279,10 +295,9 @@ def reference() -> str:
     ]  # fmt: skip
     for family in FAMILIES:
         parts += [f"## [{family.title}](functions/{family.page}.md)", "", "| name | gives |", "|---|---|"]
-        for names, value in members(family)[0]:
-            doc = type(value).__doc__ if isinstance(value, Op) else value.__doc__
-            told = ", ".join(f"`{n}`" for n in names)
-            parts.append(f"| [{told}](functions/{family.page}.md#{names[0]}) | {first_sentence(doc)} |")
+        for told in members(family)[0]:
+            names, doc = ", ".join(f"`{n}`" for n in told.names), documentation(told.value)
+            parts.append(f"| [{names}](functions/{family.page}.md#{told.names[0]}) | {first_sentence(doc)} |")
         parts.append("")
     return "\n".join(parts)
 

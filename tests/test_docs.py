@@ -81,14 +81,9 @@ def test_every_public_name_and_every_op_stands_on_one_page():
     }
     assert not lost, f"no page has the module of these; name it in docs/families.py: {lost}"
     pages = {family.page: families.members(family) for family in families.FAMILIES}
-    names = [name for functions, _ in pages.values() for told, _ in functions for name in told]
+    names = [name for functions, _ in pages.values() for told in functions for name in told.names]
     assert sorted(names) == sorted(families.public())
-    shown = [
-        op.name
-        for functions, ops in pages.values()
-        for op in [*(v for _, v in functions), *ops]
-        if op in REGISTRY.values()
-    ]
+    shown = [op.name for functions, ops in pages.values() for op in [*(t.op for t in functions if t.op), *ops]]
     assert sorted(shown) == sorted(REGISTRY)
 
 
@@ -100,14 +95,14 @@ def test_the_pages_that_are_made(family):
     exec(compile(example, f"functions/{family.page}.md", "exec"), {"__name__": "example"})  # noqa: S102 - the examples of this repository
     backlit.core.rng.default_generator().set_state(state)
     functions, ops = families.members(family)
-    for op in [*(v for _, v in functions if v in REGISTRY.values()), *ops]:
+    for op in [*(told.op for told in functions if told.op), *ops]:
         rules = families.rules_of(op)
         assert (rules is not None) is op.differentiable or op.name == "detach", op.name
         if rules is not None and not rules.note:
             assert rules.reverse, op.name
             assert all(written.text for written in rules.reverse.values())
-    for names, value in functions:
-        assert families.first_sentence((type(value) if value in REGISTRY.values() else value).__doc__), names
+    for told in functions:
+        assert families.first_sentence(families.documentation(told.value)), told.names
     # at most a screen a function: about fifty lines of a hundred characters
     for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
         drawn = re.sub(r"<math.*?</math>|<[^>]+>", "", part)
