@@ -70,7 +70,7 @@ def test_averaged_weights(decay, compiled, tmp_path):
         seen.append(np.array(model.weight.detach().numpy(), np.float64))
     expected = seen[0]
     for w in seen[1:]:
-        expected = w if decay == 0 else decay * expected + (1 - decay) * w if decay else expected
+        expected = expected if decay is None else decay * expected + (1 - decay) * w
     expected = np.mean(seen, axis=0) if decay is None else expected
     np.testing.assert_allclose(averaged.module.weight.detach().numpy(), expected, rtol=1e-5)
     assert averaged.n_averaged.item() == 6

@@ -7,6 +7,7 @@ import pytest
 
 import backlit as bl
 from backlit import optim
+from backlit.core.errors import ArgumentError
 
 STEPS = 50
 TABLE = [
@@ -180,3 +181,19 @@ def test_bad_arguments(make, named):
     with pytest.raises(ValueError, match=named) as caught:
         make([bl.tensor(START, requires_grad=True)])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cls", sorted({cls for cls, _ in TABLE}, key=lambda c: c.__name__))
+def test_no_number_is_negative(cls):
+    """Of the settings that are numbers; dampening may be."""
+    p = bl.tensor(START, requires_grad=True)
+    optimizer = cls([p])
+    saved, defaults = optimizer.state_dict(), optimizer.defaults
+    numbers = {name for name, value in defaults.items() if isinstance(value, float)} - {"dampening"}
+    bad = {name: -1.0 for name in numbers} | ({"betas": (0.9, -1.0)} if "betas" in defaults else {})
+    for name, value in bad.items():
+        with pytest.raises(ArgumentError, match=name):
+            cls([p], **{name: value})
+        groups = [{**group, name: value} for group in saved["param_groups"]]
+        with pytest.raises(ArgumentError, match=name):
+            optimizer.load_state_dict({**saved, "param_groups": groups})

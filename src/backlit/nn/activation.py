@@ -314,13 +314,13 @@ class GELU(Module):
     `approximate="tanh"` takes the approximation by tanh.
 
     Raises:
-      ValueError: `approximate` is neither `"none"` nor `"tanh"`.
+      ArgumentError: `approximate` is neither `"none"` nor `"tanh"`.
     """
 
     def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
         super().__init__()
         if approximate not in ("none", "tanh"):
-            raise ValueError(f"GELU: approximate must be 'none' or 'tanh', got {approximate!r}")
+            raise ArgumentError(f"GELU: approximate must be 'none' or 'tanh', got {approximate!r}")
         self.approximate: Literal["none", "tanh"] = approximate
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from backlit.core import changes, record, tree
-from backlit.core.errors import DataError
+from backlit.core.errors import ArgumentError, DataError
 from backlit.core.tensor import Tensor, tensor
 
 
@@ -82,7 +82,7 @@ class Module:
     def _register(self, table: dict[str, Any], name: str, value: Any) -> None:
         changes.changed()
         if not name or "." in name:
-            raise ValueError(f"{type(self).__name__}: {name!r} cannot name a parameter, buffer or module")
+            raise ArgumentError(f"{type(self).__name__}: {name!r} cannot name a parameter, buffer or module")
         for other in self._tables():
             if other is not table:
                 other.pop(name, None)

@@ -6,6 +6,7 @@ Products with the input are made for all steps at once; the recurrence itself is
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -51,16 +52,16 @@ def _activation(nonlinearity: str, who: str) -> Callable[[Tensor], Tensor]:
     return F.tanh if nonlinearity == "tanh" else F.relu
 
 
-class _Recurrent(Module):
+class _Recurrent(Module, ABC):
     """Layers of one kind on top of each other, each in one direction or both."""
 
     n_gates: ClassVar[int]
 
-    def _start(
+    def __init__(
         self, input_size: int, hidden_size: int, num_layers: int, bias: bool, batch_first: bool, dropout: float,
         bidirectional: bool, proj_size: int, dtype: Any, generator: Generator | None,
     ) -> None:  # fmt: skip
-        Module.__init__(self)
+        super().__init__()
         who = type(self).__name__
         if num_layers < 1 or hidden_size < 1:
             raise ArgumentError(
@@ -99,9 +100,9 @@ class _Recurrent(Module):
     def _ends(self, layer: int) -> list[str]:
         return [f"l{layer}", f"l{layer}_reverse"][: self.n_directions]
 
-    def _step(self, end: str, dtype: Any) -> Callable[[State, Tensor], State]:
+    @abstractmethod
+    def _step(self, end: str) -> Callable[[State, Tensor], State]:
         """From the state and what comes from the input to the next state."""
-        raise NotImplementedError
 
     def _from_input(self, end: str, x: Tensor) -> Tensor:
         """Products with the input at all steps, with the biases that can be added at once."""
@@ -117,7 +118,7 @@ class _Recurrent(Module):
             outs = []
             for k, end in enumerate(self._ends(layer)):
                 at = layer * self.n_directions + k
-                step = self._step(end, x.dtype)
+                step = self._step(end)
 
                 def guarded(state: State, xs: tuple[Tensor, Tensor], step: Any = step) -> tuple[State, Tensor]:
                     after = step(state, xs[1])
@@ -207,13 +208,13 @@ class RNN(_Recurrent):
         batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, *, dtype: Any = None,
         generator: Generator | None = None,
     ) -> None:  # fmt: skip
-        self._start(
+        super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, 0, dtype, generator
         )  # fmt: skip
         _activation(nonlinearity, "RNN")
         self.nonlinearity = nonlinearity
 
-    def _step(self, end: str, dtype: Any) -> Callable[[State, Tensor], State]:
+    def _step(self, end: str) -> Callable[[State, Tensor], State]:
         apply = _activation(self.nonlinearity, "RNN")
         return lambda state, x: (apply(x + _product(self, "weight_hh", end, state[0])),)
 
@@ -240,11 +241,11 @@ class GRU(_Recurrent):
         self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
         dropout: float = 0.0, bidirectional: bool = False, *, dtype: Any = None, generator: Generator | None = None,
     ) -> None:  # fmt: skip
-        self._start(
+        super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, 0, dtype, generator
         )  # fmt: skip
 
-    def _step(self, end: str, dtype: Any) -> Callable[[State, Tensor], State]:
+    def _step(self, end: str) -> Callable[[State, Tensor], State]:
         def step(state: State, x: Tensor) -> State:
             hidden = _product(self, "weight_hh", end, state[0])
             hidden = hidden + getattr(self, f"bias_hh_{end}") if self.bias else hidden
@@ -276,11 +277,11 @@ class LSTM(_Recurrent):
         dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, *, dtype: Any = None,
         generator: Generator | None = None,
     ) -> None:  # fmt: skip
-        self._start(
+        super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, dtype, generator
         )  # fmt: skip
 
-    def _step(self, end: str, dtype: Any) -> Callable[[State, Tensor], State]:
+    def _step(self, end: str) -> Callable[[State, Tensor], State]:
         def step(state: State, x: Tensor) -> State:
             hidden, cell = _lstm(x + _product(self, "weight_hh", end, state[0]), state)
             return (_product(self, "weight_hr", end, hidden) if self.proj_size else hidden), cell

@@ -7,16 +7,17 @@ from typing import Any
 
 from backlit.core.tensor import Tensor
 from backlit.ops.elementwise import maximum, sqrt
-from backlit.optim.base import Group, Optimizer, check_range, zeros
+from backlit.optim.base import Group, zeros
+from backlit.optim.moments import Moments
 
 
-class Adam(Optimizer):
+class Adam(Moments):
     """Adam (Kingma and Ba, 2015); `weight_decay` is added to the gradient.
 
     Keeps two arrays per parameter, three with `amsgrad`.
 
     Raises:
-      ValueError: a setting is negative, or a beta is not in [0, 1).
+      ArgumentError: a setting is negative, or a beta is not in [0, 1).
       DTypeError: at the step, for a parameter that is not real.
     """
 
@@ -45,33 +46,21 @@ class Adam(Optimizer):
             },
         )
 
-    def _check(self, group: dict[str, Any]) -> None:
-        for name in ("lr", "eps", "weight_decay"):
-            check_range(name, group[name])
-        for i, beta in enumerate(group["betas"]):
-            check_range(f"betas[{i}]", beta, below=1.0)
-
     def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * group["amsgrad"]
         return zeros(cell, *names)
 
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         self._refuse_complex(value)
-        lr, (beta1, beta2), decay = group.cell("lr"), group["betas"], group["weight_decay"]
-        if decay != 0 and self.decoupled:
-            value = value * (1.0 - lr * decay).astype(value.dtype)
-        elif decay != 0:
-            grad = grad + decay * value
+        beta1, beta2 = group["betas"]
+        value, grad = self._decayed(value, grad, group, self.decoupled)
         step = self._keep(state, "step", state["step"] + 1.0)
-        first = Tensor(state["exp_avg"]._value)
-        first = self._keep_moment(state, "exp_avg", first + (1 - beta1) * (grad - first))
-        moment = beta2 * state["exp_avg_sq"] + (1 - beta2) * (grad * grad)
-        second = self._keep_moment(state, "exp_avg_sq", moment)
+        first, second = self._first(grad, state, beta1), self._second(grad, state, beta2)
         if group["amsgrad"]:
             second = self._keep(state, "max_exp_avg_sq", maximum(state["max_exp_avg_sq"], second))
         # the corrections of the zero start are of one element, and in double precision
         scale = (1.0 / sqrt(1.0 - beta2**step)).astype(value.dtype)
-        rate = (lr / (1.0 - beta1**step)).astype(value.dtype)
+        rate = (group.cell("lr") / (1.0 - beta1**step)).astype(value.dtype)
         updated: Tensor = value - rate * (first / (sqrt(second) * scale + group["eps"]))
         return updated
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core.errors import ArgumentError
 from backlit.core.tensor import Tensor
 from backlit.ops.elementwise import sqrt
-from backlit.optim.base import Group, Optimizer, check_range, zeros
+from backlit.optim.base import Group, Optimizer, zeros
 
 
 class RMSprop(Optimizer):
@@ -19,9 +20,11 @@ class RMSprop(Optimizer):
     with momentum and one more with `centered`.
 
     Raises:
-      ValueError: a setting is negative.
+      ArgumentError: a setting is negative.
       DTypeError: at the step, for a parameter that is not real.
     """
+
+    not_negative = (*Optimizer.not_negative, "alpha", "momentum")
 
     def __init__(
         self,
@@ -41,10 +44,6 @@ class RMSprop(Optimizer):
         }  # fmt: skip
         super().__init__(params, settings)
 
-    def _check(self, group: dict[str, Any]) -> None:
-        for name in ("lr", "alpha", "eps", "weight_decay", "momentum"):
-            check_range(name, group[name])
-
     def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         names = ["square_avg"] + ["momentum_buffer"] * (group["momentum"] > 0) + ["grad_avg"] * group["centered"]
         return zeros(cell, *names)
@@ -53,8 +52,7 @@ class RMSprop(Optimizer):
         self._refuse_complex(value)
         alpha, lr = group["alpha"], group.cell("lr").astype(value.dtype)
         self._keep(state, "step", state["step"] + 1.0)
-        if group["weight_decay"] != 0:
-            grad = grad + group["weight_decay"] * value
+        value, grad = self._decayed(value, grad, group)
         square = alpha * state["square_avg"] + (1 - alpha) * (grad * grad)
         square = self._keep_moment(state, "square_avg", square)
         if group["centered"]:
@@ -73,9 +71,11 @@ class Adagrad(Optimizer):
     Keeps one array per parameter.
 
     Raises:
-      ValueError: a setting is negative.
+      ArgumentError: a setting is negative.
       DTypeError: at the step, for a parameter that is not real.
     """
+
+    not_negative = (*Optimizer.not_negative, "lr_decay", "initial_accumulator_value")
 
     def __init__(
         self,
@@ -94,10 +94,6 @@ class Adagrad(Optimizer):
         }  # fmt: skip
         super().__init__(params, settings)
 
-    def _check(self, group: dict[str, Any]) -> None:
-        for name in ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps"):
-            check_range(name, group[name])
-
     def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         start = np.full(cell.shape, group["initial_accumulator_value"], cell.dtype)
         return {**zeros(cell), "sum": Tensor(start)}
@@ -106,8 +102,7 @@ class Adagrad(Optimizer):
         self._refuse_complex(value)
         rate = (group.cell("lr") / (1.0 + state["step"] * group["lr_decay"])).astype(value.dtype)
         self._keep(state, "step", state["step"] + 1.0)
-        if group["weight_decay"] != 0:
-            grad = grad + group["weight_decay"] * value
+        value, grad = self._decayed(value, grad, group)
         total = self._keep(state, "sum", state["sum"] + grad * grad)
         updated: Tensor = value - rate * (grad / (sqrt(total) + group["eps"]))
         return updated
@@ -117,9 +112,11 @@ class Adadelta(Optimizer):
     """Adadelta (Zeiler, 2012, algorithm 1). Keeps two arrays per parameter.
 
     Raises:
-      ValueError: a setting is negative, or `rho` above 1.
+      ArgumentError: a setting is negative, or `rho` above 1.
       DTypeError: at the step, for a parameter that is not real.
     """
+
+    not_negative = (*Optimizer.not_negative, "rho")
 
     def __init__(
         self,
@@ -135,10 +132,9 @@ class Adadelta(Optimizer):
         super().__init__(params, settings)
 
     def _check(self, group: dict[str, Any]) -> None:
-        for name in ("lr", "rho", "eps", "weight_decay"):
-            check_range(name, group[name])
+        super()._check(group)
         if group["rho"] > 1:
-            raise ValueError(f"Adadelta: rho must be in [0, 1], got {group['rho']}")
+            raise ArgumentError(f"Adadelta: rho must be in [0, 1], got {group['rho']}")
 
     def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         return zeros(cell, "square_avg", "acc_delta")
@@ -147,8 +143,7 @@ class Adadelta(Optimizer):
         self._refuse_complex(value)
         rho, eps = group["rho"], group["eps"]
         self._keep(state, "step", state["step"] + 1.0)
-        if group["weight_decay"] != 0:
-            grad = grad + group["weight_decay"] * value
+        value, grad = self._decayed(value, grad, group)
         square = self._keep_moment(state, "square_avg", rho * state["square_avg"] + (1 - rho) * (grad * grad))
         known = Tensor(state["acc_delta"]._value)
         delta = sqrt(known + eps) / sqrt(square + eps) * grad

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from backlit.core import changes, record
-from backlit.core.errors import DataError, DTypeError, ShapeError
+from backlit.core.errors import ArgumentError, DataError, DTypeError, ShapeError
 from backlit.core.tensor import Tensor, as_tensor, assign, no_grad
 from backlit.ops.elementwise import where
 
@@ -49,15 +49,15 @@ class Group(dict[str, Any]):
         return self._cells[name]
 
 
-def check_range(name: str, value: float, low: float = 0.0, below: float | None = None) -> None:
-    """Refuses an argument outside `[low, below)`; NaN is outside.
+def check_range(name: str, value: float, below: float | None = None) -> None:
+    """Refuses an argument outside `[0, below)`; NaN is outside.
 
     Raises:
-      ValueError: the value is outside.
+      ArgumentError: the value is outside.
     """
-    if not (value >= low and (below is None or value < below)):
-        limit = f"at least {low}" if below is None else f"in [{low}, {below})"
-        raise ValueError(f"optimizer: {name} must be {limit}, got {value}")
+    if not (value >= 0.0 and (below is None or value < below)):
+        limit = "at least 0.0" if below is None else f"in [0.0, {below})"
+        raise ArgumentError(f"optimizer: {name} must be {limit}, got {value}")
 
 
 def zeros(cell: Tensor, *names: str) -> dict[str, Tensor]:
@@ -73,14 +73,15 @@ class Optimizer(ABC):
     and writes into the cells of parameters and state; nothing is recorded.
 
     Raises:
-      ValueError: there are no parameters, or one is given twice.
+      ArgumentError: there are no parameters, or one is given twice.
       TypeError: something that is not a Tensor is given.
     """
 
     notes_changes = ("defaults", "param_groups", "state")
-    scalars: tuple[str, ...] = (
-        "step",
-    )  # what is kept as one double-precision number, not as an array like the parameter
+    # what is kept as one double-precision number, not as an array like the parameter
+    scalars: tuple[str, ...] = ("step",)
+    # settings, where an optimizer has them, that must be at least 0; betas are in [0, 1)
+    not_negative: tuple[str, ...] = ("lr", "weight_decay", "eps")
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name != "lr":  # which goes into cells
@@ -95,7 +96,7 @@ class Optimizer(ABC):
         self.state: dict[int, dict[str, Tensor]] = {}  # by position of the parameter over all groups
         given = list(params)
         if not given:
-            raise ValueError(f"{type(self).__name__}: there are no parameters")
+            raise ArgumentError(f"{type(self).__name__}: there are no parameters")
         for group in given if isinstance(given[0], dict) else [{"params": given}]:
             self.add_param_group(group)
 
@@ -103,7 +104,7 @@ class Optimizer(ABC):
         """Adds parameters with their own settings.
 
         Raises:
-          ValueError: a parameter is already there, or a setting is unknown or out of range.
+          ArgumentError: a parameter is already there, or a setting is unknown or out of range.
           TypeError: something that is not a Tensor is given.
         """
         given = group["params"]
@@ -114,11 +115,11 @@ class Optimizer(ABC):
             if not isinstance(cell, Tensor):
                 raise TypeError(f"{type(self).__name__}: expected tensors, got {type(cell).__name__}")
             if id(cell) in seen:
-                raise ValueError(f"{type(self).__name__}: a parameter {list(cell.shape)} is given twice")
+                raise ArgumentError(f"{type(self).__name__}: a parameter {list(cell.shape)} is given twice")
             seen.add(id(cell))
         unknown = sorted(set(group) - {"params", *self.defaults})
         if unknown:
-            raise ValueError(f"{type(self).__name__}: unknown settings {', '.join(unknown)}")
+            raise ArgumentError(f"{type(self).__name__}: unknown settings {', '.join(unknown)}")
         merged = {**self.defaults, **group, "params": cells}
         self._check(merged)
         self.param_groups.append(Group(merged))
@@ -129,6 +130,11 @@ class Optimizer(ABC):
 
     def _check(self, group: dict[str, Any]) -> None:
         """Refuses settings out of range."""
+        for name in self.not_negative:
+            if name in group:
+                check_range(name, group[name])
+        for i, beta in enumerate(group.get("betas", ())):
+            check_range(f"betas[{i}]", beta, below=1.0)
 
     def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         """What is kept for a parameter before its first step."""
@@ -154,6 +160,15 @@ class Optimizer(ABC):
         """For algorithms that have no meaning for complex parameters."""
         if value.dtype.kind == "c":
             raise DTypeError(f"{type(self).__name__}: expected real parameters, got {value.dtype}")
+
+    def _decayed(self, value: Tensor, grad: Tensor, group: Group, decoupled: bool = False) -> tuple[Tensor, Tensor]:
+        """The parameter and its gradient with weight decay: of the parameter if `decoupled`, else in the gradient."""
+        decay = group["weight_decay"]
+        if decay == 0:
+            return value, grad
+        if decoupled:
+            return value * (1.0 - group.cell("lr") * decay).astype(value.dtype), grad
+        return value, grad + decay * value
 
     def _keep(self, state: dict[str, Tensor], name: str, value: Tensor) -> Tensor:
         """Writes `value` into the cell `name` of a parameter's state; gives the value."""

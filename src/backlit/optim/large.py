@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from backlit.core.errors import ShapeError
+import numpy as np
+
+from backlit.core.errors import ArgumentError, ShapeError
 from backlit.core.tensor import Tensor
 from backlit.ops.elementwise import maximum, sign, sqrt, where
 from backlit.ops.statistics import sum as total
-from backlit.optim.base import Group, Optimizer, check_range, zeros
+from backlit.optim.base import Group, Optimizer, zeros
+from backlit.optim.moments import Moments
 
 
 def _norm(x: Tensor) -> Tensor:
@@ -23,7 +26,7 @@ class Lion(Optimizer):
     `p *= 1 - lr * weight_decay`, `p -= lr * sign(beta1 * m + (1 - beta1) * g)`, `m = beta2 * m + (1 - beta2) * g`.
 
     Raises:
-      ValueError: a setting is negative, or a beta is not in [0, 1).
+      ArgumentError: a setting is negative, or a beta is not in [0, 1).
       DTypeError: at the step, for a parameter that is not real.
     """
 
@@ -38,35 +41,28 @@ class Lion(Optimizer):
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize})
 
-    def _check(self, group: dict[str, Any]) -> None:
-        for name in ("lr", "weight_decay"):
-            check_range(name, group[name])
-        for i, beta in enumerate(group["betas"]):
-            check_range(f"betas[{i}]", beta, below=1.0)
-
     def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         return zeros(cell, "exp_avg")
 
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         self._refuse_complex(value)
-        lr, (beta1, beta2) = group.cell("lr"), group["betas"]
+        beta1, beta2 = group["betas"]
         self._keep(state, "step", state["step"] + 1.0)
         first = Tensor(state["exp_avg"]._value)
         self._keep_moment(state, "exp_avg", beta2 * first + (1 - beta2) * grad)
-        if group["weight_decay"] != 0:
-            value = value * (1.0 - lr * group["weight_decay"]).astype(value.dtype)
-        updated: Tensor = value - lr.astype(value.dtype) * sign(beta1 * first + (1 - beta1) * grad)
+        value, _ = self._decayed(value, grad, group, decoupled=True)
+        updated: Tensor = value - group.cell("lr").astype(value.dtype) * sign(beta1 * first + (1 - beta1) * grad)
         return updated
 
 
-class LAMB(Optimizer):
+class LAMB(Moments):
     """Adam whose step of each parameter is as long as the parameter (You et al., 2020, algorithm 2).
 
     `p -= lr * |p| / |u| * u` with Adam's `u = m / (sqrt(v) + eps) + weight_decay * p`; the factor is 1 where a norm is 0.
     Keeps two arrays per parameter.
 
     Raises:
-      ValueError: a setting is negative, or a beta is not in [0, 1).
+      ArgumentError: a setting is negative, or a beta is not in [0, 1).
       DTypeError: at the step, for a parameter that is not real.
     """
 
@@ -83,21 +79,12 @@ class LAMB(Optimizer):
         settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
         super().__init__(params, settings)
 
-    def _check(self, group: dict[str, Any]) -> None:
-        for name in ("lr", "eps", "weight_decay"):
-            check_range(name, group[name])
-        for i, beta in enumerate(group["betas"]):
-            check_range(f"betas[{i}]", beta, below=1.0)
-
-    def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
-        return zeros(cell, "exp_avg", "exp_avg_sq")
-
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         self._refuse_complex(value)
         beta1, beta2 = group["betas"]
         step = self._keep(state, "step", state["step"] + 1.0)
         first = self._keep_moment(state, "exp_avg", beta1 * state["exp_avg"] + (1 - beta1) * grad)
-        second = self._keep_moment(state, "exp_avg_sq", beta2 * state["exp_avg_sq"] + (1 - beta2) * (grad * grad))
+        second = self._second(grad, state, beta2)
         grow = (1.0 / (1.0 - beta1**step)).astype(value.dtype)
         scale = (1.0 / sqrt(1.0 - beta2**step)).astype(value.dtype)
         update = first * grow / (sqrt(second) * scale + group["eps"]) + group["weight_decay"] * value
@@ -116,10 +103,12 @@ class Muon(Optimizer):
     parameter; a step takes `ns_steps` times three products of matrices.
 
     Raises:
-      ValueError: a setting is out of range.
+      ArgumentError: a setting is out of range.
       ShapeError: a parameter is not a matrix.
       DTypeError: at the step, for a parameter that is not real.
     """
+
+    not_negative = (*Optimizer.not_negative, "momentum")
 
     def __init__(
         self,
@@ -143,14 +132,13 @@ class Muon(Optimizer):
         super().__init__(params, settings)
 
     def _check(self, group: dict[str, Any]) -> None:
-        for name in ("lr", "weight_decay", "momentum", "eps"):
-            check_range(name, group[name])
+        super()._check(group)
         if not 0 <= group["ns_steps"] < 100:
-            raise ValueError(f"Muon: ns_steps must be in [0, 100), got {group['ns_steps']}")
+            raise ArgumentError(f"Muon: ns_steps must be in [0, 100), got {group['ns_steps']}")
         if len(group["ns_coefficients"]) != 3:
-            raise ValueError(f"Muon: ns_coefficients must be three numbers, got {len(group['ns_coefficients'])}")
+            raise ArgumentError(f"Muon: ns_coefficients must be three numbers, got {len(group['ns_coefficients'])}")
         if group["adjust_lr_fn"] not in (None, "original", "match_rms_adamw"):
-            raise ValueError(
+            raise ArgumentError(
                 f"Muon: adjust_lr_fn must be 'original' or 'match_rms_adamw', got {group['adjust_lr_fn']!r}"
             )
         for cell in group["params"]:
@@ -158,11 +146,11 @@ class Muon(Optimizer):
                 raise ShapeError(f"Muon: expected matrices, got a parameter {list(cell.shape)}")
 
     def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
-        return {"momentum_buffer": zeros(cell, "momentum_buffer")["momentum_buffer"]}
+        return {"momentum_buffer": Tensor(np.zeros(cell.shape, cell.dtype))}
 
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         self._refuse_complex(value)
-        lr, momentum = group.cell("lr"), group["momentum"]
+        momentum = group["momentum"]
         buf = Tensor(state["momentum_buffer"]._value)
         buf = self._keep_moment(state, "momentum_buffer", buf + (1 - momentum) * (grad - buf))
         update = grad + momentum * (buf - grad) if group["nesterov"] else buf
@@ -178,6 +166,6 @@ class Muon(Optimizer):
             factor = 0.2 * max(rows, columns) ** 0.5
         else:
             factor = max(1.0, rows / max(columns, 1)) ** 0.5
-        value = value * (1.0 - lr * group["weight_decay"]).astype(value.dtype)
-        updated: Tensor = value - (lr * factor).astype(value.dtype) * x
+        value, _ = self._decayed(value, grad, group, decoupled=True)
+        updated: Tensor = value - (group.cell("lr") * factor).astype(value.dtype) * x
         return updated

@@ -1,4 +1,4 @@
-"""Kin of Adam: Adamax, NAdam and RAdam."""
+"""The averages that Adam and its kin keep, and of these Adamax, NAdam and RAdam."""
 
 from __future__ import annotations
 
@@ -9,26 +9,14 @@ import numpy as np
 
 from backlit.core.tensor import Tensor
 from backlit.ops.elementwise import maximum, sqrt, where
-from backlit.optim.base import Group, Optimizer, check_range, zeros
+from backlit.optim.base import Group, Optimizer, zeros
 
 
-class _Moments(Optimizer):
-    """What the three share: settings in range, weight decay, and the average of the gradients."""
-
-    def _check(self, group: dict[str, Any]) -> None:
-        for name in ("lr", "eps", "weight_decay"):
-            check_range(name, group[name])
-        for i, beta in enumerate(group["betas"]):
-            check_range(f"betas[{i}]", beta, below=1.0)
+class Moments(Optimizer):
+    """Base of those that keep the averages of the gradients and, most of them, of their squares."""
 
     def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         return zeros(cell, "exp_avg", "exp_avg_sq")
-
-    def _decayed(self, value: Tensor, grad: Tensor, group: Group) -> tuple[Tensor, Tensor]:
-        decay = group["weight_decay"]
-        if decay != 0 and group.get("decoupled_weight_decay"):
-            return value * (1.0 - group.cell("lr") * decay).astype(value.dtype), grad
-        return value, grad + decay * value if decay != 0 else grad
 
     def _first(self, grad: Tensor, state: dict[str, Tensor], beta: float) -> Tensor:
         first = Tensor(state["exp_avg"]._value)
@@ -38,11 +26,11 @@ class _Moments(Optimizer):
         return self._keep_moment(state, "exp_avg_sq", beta * state["exp_avg_sq"] + (1 - beta) * (grad * grad))
 
 
-class Adamax(_Moments):
+class Adamax(Moments):
     """Adam by the largest gradient (Kingma and Ba, 2015, algorithm 2). Keeps two arrays per parameter.
 
     Raises:
-      ValueError: a setting is negative, or a beta is not in [0, 1).
+      ArgumentError: a setting is negative, or a beta is not in [0, 1).
       DTypeError: at the step, for a parameter that is not real.
     """
 
@@ -74,15 +62,16 @@ class Adamax(_Moments):
         return updated
 
 
-class NAdam(_Moments):
+class NAdam(Moments):
     """Adam with Nesterov's momentum (Dozat, 2016). Keeps two arrays per parameter.
 
     Raises:
-      ValueError: a setting is negative, or a beta is not in [0, 1).
+      ArgumentError: a setting is negative, or a beta is not in [0, 1).
       DTypeError: at the step, for a parameter that is not real.
     """
 
     scalars = ("step", "mu_product")
+    not_negative = (*Moments.not_negative, "momentum_decay")
 
     def __init__(
         self,
@@ -102,10 +91,6 @@ class NAdam(_Moments):
         }  # fmt: skip
         super().__init__(params, settings)
 
-    def _check(self, group: dict[str, Any]) -> None:
-        super()._check(group)
-        check_range("momentum_decay", group["momentum_decay"])
-
     def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         return {**super()._initial(cell, group), "mu_product": Tensor(np.float64(1.0))}
 
@@ -113,7 +98,7 @@ class NAdam(_Moments):
         self._refuse_complex(value)
         lr, (beta1, beta2), fade = group.cell("lr"), group["betas"], group["momentum_decay"]
         step = self._keep(state, "step", state["step"] + 1.0)
-        value, grad = self._decayed(value, grad, group)
+        value, grad = self._decayed(value, grad, group, group["decoupled_weight_decay"])
         now = beta1 * (1.0 - 0.5 * 0.96 ** (step * fade))
         after = beta1 * (1.0 - 0.5 * 0.96 ** ((step + 1.0) * fade))
         product = self._keep(state, "mu_product", state["mu_product"] * now)
@@ -126,11 +111,11 @@ class NAdam(_Moments):
         return updated
 
 
-class RAdam(_Moments):
+class RAdam(Moments):
     """Adam whose first steps, of too few squares, are steps of momentum (Liu et al., 2020). Keeps two arrays.
 
     Raises:
-      ValueError: a setting is negative, or a beta is not in [0, 1).
+      ArgumentError: a setting is negative, or a beta is not in [0, 1).
       DTypeError: at the step, for a parameter that is not real.
     """
 
@@ -155,7 +140,7 @@ class RAdam(_Moments):
         self._refuse_complex(value)
         lr, (beta1, beta2) = group.cell("lr"), group["betas"]
         step = self._keep(state, "step", state["step"] + 1.0)
-        value, grad = self._decayed(value, grad, group)
+        value, grad = self._decayed(value, grad, group, group["decoupled_weight_decay"])
         first, second = self._first(grad, state, beta1), self._second(grad, state, beta2)
         bias2, longest = 1.0 - beta2**step, 2 / (1 - beta2) - 1
         length = longest - 2.0 * step * beta2**step / bias2

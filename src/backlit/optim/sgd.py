@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core.errors import ArgumentError
 from backlit.core.tensor import Tensor
 from backlit.ops.elementwise import where
-from backlit.optim.base import Group, Optimizer, check_range
+from backlit.optim.base import Group, Optimizer
 
 
 class SGD(Optimizer):
@@ -20,8 +21,10 @@ class SGD(Optimizer):
     Keeps one array per parameter, none without momentum.
 
     Raises:
-      ValueError: a setting is negative, or `nesterov` without momentum or with dampening.
+      ArgumentError: a setting is negative, or `nesterov` without momentum or with dampening.
     """
+
+    not_negative = (*Optimizer.not_negative, "momentum")
 
     def __init__(
         self,
@@ -41,10 +44,9 @@ class SGD(Optimizer):
         super().__init__(params, settings)
 
     def _check(self, group: dict[str, Any]) -> None:
-        for name in ("lr", "momentum", "weight_decay"):
-            check_range(name, group[name])
+        super()._check(group)
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
-            raise ValueError("SGD: nesterov needs momentum above 0 and no dampening")
+            raise ArgumentError("SGD: nesterov needs momentum above 0 and no dampening")
 
     def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         if group["momentum"] == 0:
@@ -54,8 +56,7 @@ class SGD(Optimizer):
 
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         momentum = group["momentum"]
-        if group["weight_decay"] != 0:
-            grad = grad + group["weight_decay"] * value
+        value, grad = self._decayed(value, grad, group)
         if momentum != 0:
             buf = momentum * state["momentum_buffer"]
             if group["dampening"]:

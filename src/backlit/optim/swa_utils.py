@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core.errors import ArgumentError
 from backlit.core.tensor import Tensor, assign, no_grad
 from backlit.nn import Module
 from backlit.ops.elementwise import where
@@ -19,10 +20,10 @@ def get_ema_avg_fn(decay: float = 0.999) -> Average:
     """The exponential average, `decay * average + (1 - decay) * parameter`, for `AveragedModel`.
 
     Raises:
-      ValueError: `decay` is not in [0, 1].
+      ArgumentError: `decay` is not in [0, 1].
     """
     if not 0 <= decay <= 1:
-        raise ValueError(f"get_ema_avg_fn: decay must be in [0, 1], got {decay}")
+        raise ArgumentError(f"get_ema_avg_fn: decay must be in [0, 1], got {decay}")
     return lambda average, parameter, count: decay * average + (1 - decay) * parameter
 
 

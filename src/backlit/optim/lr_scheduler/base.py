@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from backlit.core.errors import DataError
+from backlit.core.errors import ArgumentError, DataError
 from backlit.optim.base import Optimizer
 
 
-class LRScheduler:
+class LRScheduler(ABC):
     """Base of the schedules. `step()` is called after the optimizer's, outside a compiled step.
 
     The rate is written into the cell that the optimizer's step reads: a compiled step is not compiled again.
@@ -19,7 +20,7 @@ class LRScheduler:
 
     Raises:
       TypeError: `optimizer` is not an Optimizer.
-      ValueError: `last_epoch` says that the schedule continues, and a group has no `initial_lr`.
+      ArgumentError: `last_epoch` says that the schedule continues, and a group has no `initial_lr`.
     """
 
     _not_state: tuple[str, ...] = ("optimizer",)
@@ -31,7 +32,7 @@ class LRScheduler:
             if last_epoch == -1 and "initial_lr" not in group:
                 group["initial_lr"] = group["lr"]
             elif "initial_lr" not in group:
-                raise ValueError(f"{type(self).__name__}: last_epoch is {last_epoch}, but a group has no initial_lr")
+                raise ArgumentError(f"{type(self).__name__}: last_epoch is {last_epoch}, but a group has no initial_lr")
         self.base_lrs: list[float] = [group["initial_lr"] for group in optimizer.param_groups]
         self.last_epoch = last_epoch
         self._initial_step()
@@ -57,7 +58,7 @@ class LRScheduler:
         groups = len(self.optimizer.param_groups)
         if isinstance(value, (list, tuple)):
             if len(value) != groups:
-                raise ValueError(f"{type(self).__name__}: expected {groups} of {name}, got {len(value)}")
+                raise ArgumentError(f"{type(self).__name__}: expected {groups} of {name}, got {len(value)}")
             return list(value)
         return [value] * groups
 
@@ -66,9 +67,9 @@ class LRScheduler:
             group["lr"] = rate
         self._last_lr = self._rates()
 
+    @abstractmethod
     def get_lr(self) -> list[float]:
         """The rates at `last_epoch`, from those before."""
-        raise NotImplementedError
 
     def get_last_lr(self) -> list[float]:
         """The rates that the last step wrote."""

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backlit.core.errors import DataError
+from backlit.core.errors import ArgumentError, DataError
 from backlit.optim.base import Optimizer
 from backlit.optim.lr_scheduler.base import LRScheduler
 from backlit.optim.lr_scheduler.plateau import ReduceLROnPlateau
@@ -21,14 +21,20 @@ class _Several(LRScheduler):
     def _gather(self, optimizer: Optimizer | None, schedulers: Sequence[LRScheduler]) -> None:
         who = type(self).__name__
         if not schedulers:
-            raise ValueError(f"{who}: there are no schedulers")
+            raise ArgumentError(f"{who}: there are no schedulers")
         self._take(schedulers[0].optimizer if optimizer is None else optimizer)
         for scheduler in schedulers:
             if isinstance(scheduler, ReduceLROnPlateau):
-                raise ValueError(f"{who}: {type(scheduler).__name__} needs a metric at each step and has no place here")  # noqa: TRY004
+                raise ArgumentError(
+                    f"{who}: {type(scheduler).__name__} needs a metric at each step and has no place here"
+                )
             if scheduler.optimizer is not self.optimizer:
-                raise ValueError(f"{who}: {type(scheduler).__name__} is of another optimizer")
+                raise ArgumentError(f"{who}: {type(scheduler).__name__} is of another optimizer")
         self._schedulers = schedulers
+
+    def get_lr(self) -> list[float]:
+        """The rates as the schedules have written them."""
+        return self._rates()
 
     def state_dict(self) -> dict[str, Any]:
         """The states of all, and which is at work."""
@@ -62,7 +68,7 @@ class SequentialLR(_Several):
     """One schedule after the other; `milestones` say at which step the next begins.
 
     Raises:
-      ValueError: no schedules, milestones that do not fit, schedules of other optimizers, or one on a metric.
+      ArgumentError: no schedules, milestones that do not fit, schedules of other optimizers, or one on a metric.
     """
 
     def __init__(
@@ -74,7 +80,7 @@ class SequentialLR(_Several):
     ) -> None:
         self._gather(optimizer, schedulers)
         if len(milestones) != len(schedulers) - 1:
-            raise ValueError(
+            raise ArgumentError(
                 f"SequentialLR: {len(schedulers)} schedulers need {len(schedulers) - 1} milestones, got {len(milestones)}"
             )
         self._milestones = list(milestones)
@@ -103,15 +109,15 @@ class ChainedScheduler(_Several):
     """All the schedules at each step; those that multiply the rate before multiply each other.
 
     Raises:
-      ValueError: no schedules, schedules of other optimizers, or one on a metric.
+      ArgumentError: no schedules, schedules of other optimizers, or one on a metric.
     """
 
     def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None) -> None:
         self._gather(optimizer, schedulers)
-        self._last_lr = self._rates()
+        self._last_lr = self.get_lr()
 
     def step(self) -> None:
         """A step of each, in their order."""
         for scheduler in self._schedulers:
             scheduler.step()
-        self._last_lr = self._rates()
+        self._last_lr = self.get_lr()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from backlit.core.errors import ArgumentError
 from backlit.optim.base import Optimizer
 from backlit.optim.lr_scheduler.base import LRScheduler
 
@@ -16,7 +17,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     Formula: Loshchilov and Hutter, 2017, equation 5.
 
     Raises:
-      ValueError: `T_0` or `T_mult` is below 1.
+      ArgumentError: `T_0` or `T_mult` is below 1.
     """
 
     def __init__(
@@ -24,7 +25,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     ) -> None:
         for name, value in (("T_0", T_0), ("T_mult", T_mult)):
             if value < 1:
-                raise ValueError(f"CosineAnnealingWarmRestarts: {name} must be at least 1, got {value}")
+                raise ArgumentError(f"CosineAnnealingWarmRestarts: {name} must be at least 1, got {value}")
         self.T_0, self.T_i, self.T_mult, self.eta_min = T_0, T_0, T_mult, eta_min
         self.T_cur: float = last_epoch
         super().__init__(optimizer, last_epoch)
@@ -38,10 +39,10 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         """The next epoch, or the one given, which may be a fraction.
 
         Raises:
-          ValueError: `epoch` is below 0.
+          ArgumentError: `epoch` is below 0.
         """
         if epoch is not None and epoch < 0:
-            raise ValueError(f"CosineAnnealingWarmRestarts: epoch must be at least 0, got {epoch}")
+            raise ArgumentError(f"CosineAnnealingWarmRestarts: epoch must be at least 0, got {epoch}")
         self._step_count += 1
         if epoch is None and self.last_epoch >= 0:
             epoch = self.last_epoch + 1
@@ -75,7 +76,7 @@ class _WithMomentum(LRScheduler):
             return
         self.use_beta1 = "betas" in self.optimizer.defaults
         if not self.use_beta1 and "momentum" not in self.optimizer.defaults:
-            raise ValueError(f"{type(self).__name__}: cycle_momentum needs an optimizer with momentum or betas")
+            raise ArgumentError(f"{type(self).__name__}: cycle_momentum needs an optimizer with momentum or betas")
         self.base_momentums = self._per_group("base_momentum", base)
         self.max_momentums = self._per_group("max_momentum", largest)
 
@@ -94,7 +95,7 @@ class CyclicLR(_WithMomentum):
     `scale_fn` is another factor, of the cycle's or the step's number as `scale_mode` says.
 
     Raises:
-      ValueError: an unknown mode, numbers that do not fit the groups, or an optimizer without momentum.
+      ArgumentError: an unknown mode, numbers that do not fit the groups, or an optimizer without momentum.
     """
 
     _not_state = ("optimizer", "_scale")
@@ -117,9 +118,9 @@ class CyclicLR(_WithMomentum):
     ) -> None:
         self._take(optimizer)
         if scale_fn is None and mode not in ("triangular", "triangular2", "exp_range"):
-            raise ValueError(f"CyclicLR: mode must be triangular, triangular2 or exp_range, got {mode!r}")
+            raise ArgumentError(f"CyclicLR: mode must be triangular, triangular2 or exp_range, got {mode!r}")
         if scale_mode not in ("cycle", "iterations"):
-            raise ValueError(f"CyclicLR: scale_mode must be 'cycle' or 'iterations', got {scale_mode!r}")
+            raise ArgumentError(f"CyclicLR: scale_mode must be 'cycle' or 'iterations', got {scale_mode!r}")
         low = self._per_group("base_lr", base_lr)
         self.max_lrs = self._per_group("max_lr", max_lr)
         self._cycle(cycle_momentum, base_momentum, max_momentum)
@@ -129,7 +130,7 @@ class CyclicLR(_WithMomentum):
         down = float(step_size_up if step_size_down is None else step_size_down)
         self.total_size = float(step_size_up) + down
         if step_size_up <= 0 or down <= 0:
-            raise ValueError(f"CyclicLR: step sizes must be above 0, got {step_size_up} and {down:g}")
+            raise ArgumentError(f"CyclicLR: step sizes must be above 0, got {step_size_up} and {down:g}")
         self.step_ratio = step_size_up / self.total_size
         self.mode, self.gamma, self._scale = mode, gamma, scale_fn
         self.scale_mode = scale_mode if scale_fn is not None else "iterations" if mode == "exp_range" else "cycle"
@@ -161,7 +162,7 @@ class OneCycleLR(_WithMomentum):
     """Up to `max_lr` and down far below the start, once (Smith and Topin, 2019); one step a batch.
 
     Raises:
-      ValueError: no number of steps, or an argument out of range; at a step, more steps than there are.
+      ArgumentError: no number of steps, or an argument out of range; at a step, more steps than there are.
     """
 
     def __init__(
@@ -184,14 +185,14 @@ class OneCycleLR(_WithMomentum):
         self._take(optimizer)
         if total_steps is None:
             if epochs is None or steps_per_epoch is None:
-                raise ValueError("OneCycleLR: give total_steps, or epochs and steps_per_epoch")
+                raise ArgumentError("OneCycleLR: give total_steps, or epochs and steps_per_epoch")
             total_steps = epochs * steps_per_epoch
         if total_steps <= 0:
-            raise ValueError(f"OneCycleLR: total_steps must be above 0, got {total_steps}")
+            raise ArgumentError(f"OneCycleLR: total_steps must be above 0, got {total_steps}")
         if not 0 <= pct_start <= 1:
-            raise ValueError(f"OneCycleLR: pct_start must be in [0, 1], got {pct_start}")
+            raise ArgumentError(f"OneCycleLR: pct_start must be in [0, 1], got {pct_start}")
         if anneal_strategy not in ("cos", "linear"):
-            raise ValueError(f"OneCycleLR: anneal_strategy must be 'cos' or 'linear', got {anneal_strategy!r}")
+            raise ArgumentError(f"OneCycleLR: anneal_strategy must be 'cos' or 'linear', got {anneal_strategy!r}")
         self.total_steps, self.anneal_strategy = total_steps, anneal_strategy
         self.max_lrs = self._per_group("max_lr", max_lr)
         self._cycle(cycle_momentum, base_momentum, max_momentum)
@@ -216,7 +217,7 @@ class OneCycleLR(_WithMomentum):
         """The rates at `last_epoch`; writes the momentum."""
         step, last = self.last_epoch, len(self._ends) - 1
         if step > self.total_steps:
-            raise ValueError(f"OneCycleLR: step {step} of {self.total_steps}")
+            raise ArgumentError(f"OneCycleLR: step {step} of {self.total_steps}")
         phase = next((i for i, end in enumerate(self._ends) if step <= end), last)
         start = self._ends[phase - 1] if phase else 0.0
         part = (step - start) / (self._ends[phase] - start)

@@ -6,20 +6,21 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 
+from backlit.core.errors import ArgumentError
 from backlit.optim.base import Optimizer
 from backlit.optim.lr_scheduler.base import LRScheduler
 
 
 def _positive(who: str, name: str, value: int) -> None:
     if value <= 0:
-        raise ValueError(f"{who}: {name} must be above 0, got {value}")
+        raise ArgumentError(f"{who}: {name} must be above 0, got {value}")
 
 
 class LambdaLR(LRScheduler):
     """The first rate times `lr_lambda(epoch)`; one function, or one for each group.
 
     Raises:
-      ValueError: another number of functions than groups.
+      ArgumentError: another number of functions than groups.
     """
 
     _not_state = ("optimizer", "lr_lambdas")
@@ -53,7 +54,7 @@ class StepLR(LRScheduler):
     """Times `gamma` every `step_size` epochs.
 
     Raises:
-      ValueError: `step_size` is not above 0.
+      ArgumentError: `step_size` is not above 0.
     """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
@@ -93,14 +94,14 @@ class ConstantLR(LRScheduler):
     """Times `factor` until `total_iters`.
 
     Raises:
-      ValueError: `factor` is not in (0, 1].
+      ArgumentError: `factor` is not in (0, 1].
     """
 
     def __init__(
         self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1
     ) -> None:
         if not 0 < factor <= 1:
-            raise ValueError(f"ConstantLR: factor must be in (0, 1], got {factor}")
+            raise ArgumentError(f"ConstantLR: factor must be in (0, 1], got {factor}")
         self.factor, self.total_iters = factor, total_iters
         super().__init__(optimizer, last_epoch)
 
@@ -120,7 +121,7 @@ class LinearLR(LRScheduler):
     """A factor from `start_factor` to `end_factor` over `total_iters`.
 
     Raises:
-      ValueError: a factor is not in [0, 1], `start_factor` is 0, or `total_iters` is not above 0.
+      ArgumentError: a factor is not in [0, 1], `start_factor` is 0, or `total_iters` is not above 0.
     """
 
     def __init__(
@@ -132,9 +133,9 @@ class LinearLR(LRScheduler):
         last_epoch: int = -1,
     ) -> None:
         if not 0 < start_factor <= 1:
-            raise ValueError(f"LinearLR: start_factor must be in (0, 1], got {start_factor}")
+            raise ArgumentError(f"LinearLR: start_factor must be in (0, 1], got {start_factor}")
         if not 0 <= end_factor <= 1:
-            raise ValueError(f"LinearLR: end_factor must be in [0, 1], got {end_factor}")
+            raise ArgumentError(f"LinearLR: end_factor must be in [0, 1], got {end_factor}")
         _positive("LinearLR", "total_iters", total_iters)
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer, last_epoch)
@@ -173,7 +174,7 @@ class PolynomialLR(LRScheduler):
     """The first rate times `(1 - epoch / total_iters)**power`, 0 from `total_iters` on.
 
     Raises:
-      ValueError: `total_iters` is not above 0.
+      ArgumentError: `total_iters` is not above 0.
     """
 
     def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1) -> None:
@@ -197,7 +198,7 @@ class CosineAnnealingLR(LRScheduler):
     """Half a cosine from the first rate to `eta_min` in `T_max` epochs, and back (Loshchilov and Hutter, 2017).
 
     Raises:
-      ValueError: `T_max` is not above 0.
+      ArgumentError: `T_max` is not above 0.
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:

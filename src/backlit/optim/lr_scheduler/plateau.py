@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from backlit.core.errors import ArgumentError
 from backlit.optim.base import Optimizer
 from backlit.optim.lr_scheduler.base import LRScheduler
 
@@ -13,7 +14,7 @@ class ReduceLROnPlateau(LRScheduler):
     """Times `factor` after more than `patience` epochs in which the metric did not improve by `threshold`.
 
     Raises:
-      ValueError: `factor` is not below 1, a mode is unknown, or another number of `min_lr` than groups.
+      ArgumentError: `factor` is not below 1, a mode is unknown, or another number of `min_lr` than groups.
     """
 
     def __init__(
@@ -30,11 +31,11 @@ class ReduceLROnPlateau(LRScheduler):
     ) -> None:
         self._take(optimizer)
         if not 0 <= factor < 1:
-            raise ValueError(f"ReduceLROnPlateau: factor must be in [0, 1), got {factor}")
+            raise ArgumentError(f"ReduceLROnPlateau: factor must be in [0, 1), got {factor}")
         if mode not in ("min", "max"):
-            raise ValueError(f"ReduceLROnPlateau: mode must be 'min' or 'max', got {mode!r}")
+            raise ArgumentError(f"ReduceLROnPlateau: mode must be 'min' or 'max', got {mode!r}")
         if threshold_mode not in ("rel", "abs"):
-            raise ValueError(f"ReduceLROnPlateau: threshold_mode must be 'rel' or 'abs', got {threshold_mode!r}")
+            raise ArgumentError(f"ReduceLROnPlateau: threshold_mode must be 'rel' or 'abs', got {threshold_mode!r}")
         self.mode, self.factor, self.patience = mode, factor, patience
         self.threshold, self.threshold_mode = threshold, threshold_mode
         self.cooldown, self.eps = cooldown, eps
@@ -56,6 +57,11 @@ class ReduceLROnPlateau(LRScheduler):
             limit = self.best + sign * self.threshold
         return metric > limit if self.mode == "max" else metric < limit
 
+    def get_lr(self) -> list[float]:
+        """The rates lowered once; one that `min_lr` or `eps` holds stays."""
+        lower = [max(rate * self.factor, low) for rate, low in zip(self._rates(), self.min_lrs, strict=True)]
+        return [n if r - n > self.eps else r for r, n in zip(self._rates(), lower, strict=True)]
+
     def step(self, metrics: Any = None) -> None:
         """Takes the metric of an epoch, and lowers the rates if it is time.
 
@@ -74,7 +80,6 @@ class ReduceLROnPlateau(LRScheduler):
             self.cooldown_counter -= 1
             self.num_bad_epochs = 0
         if self.num_bad_epochs > self.patience:
-            lower = [max(rate * self.factor, low) for rate, low in zip(self._rates(), self.min_lrs, strict=True)]
-            self._write([n if r - n > self.eps else r for r, n in zip(self._rates(), lower, strict=True)])
+            self._write(self.get_lr())
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
         self._last_lr = self._rates()
