@@ -23,12 +23,12 @@ class _Conv(Module):
     weight: Parameter
     bias: Parameter | None
 
-    def _start(
+    def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Numbers, stride: Numbers, padding: Numbers | str,
         dilation: Numbers, output_padding: Numbers, groups: int, bias: bool, padding_mode: str, dtype: Any,
         generator: Generator | None,
     ) -> None:  # fmt: skip
-        Module.__init__(self)
+        super().__init__()
         who = type(self).__name__
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ArgumentError(f"{who}: {groups} groups do not divide {in_channels} and {out_channels} channels")
@@ -82,7 +82,7 @@ class _Forward(_Conv):
         dilation: Numbers = 1, groups: int = 1, bias: bool = True, padding_mode: str = "zeros", *, dtype: Any = None,
         generator: Generator | None = None,
     ) -> None:  # fmt: skip
-        self._start(
+        super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, 0, groups, bias, padding_mode, dtype, generator
         )  # fmt: skip
 
@@ -149,7 +149,7 @@ class _Transpose(_Conv):
     ) -> None:  # fmt: skip
         if padding_mode != "zeros":
             raise ArgumentError(f"{type(self).__name__}: padding_mode must be 'zeros', got {padding_mode!r}")
-        self._start(
+        super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, output_padding, groups, bias, padding_mode,
             dtype, generator,
         )  # fmt: skip
