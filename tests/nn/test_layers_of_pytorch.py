@@ -67,6 +67,7 @@ NORMS = [
     ("BatchNorm2d", (3,), {"affine": False}, (4, 3, 2, 2)), ("BatchNorm2d", (3,), {"track_running_stats": False}, (4, 3, 2, 2)),
     ("BatchNorm2d", (3,), {"momentum": None}, (4, 3, 2, 2)), ("BatchNorm2d", (3,), {"bias": False}, (4, 3, 2, 2)),
     ("BatchNorm3d", (3,), {}, (2, 3, 2, 2, 2)), ("InstanceNorm1d", (3,), {}, (4, 3, 5)), ("InstanceNorm1d", (3,), {}, (3, 5)),
+    ("InstanceNorm1d", (3,), {"momentum": None, "track_running_stats": True}, (4, 3, 5)),
     ("InstanceNorm2d", (3,), {"affine": True, "track_running_stats": True}, (4, 3, 2, 2)),
     ("InstanceNorm3d", (3,), {"affine": True, "bias": False}, (2, 3, 2, 2, 2)), ("LayerNorm", (6,), {}, (4, 6)),
     ("LayerNorm", ((3, 5),), {"eps": 1e-3, "bias": False}, (4, 3, 5)), ("LayerNorm", (5,), {"elementwise_affine": False}, (4, 3, 5)),

@@ -144,14 +144,14 @@ class _InstanceNorm(_Running):
     """Normalisation of each channel of each example by its own moments.
 
     `weight` (ones) and `bias` (zeros), [num_features], are there with `affine`; with `track_running_stats` running moments as
-    those of `BatchNorm1d`, which are used in `eval` mode.
+    those of `BatchNorm1d`, which are used in `eval` mode; with `momentum=None` they stay as they are.
 
     Raises:
       ShapeError: the input has another number of axes or channels, or one place.
     """
 
     def __init__(
-        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = False,
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = False,
         track_running_stats: bool = False, *, bias: bool = True, dtype: Any = None,
     ) -> None:  # fmt: skip
         super().__init__(num_features, eps, momentum, affine, track_running_stats, bias, dtype)
@@ -162,7 +162,7 @@ class _InstanceNorm(_Running):
         single = x.ndim == min(self.n_axes)
         out = F.instance_norm(
             x.unsqueeze(0) if single else x, self.running_mean, self.running_var, self.weight, self.bias,
-            self.training or not self.track_running_stats, 0.1 if self.momentum is None else self.momentum, self.eps,
+            self.training or not self.track_running_stats, 0.0 if self.momentum is None else self.momentum, self.eps,
         )  # fmt: skip
         return out.squeeze(0) if single else out
 
