@@ -28,9 +28,10 @@ from backlit.arrays.linalg import (
 )
 from backlit.arrays.matrix_norms import cond, matrix_norm, matrix_rank
 from backlit.core.errors import LinAlgError
-from backlit.ops.array import matmul, matrix_transpose
+from backlit.ops.array import matmul
 from backlit.ops.norm import vector_norm
 from backlit.ops.products import cross, outer, tensordot, vecdot
+from backlit.ops.shape import matrix_transpose
 
 __all__ = [
     "EighResult",

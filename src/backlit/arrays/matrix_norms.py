@@ -13,7 +13,7 @@ from backlit.core.op import shown
 from backlit.core.record import scope
 from backlit.core.source import here
 from backlit.core.tensor import Tensor
-from backlit.ops import array, elementwise, linear
+from backlit.ops import elementwise, linear, statistics
 from backlit.ops.linalg.common import as_matrices, check_matrices, check_square
 from backlit.ops.norm import vector_norm
 
@@ -39,12 +39,12 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Tenso
     if ord == "fro":
         return vector_norm(x, axis=(-2, -1), keepdims=keepdims)
     if ord == "nuc":
-        out = array.sum(svdvals(x), axis=-1)
+        out = statistics.sum(svdvals(x), axis=-1)
     else:
         if not x.shape[-1] or not x.shape[-2]:
             raise ShapeError(f"matrix_norm: nothing to choose from in {shown(x)} for ord {ord!r}{here()}")
-        sizes = svdvals(x) if abs(ord) == 2 else array.sum(elementwise.abs(x), axis=-2 if abs(ord) == 1 else -1)
-        out = (array.max if ord > 0 else array.min)(sizes, axis=-1)
+        sizes = svdvals(x) if abs(ord) == 2 else statistics.sum(elementwise.abs(x), axis=-2 if abs(ord) == 1 else -1)
+        out = (statistics.max if ord > 0 else statistics.min)(sizes, axis=-1)
     return linear.reshape(out, shape=(*out.shape, 1, 1)) if keepdims else out
 
 
@@ -57,7 +57,7 @@ def matrix_rank(x: Any, /, *, rtol: Any = None) -> Tensor:
     if not values.shape[-1]:
         return Tensor(np.zeros(values.shape[:-1], np.int64))
     limit = np.asarray(_tolerance("matrix_rank", x, rtol), values.dtype)[..., None]
-    return array.sum(values > values[..., :1] * limit, axis=-1)
+    return statistics.sum(values > values[..., :1] * limit, axis=-1)
 
 
 @scope

@@ -13,6 +13,7 @@ from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops import array, linear, reduce, rounding, special
 from backlit.ops import elementwise as ew
 from backlit.ops.operators import replace
+from backlit.ops.shape import reshape
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
@@ -86,9 +87,9 @@ def prelu(input: Any, weight: Any) -> Tensor:
     """
     x, weight = as_tensor(input), as_tensor(weight)
     if weight.size == 1:
-        slope = array.reshape(weight, ())
+        slope = reshape(weight, ())
     elif weight.ndim == 1 and x.ndim > 1 and weight.size == x.shape[1]:
-        slope = array.reshape(weight, (-1, *(1 for _ in x.shape[2:])))
+        slope = reshape(weight, (-1, *(1 for _ in x.shape[2:])))
     else:
         raise ShapeError(
             f"prelu: expected a weight of one element or one a channel of [batch, channels, ...], got weight {shown(weight)} "

@@ -19,6 +19,7 @@ from backlit.functional.dropout import dropout
 from backlit.ops import array, reduce
 from backlit.ops import elementwise as ew
 from backlit.ops.linear import astype, broadcast_to, reshape, sum
+from backlit.ops.shape import matrix_transpose
 
 
 @scope
@@ -69,7 +70,7 @@ def scaled_dot_product_attention(
         if scale is None
         else float(scale)
     )
-    scores = array.matmul(query * factor, array.matrix_transpose(key))
+    scores = array.matmul(query * factor, matrix_transpose(key))
     weights = attention_weights(scores, np.tri(n, m, dtype=bool) if is_causal else attn_mask)
     return array.matmul(dropout(weights, dropout_p, generator=generator), value)
 

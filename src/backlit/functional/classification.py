@@ -12,8 +12,9 @@ from backlit.core.tensor import Tensor, as_tensor
 from backlit.functional.reduction import check_reduction, pair, reduced, scaled
 from backlit.ops import elementwise as ew
 from backlit.ops import entropy, special
-from backlit.ops.array import expand_dims, one_hot, permute_dims, squeeze, take, take_along_axis
 from backlit.ops.classes import classes
+from backlit.ops.picking import one_hot, take, take_along_axis
+from backlit.ops.shape import expand_dims, permute_dims, squeeze
 from backlit.ops.statistics import sum
 
 

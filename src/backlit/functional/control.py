@@ -19,8 +19,8 @@ from backlit.core.tensor import Box, Tensor, as_tensor, no_grad
 from backlit.functional.branches import switched
 from backlit.functional.loops import Traced, run_while
 from backlit.functional.streams import Streams, drawing
-from backlit.ops.array import concat, stack
 from backlit.ops.elementwise import less, where
+from backlit.ops.shape import concat, stack
 
 _BRANCHES = "what the branches give differs"
 

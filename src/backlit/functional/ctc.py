@@ -15,8 +15,9 @@ from backlit.core.tensor import Tensor, as_tensor
 from backlit.functional.control import scan
 from backlit.functional.reduction import check_reduction, reduced
 from backlit.ops import elementwise as ew
-from backlit.ops.array import broadcast_to, concat, expand_dims, reshape, stack, take_along_axis
 from backlit.ops.classes import classes
+from backlit.ops.picking import take_along_axis
+from backlit.ops.shape import broadcast_to, concat, expand_dims, reshape, stack
 from backlit.ops.statistics import logsumexp, mean
 
 

@@ -12,8 +12,8 @@ from backlit.core.record import scope
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops import elementwise as ew
-from backlit.ops.array import expand_dims
 from backlit.ops.norm import vector_norm
+from backlit.ops.shape import expand_dims
 from backlit.ops.statistics import sum
 
 

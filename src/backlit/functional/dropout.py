@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from backlit.core.errors import ArgumentError, ShapeError
@@ -22,36 +21,26 @@ _SATURATED = -SELU_ALPHA * SELU_SCALE  # what selu comes to at -infinity
 
 def _dropped(
     who: str, input: Any, p: float, training: bool, inplace: bool, generator: Generator | None,
-    mask: Callable[[Tensor], tuple[int, ...]], alpha: bool = False,
+    leads: dict[int, int] | None = None, alpha: bool = False,
 ) -> Tensor:  # fmt: skip
+    """Dropout of elements; or of whole channels, whose axis and those before it are `leads[x.ndim]` in number."""
     if not 0.0 <= p <= 1.0:
         raise ArgumentError(f"{who}: p must be between 0 and 1, got {p}")
     x = as_tensor(input)
     if not training or p == 0.0:
         return x
-    kept = bernoulli(mask(x), 1.0 - p, generator=generator)
+    shape = x.shape
+    if leads is not None:
+        if x.ndim not in leads:
+            raise ShapeError(f"{who}: expected {' or '.join(map(str, leads))} axes, got {shown(x)}{here()}")
+        shape = tuple(n if a < leads[x.ndim] else 1 for a, n in enumerate(shape))
+    kept = bernoulli(shape, 1.0 - p, generator=generator)
     if alpha:
         scale = 1.0 / math.sqrt((_SATURATED**2 * p + 1.0) * (1.0 - p)) if p < 1.0 else 0.0
         out = ew.where(kept, x, _SATURATED) * scale - scale * _SATURATED * p
     else:
         out = ew.where(kept, x * (1.0 / (1.0 - p)) if p < 1.0 else x, 0.0)
     return replace(x, out) if inplace else out
-
-
-def _elements(x: Tensor) -> tuple[int, ...]:
-    return x.shape
-
-
-def _channels(who: str, *n_axes: int) -> Callable[[Tensor], tuple[int, ...]]:
-    """The shape of a mask of whole channels; an input of the fewer axes where two numbers are given has no batch axis."""
-
-    def mask(x: Tensor) -> tuple[int, ...]:
-        if x.ndim not in n_axes:
-            raise ShapeError(f"{who}: expected {' or '.join(map(str, n_axes))} axes, got {shown(x)}{here()}")
-        lead = 1 if len(n_axes) == 2 and x.ndim == min(n_axes) else 2
-        return (*x.shape[:lead], *(1 for _ in x.shape[lead:]))
-
-    return mask
 
 
 @scope
@@ -65,7 +54,7 @@ def dropout(
     Raises:
       ArgumentError: `p` is no probability.
     """
-    return _dropped("dropout", input, p, training, inplace, generator, _elements)
+    return _dropped("dropout", input, p, training, inplace, generator)
 
 
 @scope
@@ -77,7 +66,7 @@ def dropout1d(
     Raises:
       ShapeError: `input` has neither two nor three axes.
     """
-    return _dropped("dropout1d", input, p, training, inplace, generator, _channels("dropout1d", 2, 3))
+    return _dropped("dropout1d", input, p, training, inplace, generator, {2: 1, 3: 2})
 
 
 @scope
@@ -89,8 +78,7 @@ def dropout2d(
     Raises:
       ShapeError: `input` has neither three nor four axes.
     """
-    mask = _channels("dropout2d", as_tensor(input).ndim if as_tensor(input).ndim == 3 else 4)
-    return _dropped("dropout2d", input, p, training, inplace, generator, mask)
+    return _dropped("dropout2d", input, p, training, inplace, generator, {3: 2, 4: 2})
 
 
 @scope
@@ -102,7 +90,7 @@ def dropout3d(
     Raises:
       ShapeError: `input` has neither four nor five axes.
     """
-    return _dropped("dropout3d", input, p, training, inplace, generator, _channels("dropout3d", 4, 5))
+    return _dropped("dropout3d", input, p, training, inplace, generator, {4: 1, 5: 2})
 
 
 @scope
@@ -114,7 +102,7 @@ def alpha_dropout(
     Raises:
       ArgumentError: `p` is no probability.
     """
-    return _dropped("alpha_dropout", input, p, training, inplace, generator, _elements, alpha=True)
+    return _dropped("alpha_dropout", input, p, training, inplace, generator, alpha=True)
 
 
 @scope
@@ -127,5 +115,4 @@ def feature_alpha_dropout(
       ShapeError: `input` has fewer than two axes.
     """
     x = as_tensor(input)
-    mask = _channels("feature_alpha_dropout", max(x.ndim, 2))
-    return _dropped("feature_alpha_dropout", x, p, training, inplace, generator, mask, alpha=True)
+    return _dropped("feature_alpha_dropout", x, p, training, inplace, generator, {max(x.ndim, 2): 2}, alpha=True)

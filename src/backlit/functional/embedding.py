@@ -12,11 +12,12 @@ from backlit.core.op import shown
 from backlit.core.record import scope
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor, no_grad
-from backlit.ops import array
 from backlit.ops import elementwise as ew
-from backlit.ops.array import expand_dims, reshape, take
+from backlit.ops import picking
 from backlit.ops.classes import classes
 from backlit.ops.norm import vector_norm
+from backlit.ops.picking import take
+from backlit.ops.shape import expand_dims, reshape
 from backlit.ops.statistics import sum
 
 
@@ -55,7 +56,7 @@ def embedding(
     picked = take(table, numbers, axis=0)
     if scale_grad_by_freq:
         flat = reshape(numbers, (-1,))
-        counts = sum(array.one_hot(flat, rows, dtype=table.dtype), axis=0)
+        counts = sum(picking.one_hot(flat, rows, dtype=table.dtype), axis=0)
         fixed = stop_gradient(picked)
         picked = fixed + (picked - fixed) / expand_dims(take(counts, numbers, axis=0), axis=-1)
     if padding_idx is not None:
@@ -87,4 +88,4 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
             raise ArgumentError("one_hot: of no numbers num_classes has to be given")
         num_classes = int(np.asarray(numbers.detach()).max()) + 1
     numbers = classes(numbers, n=num_classes, ignored=-1 - num_classes, who="one_hot")
-    return array.one_hot(numbers, num_classes, dtype=np.int64)
+    return picking.one_hot(numbers, num_classes, dtype=np.int64)

@@ -18,6 +18,7 @@ from backlit.functional.resample import CUBIC, far, near
 from backlit.ops import array, rounding
 from backlit.ops import elementwise as ew
 from backlit.ops.linear import astype, permute_dims, reshape
+from backlit.ops.shape import expand_dims
 
 
 @scope
@@ -104,7 +105,7 @@ def grid_sample(
         weight: Any = None
         for k, share in zip(corner, shares, strict=True):
             weight = share[k] if weight is None else weight * share[k]
-        part = _picked(x, places) * array.expand_dims(weight, axis=1)
+        part = _picked(x, places) * expand_dims(weight, axis=1)
         out = part if out is None else out + part
     return out  # type: ignore[no-any-return]
 
@@ -147,4 +148,4 @@ def _picked(x: Tensor, places: list[Tensor]) -> Tensor:
     batch = np.arange(x.shape[0]).reshape(-1, *(1,) * (places[0].ndim - 1))
     found = x[(batch, slice(None), *whole)]  # [batch, *places, channels]
     found = permute_dims(found, axes=(0, found.ndim - 1, *range(1, found.ndim - 1)))
-    return ew.where(array.expand_dims(inside, axis=1), found, 0.0)
+    return ew.where(expand_dims(inside, axis=1), found, 0.0)

@@ -10,7 +10,8 @@ from backlit.core.op import shown
 from backlit.core.record import scope
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
-from backlit.ops.array import expand_dims, matmul, matrix_transpose, permute_dims, reshape
+from backlit.ops.array import matmul
+from backlit.ops.shape import expand_dims, matrix_transpose, permute_dims, reshape
 from backlit.ops.statistics import sum
 
 

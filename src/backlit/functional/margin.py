@@ -16,8 +16,10 @@ from backlit.functional.distance import pairwise_distance
 from backlit.functional.reduction import check_reduction, pair, reduced
 from backlit.ops import elementwise as ew
 from backlit.ops import special
-from backlit.ops.array import expand_dims, matmul, one_hot, take, take_along_axis
+from backlit.ops.array import matmul
 from backlit.ops.classes import classes
+from backlit.ops.picking import one_hot, take, take_along_axis
+from backlit.ops.shape import expand_dims
 from backlit.ops.statistics import mean, sum
 
 

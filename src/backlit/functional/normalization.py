@@ -20,8 +20,8 @@ from backlit.core.record import scope
 from backlit.core.source import here
 from backlit.core.tensor import Box, Tensor, as_tensor, no_grad
 from backlit.ops import exponential
-from backlit.ops.array import reshape
 from backlit.ops.linear import pad
+from backlit.ops.shape import reshape
 from backlit.ops.statistics import mean
 
 

@@ -215,14 +215,8 @@ def _max(
     out = windows.window_pick(x, taps, **params)
     if not indices:
         return out
-    starts, offsets = np.zeros((1,) * n, np.intp), np.zeros((1,) * n, np.intp)
-    for a, (m, k, s, p, d, c) in enumerate(
-        zip(*(params[i] for i in ("size", "kernel", "stride", "padding", "dilation", "count")), strict=True)
-    ):
-        along = [-1 if i == a else 1 for i in range(n)]
-        starts = starts * m + (np.arange(c) * s - p).reshape(along)
-        offsets = offsets * m + (np.arange(k) * d).reshape(along)
-    return out, Tensor(offsets.ravel())[taps] + starts
+    offsets, starts = windows.origins(params["size"], params["count"], params)
+    return out, Tensor(offsets)[taps] + starts
 
 
 def _ordered(who: str, x: Tensor) -> Tensor:

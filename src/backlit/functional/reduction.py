@@ -10,7 +10,7 @@ from backlit.core.errors import ArgumentError, DTypeError, ShapeError
 from backlit.core.op import shown
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
-from backlit.ops.array import broadcast_to
+from backlit.ops.shape import broadcast_to
 from backlit.ops.statistics import mean, sum
 
 REDUCTIONS = ("mean", "sum", "none")

@@ -14,7 +14,7 @@ from backlit.core.tensor import Box, Tensor, as_tensor
 from backlit.functional.reduction import check_reduction, pair, reduced, scaled, weighted
 from backlit.ops import elementwise as ew
 from backlit.ops import exponential
-from backlit.ops.array import reshape
+from backlit.ops.shape import reshape
 from backlit.ops.statistics import sum
 
 

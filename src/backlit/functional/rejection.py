@@ -18,10 +18,11 @@ from backlit.core.tensor import Tensor, as_tensor
 from backlit.functional.control import while_loop
 from backlit.ops import elementwise as ew
 from backlit.ops import gamma as gamma_functions
-from backlit.ops.array import broadcast_to, concat, expand_dims, sum
 from backlit.ops.linear import astype
 from backlit.ops.random import LN2, log_fraction
 from backlit.ops.samplers import attach, inside, lengths, parameters, standard_normal
+from backlit.ops.shape import broadcast_to, concat, expand_dims
+from backlit.ops.statistics import sum
 
 
 @scope

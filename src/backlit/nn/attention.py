@@ -18,7 +18,7 @@ from backlit.nn import init
 from backlit.nn.linear import Linear
 from backlit.nn.module import Module, Parameter
 from backlit.ops import elementwise as ew
-from backlit.ops.array import broadcast_to, concat, expand_dims, matrix_transpose
+from backlit.ops.shape import broadcast_to, concat, expand_dims, matrix_transpose
 from backlit.ops.statistics import mean
 
 

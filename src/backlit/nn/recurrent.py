@@ -21,7 +21,7 @@ from backlit.core.tensor import Tensor, as_tensor
 from backlit.functional.control import scan
 from backlit.nn.module import Module, Parameter
 from backlit.ops import elementwise as ew
-from backlit.ops.array import concat, expand_dims, matrix_transpose, stack
+from backlit.ops.shape import concat, expand_dims, matrix_transpose, stack
 
 State = tuple[Tensor, ...]
 

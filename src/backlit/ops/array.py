@@ -1,4 +1,4 @@
-"""Products, bounds and dtypes with the array API's signatures, beside what other files hold of these."""
+"""Matrix products, bounds and dtypes with the array API's signatures."""
 
 from __future__ import annotations
 
@@ -12,27 +12,8 @@ from backlit.core.op import shown
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops import contract, elementwise, linear
-from backlit.ops.padding import pad
-from backlit.ops.picking import gather, one_hot, take, take_along_axis
 from backlit.ops.protocols import check_device
-from backlit.ops.shape import (
-    broadcast_to,
-    concat,
-    expand_dims,
-    flatten,
-    matrix_transpose,
-    permute_dims,
-    reshape,
-    squeeze,
-    stack,
-)
-from backlit.ops.statistics import argmax, argmin, logsumexp, max, mean, min, std, sum, var
-
-__all__ = [
-    "argmax", "argmin", "astype", "broadcast_to", "clip", "concat", "expand_dims", "flatten", "gather", "logsumexp", "matmul",
-    "matrix_transpose", "max", "mean", "min", "one_hot", "pad", "permute_dims", "reshape", "squeeze", "stack", "std", "sum",
-    "take", "take_along_axis", "var",
-]  # fmt: skip
+from backlit.ops.shape import expand_dims
 
 
 def matmul(x1: Any, x2: Any, /) -> Tensor:

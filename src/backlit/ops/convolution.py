@@ -7,6 +7,7 @@ of x, w and y behind their first two axes; what a window reaches outside of x is
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -55,14 +56,14 @@ class _Bilinear(Op):
         return tuple(a if a.dtype == dtype else astype(a, dtype=dtype) for a in (first, second))
 
     @staticmethod
+    @abstractmethod
     def fits(first: tuple[int, ...], second: tuple[int, ...], groups: int) -> bool:
         """Whether batch and channels go together."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def lead(first: tuple[int, ...], second: tuple[int, ...], groups: int) -> tuple[int, int]:
         """The first two lengths of the result."""
-        raise NotImplementedError
 
     def abstract(self, *avals: Any, **params: Any) -> Aval:
         first, second = avals
@@ -101,6 +102,9 @@ class _Bilinear(Op):
         given = list(args)
         given[which] = _merged(args[which], axis, groups if grouped else 1)
         return _parted(self(*given, **params), size, target, groups if apart else 1)
+
+    def samples(self) -> list[tuple[Any, ...]]:
+        return _cases(*self.roles[:2])
 
 
 def _merged(x: Value, axis: int, into: int) -> Value:
@@ -193,9 +197,6 @@ class Conv(_Bilinear):
             two = _kept(conv(x, second[0], **params), None if second[1] is None else _channels(second[1], 0, 1))
         return add_masked(one, two)
 
-    def samples(self) -> list[tuple[Any, ...]]:
-        return _cases(*self.roles[:2])
-
 
 def _channels(mask: Value, axis: int, to: int) -> Value:
     """Where a channel, along `axis`, has a live place, along the axis `to` of an array with as many axes."""
@@ -255,9 +256,6 @@ class ConvInput(_Bilinear):
             one = _kept(conv_input(first[0], w, **params), live)
         return add_masked(one, None if second is None else (conv_input(y, second[0], **params), None))
 
-    def samples(self) -> list[tuple[Any, ...]]:
-        return _cases(*self.roles[:2])
-
 
 class ConvWeight(_Bilinear):
     """Products of `x: [batch, in, ...]` with `y: [batch, out, ...]` summed at each offset, giving `w: [out, in / groups, ...]`.
@@ -294,9 +292,6 @@ class ConvWeight(_Bilinear):
             conv_input(conj(y), cotangent, **params) if wanted[0] else None,
             conv(conj(x), cotangent, **params) if wanted[1] else None,
         )
-
-    def samples(self) -> list[tuple[Any, ...]]:
-        return _cases(*self.roles[:2])
 
 
 _SAMPLES: tuple[Any, ...] = (  # batch, in, out, groups; x, w, y; stride, padding, dilation

@@ -24,9 +24,9 @@ from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops import elementwise as ew
 from backlit.ops import rounding
-from backlit.ops.array import take
 from backlit.ops.linear import astype, normalize_axes
 from backlit.ops.order import argsort
+from backlit.ops.picking import take
 from backlit.ops.random import cos_turns, drawn_at_once, fractions, log_fraction, words
 from backlit.ops.statistics import argmax
 

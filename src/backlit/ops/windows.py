@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -50,14 +50,21 @@ def _along(
     return slice(first, last), slice(first * stride + offset, (last - 1) * stride + offset + 1, stride)
 
 
+def origins(size: Shape, count: Shape, params: dict[str, Any]) -> tuple[Any, Any]:
+    """In a flattened array, how far each place of a window, by its number, is from the first, and where windows start: [*count]."""
+    n = len(size)
+    offsets, starts = np.zeros((1,) * n, np.intp), np.zeros((1,) * n, np.intp)
+    for a, (m, c, k, s, p, d) in enumerate(zip(size, count, *(params[name] for name in _GEOMETRY), strict=True)):
+        along = [-1 if i == a else 1 for i in range(n)]
+        offsets = offsets * m + (np.arange(k) * d).reshape(along)
+        starts = starts * m + (np.arange(c) * s - p).reshape(along)
+    return offsets.ravel(), starts
+
+
 def flat(numbers: Any, size: Shape, params: dict[str, Any]) -> Any:
     """Of the place `numbers[..., *count]` of each window its place in a flattened array [..., *size]."""
-    offsets, starts = np.zeros((1,) * len(size), np.intp), np.zeros((1,) * len(size), np.intp)
-    for a, (m, k, s, p, d) in enumerate(zip(size, *(params[name] for name in _GEOMETRY), strict=True)):
-        along = [-1 if i == a else 1 for i in range(len(size))]
-        offsets = offsets * m + (np.arange(k) * d).reshape(along)
-        starts = starts * m + (np.arange(numbers.shape[a - len(size)]) * s - p).reshape(along)
-    found = offsets.ravel().take(numbers)
+    offsets, starts = origins(size, numbers.shape[numbers.ndim - len(size) :], params)
+    found = offsets.take(numbers)
     found += starts
     rows = found.reshape(-1, math.prod(starts.shape))
     rows += (np.arange(len(rows)) * math.prod(size))[:, None]
@@ -76,23 +83,39 @@ def ties(x: Any, numbers: Any, params: dict[str, Any]) -> Any:
 class _Windowed(Op):
     """An op on the last axes; `size` are the lengths of the array that windows lie in, `count` the numbers of windows."""
 
+    ends: ClassVar[
+        tuple[tuple[str, ...], tuple[str, ...]]
+    ]  # parameters that are the last lengths of `x` and of the result
+
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         found = tuple(as_tensor(a) for a in args)
-        for name in (*_GEOMETRY, "size", "count"):
+        names = (*_GEOMETRY, "size", "count")
+        for name in names:
             params[name] = tuple(int(n) for n in params[name])
-        n = len(params["kernel"])
-        want = self.ends(params)
-        if any(len(params[k]) != n for k in (*_GEOMETRY, "size", "count")) or found[0].shape[-len(want) :] != want:
+        want = _lengths(self.ends[0], params)
+        if len({len(params[name]) for name in names}) > 1 or found[0].shape[-len(want) :] != want:
             raise ShapeError(f"{self.name}: expected last axes {list(want)}, got {shown(found[0])}{here()}")
         return found
 
-    def ends(self, params: dict[str, Any]) -> Shape:
-        """The last lengths of the first argument."""
-        raise NotImplementedError
+    def abstract(self, *avals: Any, **params: Any) -> Aval:
+        x, (taken, given) = avals[0], (_lengths(names, params) for names in self.ends)
+        return Aval((*x.shape[: len(x.shape) - len(taken)], *given), x.dtype)
 
     def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
         full = [a if b else broadcast_to(a, shape=(size, *a.shape)) for a, b in zip(args, batched, strict=True)]
         return self(*full, **params)
+
+    def samples(self) -> list[tuple[Any, ...]]:
+        made = []
+        for lead, numbers, params in _SAMPLES:
+            shape = (*lead, *_lengths(self.ends[0], params))
+            taps = np.array(numbers, np.intp).reshape((*lead, *params["count"]))
+            made.append(((shape, taps) if "taps" in self.inputs else (shape,), params))
+        return made
+
+
+def _lengths(names: tuple[str, ...], params: dict[str, Any]) -> Shape:
+    return tuple(n for name in names for n in params[name])
 
 
 def _number_type(params: dict[str, Any]) -> np.dtype[Any]:
@@ -115,11 +138,9 @@ class WindowArgmax(_Windowed):
     """
 
     name, notation = "window_argmax", r"\arg\max_{{\mathrm{{window}}}} {x}"
+    ends = (("size",), ("count",))
     inputs = ("x",)
     differentiable = False
-
-    def ends(self, params: dict[str, Any]) -> Shape:
-        return params["size"]  # type: ignore[no-any-return]
 
     @staticmethod
     def forward(x: Any, *, size: Shape, count: Shape, **geometry: Any) -> Any:
@@ -147,11 +168,7 @@ class WindowArgmax(_Windowed):
         return numbers
 
     def abstract(self, *avals: Any, **params: Any) -> Aval:
-        (x,) = avals
-        return Aval((*x.shape[: len(x.shape) - len(params["size"])], *params["count"]), _number_type(params))
-
-    def samples(self) -> list[tuple[Any, ...]]:
-        return [((shape,), params) for shape, params in _SAMPLES]
+        return Aval(super().abstract(*avals, **params).shape, _number_type(params))
 
 
 class WindowPick(_Windowed, LinearOp):
@@ -161,25 +178,16 @@ class WindowPick(_Windowed, LinearOp):
     """
 
     name, notation = "window_pick", r"\operatorname{{pick}}({x}, {taps})"
+    ends = (("size",), ("count",))
     inputs = ("x", "taps")
     sparse_transpose = True
-
-    def ends(self, params: dict[str, Any]) -> Shape:
-        return params["size"]  # type: ignore[no-any-return]
 
     @staticmethod
     def forward(x: Any, numbers: Any, *, size: Shape, count: Shape, **geometry: Any) -> Any:
         return x.reshape(-1).take(flat(numbers, size, geometry)).reshape(numbers.shape)
 
-    def abstract(self, *avals: Any, **params: Any) -> Aval:
-        x = avals[0]
-        return Aval((*x.shape[: len(x.shape) - len(params["size"])], *params["count"]), x.dtype)
-
     def transpose(self, cotangent: Value, x: Any, *rest: Value, **params: Any) -> Value:
         return window_put(cotangent, *rest, **params)
-
-    def samples(self) -> list[tuple[Any, ...]]:
-        return [((shape, _numbers(shape, params)), params) for shape, params in _SAMPLES]
 
 
 class WindowPut(_Windowed, LinearOp):
@@ -189,11 +197,9 @@ class WindowPut(_Windowed, LinearOp):
     """
 
     name, notation = "window_put", r"\operatorname{{put}}({x}, {taps})"
+    ends = (("count",), ("size",))
     inputs = ("x", "taps")
     sparse = True
-
-    def ends(self, params: dict[str, Any]) -> Shape:
-        return params["count"]  # type: ignore[no-any-return]
 
     @staticmethod
     def forward(x: Any, numbers: Any, *, size: Shape, count: Shape, **geometry: Any) -> Any:
@@ -202,19 +208,8 @@ class WindowPut(_Windowed, LinearOp):
         np.add.at(out.reshape(-1), flat(numbers, size, geometry).reshape(-1), x.reshape(-1))
         return out
 
-    def abstract(self, *avals: Any, **params: Any) -> Aval:
-        x = avals[0]
-        return Aval((*x.shape[: len(x.shape) - len(params["size"])], *params["size"]), x.dtype)
-
     def transpose(self, cotangent: Value, x: Any, *rest: Value, **params: Any) -> Value:
         return window_pick(cotangent, *rest, **params)
-
-    def samples(self) -> list[tuple[Any, ...]]:
-        made = []
-        for shape, params in _SAMPLES:
-            lead = shape[: len(shape) - len(params["size"])]
-            made.append((((*lead, *params["count"]), _numbers(shape, params)), params))
-        return made
 
 
 class Unfold(_Windowed, LinearOp):
@@ -224,10 +219,8 @@ class Unfold(_Windowed, LinearOp):
     """
 
     name, notation = "unfold", r"\operatorname{{unfold}} {x}"
+    ends = (("size",), ("kernel", "count"))
     sparse = sparse_transpose = True
-
-    def ends(self, params: dict[str, Any]) -> Shape:
-        return params["size"]  # type: ignore[no-any-return]
 
     @staticmethod
     def forward(x: Any, *, size: Shape, count: Shape, **geometry: Any) -> Any:
@@ -236,28 +229,16 @@ class Unfold(_Windowed, LinearOp):
             out[(..., *tap, *windows[1:])] = x[places]
         return out
 
-    def abstract(self, *avals: Any, **params: Any) -> Aval:
-        (x,) = avals
-        return Aval(
-            (*x.shape[: len(x.shape) - len(params["size"])], *params["kernel"], *params["count"]),
-            x.dtype,
-        )
-
     def transpose(self, cotangent: Value, x: Any, *rest: Value, **params: Any) -> Value:
         return fold(cotangent, **params)
-
-    def samples(self) -> list[tuple[Any, ...]]:
-        return [((shape,), params) for shape, params in _SAMPLES]
 
 
 class Fold(_Windowed, LinearOp):
     """Windows `x: [..., *kernel, *count]` added up where they lie in `[..., *size]`; the transpose of `unfold`."""
 
     name, notation = "fold", r"\operatorname{{fold}} {x}"
+    ends = (("kernel", "count"), ("size",))
     sparse = sparse_transpose = True
-
-    def ends(self, params: dict[str, Any]) -> Shape:
-        return (*params["kernel"], *params["count"])
 
     @staticmethod
     def forward(x: Any, *, size: Shape, count: Shape, **geometry: Any) -> Any:
@@ -266,19 +247,8 @@ class Fold(_Windowed, LinearOp):
             out[places] += x[(..., *tap, *windows[1:])]
         return out
 
-    def abstract(self, *avals: Any, **params: Any) -> Aval:
-        (x,) = avals
-        return Aval((*x.shape[: len(x.shape) - 2 * len(params["size"])], *params["size"]), x.dtype)
-
     def transpose(self, cotangent: Value, x: Any, *rest: Value, **params: Any) -> Value:
         return unfold(cotangent, **params)
-
-    def samples(self) -> list[tuple[Any, ...]]:
-        made = []
-        for shape, params in _SAMPLES:
-            lead = shape[: len(shape) - len(params["size"])]
-            made.append((((*lead, *params["kernel"], *params["count"]),), params))
-        return made
 
 
 def _sample(size: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, count: Shape) -> dict[str, Any]:
@@ -287,26 +257,13 @@ def _sample(size: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation:
     }  # fmt: skip
 
 
-_SAMPLES: tuple[tuple[Shape, dict[str, Any]], ...] = (
-    ((2, 5), _sample((5,), (2,), (2,), (0,), (1,), (2,))),
-    ((2, 4, 3), _sample((4, 3), (3, 2), (2, 1), (1, 0), (1, 2), (2, 1))),
-    ((6,), _sample((6,), (3,), (1,), (1,), (1,), (6,))),
-    ((0, 2, 2), _sample((2, 2), (2, 2), (2, 2), (0, 0), (1, 1), (1, 1))),
+_SAMPLES: tuple[tuple[Shape, list[int], dict[str, Any]], ...] = (
+    # axes in front; places of the windows that exist, also where all are moved on by one; parameters
+    ((2,), [0, 1, 1, 0], _sample((5,), (2,), (2,), (0,), (1,), (2,))),
+    ((2,), [2, 5, 3, 4], _sample((4, 3), (3, 2), (2, 1), (1, 0), (1, 2), (2, 1))),
+    ((), [1, 2, 0, 2, 0, 1], _sample((6,), (3,), (1,), (1,), (1,), (6,))),
+    ((0,), [], _sample((2, 2), (2, 2), (2, 2), (0, 0), (1, 1), (1, 1))),
 )
-_NUMBERS: tuple[list[int], ...] = (
-    [0, 1, 1, 0],
-    [2, 5, 3, 4],
-    [1, 2, 0, 2, 0, 1],
-    [],
-)  # places that exist, also where all are moved on by one
-
-
-def _numbers(shape: Shape, params: dict[str, Any]) -> Any:
-    """Numbers of places in a sample."""
-    lead = shape[: len(shape) - len(params["size"])]
-    given = next(n for n, (other, _) in zip(_NUMBERS, _SAMPLES, strict=True) if other == shape)
-    return np.array(given, np.intp).reshape((*lead, *params["count"]))
-
 
 window_argmax = declare(WindowArgmax)
 window_pick, window_put = declare(WindowPick), declare(WindowPut)
