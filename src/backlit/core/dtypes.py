@@ -31,11 +31,6 @@ def is_float(dtype: Any) -> bool:
     return dtype.kind in "fc" or dtype == bfloat16
 
 
-def is_complex(dtype: Any) -> bool:
-    """Whether values of this dtype have an imaginary part."""
-    return bool(np.dtype(dtype).kind == "c")
-
-
 def complex_dtype(dtype: Any) -> np.dtype[Any]:
     """The complex dtype that holds `dtype`: complex64 up to float32, complex128 for float64 and integers."""
     found: np.dtype[Any] = np.dtype(dtype)

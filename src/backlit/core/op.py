@@ -345,13 +345,13 @@ class Elementwise(Op):
     def contributions(self, cotangent: Masked, out: Value, inputs: Sequence[Value], node: Node) -> Sequence[Any]:
         value, mask = cotangent
         argnums = node.plan.argnums
+        turned = node.dtype.kind == "c" or not self.holomorphic
         if mask is None and len(argnums) == 1 and not self.selects:
             partial = self.partial(argnums[0], out, *inputs)
-            if node.dtype.kind == "c" or not self.holomorphic:
+            if turned:
                 partial = _conjugate(partial)
             plain = partial.__class__ is float and partial == 1.0
             return ((value if plain else value * partial, None),)
-        turned = node.dtype.kind == "c" or not self.holomorphic
         return [self._scaled(i, value, mask, out, inputs, turned) for i in argnums]
 
     def _scaled(
@@ -493,11 +493,6 @@ def add_masked(a: Masked | None, b: Masked | None) -> Masked | None:
         return b if a is None else a
     mask = None if a[1] is None or b[1] is None else REGISTRY["logical_or"](a[1], b[1])
     return REGISTRY["add"](a[0], b[0]), mask
-
-
-def has_gradient(x: Any) -> bool:
-    """Whether `x` is an array whose dtype has gradients."""
-    return isinstance(x, Tensor) and is_float(x.dtype)
 
 
 def declare(cls: type[Op]) -> Op:

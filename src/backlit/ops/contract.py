@@ -16,7 +16,7 @@ from backlit.core.source import here
 from backlit.core.tensor import as_tensor
 from backlit.ops.complex import conj
 from backlit.ops.elementwise import where
-from backlit.ops.linear import astype, broadcast_to, permute_dims, reshape, sum
+from backlit.ops.linear import astype, batched_all, broadcast_to, permute_dims, reshape, sum
 
 
 def matrix_transpose(x: Value) -> Value:
@@ -90,7 +90,7 @@ class Matmul(Op):
         if batched == (False, True) and x.ndim == 2 and y.ndim == 3 and y.shape[2] == 1:  # one product of all columns
             rows = reshape(y, shape=y.shape[:2])
             return reshape(matmul(rows, matrix_transpose(x)), shape=(y.shape[0], x.shape[0], 1))
-        full = [a if b else broadcast_to(a, shape=(size, *a.shape)) for a, b in zip(args, batched, strict=True)]
+        full = batched_all(size, args, batched)
         return self(*full)
 
     def samples(self) -> list[tuple[Any, ...]]:

@@ -14,7 +14,7 @@ from backlit.core.op import Masked, Op, Value, declare, shown
 from backlit.core.source import here
 from backlit.core.tensor import as_tensor
 from backlit.ops.elementwise import exp, where
-from backlit.ops.linear import astype, broadcast_to, reshape, sum
+from backlit.ops.linear import astype, batched_all, broadcast_to, reshape, sum
 from backlit.ops.reduce import logsumexp
 
 
@@ -85,7 +85,7 @@ class SoftmaxCrossEntropy(Op):
         return sum(parts[0] if len(parts) == 1 else parts[0] + parts[1], axis=-1)
 
     def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
-        return self(*(a if b else broadcast_to(a, shape=(size, *a.shape)) for a, b in zip(args, batched, strict=True)))
+        return self(*batched_all(size, args, batched))
 
     def samples(self) -> list[tuple[Any, ...]]:
         return [(((2, 3), (2, 3)), {}), (((3,), (3,)), {}), (((0, 2), (0, 2)), {})]

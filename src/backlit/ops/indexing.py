@@ -20,11 +20,11 @@ from backlit.core.op import LinearOp, Masked, Op, Value, declare, ones, shown
 from backlit.core.source import here
 from backlit.core.tensor import Box, Tensor, as_tensor
 from backlit.ops.elementwise import equal, where
-from backlit.ops.linear import broadcast_to, permute_dims, reshape
+from backlit.ops.linear import batched_all, broadcast_to, permute_dims, reshape
 
 Template = tuple[Any, ...]
 NAMES = ("x", *(f"i{k}" for k in range(64)))
-_WHOLE = ("slice", None, None, None)
+WHOLE = ("slice", None, None, None)  # in a template, an axis taken whole
 
 
 def parse(x: Any, key: Any) -> tuple[Template, list[Tensor]]:
@@ -59,7 +59,7 @@ def parse(x: Any, key: Any) -> tuple[Template, list[Tensor]]:
             axis += part is not None
     at = template.index(Ellipsis) if ellipses else len(template)
     if used < x.ndim or not arrays:  # an ellipsis of no axes still keeps the arrays beside it apart
-        template[at : at + 1] = [_WHOLE] * (x.ndim - used)
+        template[at : at + 1] = [WHOLE] * (x.ndim - used)
     return tuple(template), arrays
 
 
@@ -175,7 +175,7 @@ def flat_places(shape: tuple[int, ...], template: Template, arrays: Sequence[Any
       ShapeError: an index is out of bounds.
     """
     whole = 0
-    while whole < min(len(shape), len(template)) and template[-1 - whole] == _WHOLE:
+    while whole < min(len(shape), len(template)) and template[-1 - whole] == WHOLE:
         whole += 1
     outer, inner = shape[: len(shape) - whole], math.prod(shape[len(shape) - whole :])
     try:
@@ -214,7 +214,7 @@ def with_batch(
     The batch axis is picked along with the arrays; not where all examples `shared` what is picked from.
     """
     if not arrays:
-        return (_WHOLE, *template), [], 0, 0
+        return (WHOLE, *template), [], 0, 0
     width = max(len(a.shape) - b for a, b in zip(arrays, batched, strict=True))
     made = [] if shared else [Tensor(np.arange(size).reshape(size, *(1,) * width))]
     for a, b in zip(arrays, batched, strict=True):
@@ -269,9 +269,9 @@ class Index(LinearOp):
         i, j = np.array([1, 0, 1]), np.array([[0], [1]])
         return [
             (((4, 3),), {"index": (("slice", 1, None, 2), 0)}),
-            (((2, 3), i), {"index": ("array", _WHOLE)}),
-            (((3, 2, 3), i, i), {"index": ("array", _WHOLE, "array")}),
-            (((2, 3, 2), i, j), {"index": (_WHOLE, "array", "array")}),
+            (((2, 3), i), {"index": ("array", WHOLE)}),
+            (((3, 2, 3), i, i), {"index": ("array", WHOLE, "array")}),
+            (((2, 3, 2), i, j), {"index": (WHOLE, "array", "array")}),
             (((2,),), {"index": (None, ("slice", None, None, -1))}),
         ]
 
@@ -308,8 +308,8 @@ class ScatterAdd(LinearOp):
         i = np.array([1, 0, 1])
         return [
             (((2,),), {"index": (("slice", 1, None, 2), 0), "shape": (4, 3)}),
-            (((3, 3), i), {"index": ("array", _WHOLE), "shape": (2, 3)}),
-            (((2, 3), i), {"index": (_WHOLE, "array"), "shape": (2, 2)}),
+            (((3, 3), i), {"index": ("array", WHOLE), "shape": (2, 3)}),
+            (((2, 3), i), {"index": (WHOLE, "array"), "shape": (2, 2)}),
         ]
 
 
@@ -367,7 +367,7 @@ class Put(Op):
         return put(value, new, *arrays, **params), put(mask, True if live is None else live, *arrays, **params)
 
     def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
-        x, y = (a if b else broadcast_to(a, shape=(size, *a.shape)) for a, b in zip(args[:2], batched[:2], strict=True))
+        x, y = batched_all(size, args[:2], batched[:2])
         template, arrays, width, at = with_batch(size, params["index"], args[2:], batched[2:])
         return self(x, move(y, y.ndim, 1 + at, width, 1), *arrays, index=template)
 
@@ -375,8 +375,8 @@ class Put(Op):
         i = np.array([1, 0, 1])
         return [
             (((4, 3), (2,)), {"index": (("slice", 1, None, 2), 0)}),
-            (((2, 3), (3, 3), i), {"index": ("array", _WHOLE)}),
-            (((2, 2), (2, 3), i), {"index": (_WHOLE, "array")}),
+            (((2, 3), (3, 3), i), {"index": ("array", WHOLE)}),
+            (((2, 2), (2, 3), i), {"index": (WHOLE, "array")}),
             (((), ()), {"index": ()}),
         ]
 

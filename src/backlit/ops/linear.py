@@ -278,6 +278,11 @@ class Pad(LinearOp):
         return [(((2, 3),), {"width": ((1, 0), (0, 2))}), (((),), {"width": ()})]
 
 
+def batched_all(size: int, args: Sequence[Value], batched: Sequence[bool]) -> list[Value]:
+    """The arguments of a rule for batches, those that are the same for all examples repeated, as views."""
+    return [a if b else broadcast_to(a, shape=(size, *a.shape)) for a, b in zip(args, batched, strict=True)]
+
+
 class Concat(Op):
     """Arrays joined along `axis`; linear in all of them."""
 
@@ -329,7 +334,7 @@ class Concat(Op):
         return self(*values, axis=axis), self(*masks, axis=axis)
 
     def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
-        full = [a if b else broadcast_to(a, shape=(size, *a.shape)) for a, b in zip(args, batched, strict=True)]
+        full = batched_all(size, args, batched)
         return self(*full, axis=params["axis"] + 1)
 
     def samples(self) -> list[tuple[Any, ...]]:

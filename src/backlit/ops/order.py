@@ -12,7 +12,7 @@ from backlit.core.errors import ArgumentError, DTypeError, ShapeError
 from backlit.core.op import Op, Value, declare, shown
 from backlit.core.source import here
 from backlit.core.tensor import as_tensor
-from backlit.ops.linear import astype, broadcast_to, normalize_axes
+from backlit.ops.linear import astype, batched_all, normalize_axes
 
 
 class _Places(Op):
@@ -128,8 +128,7 @@ class SearchSorted(Op):
         return tuple(a if a.dtype == dtype else astype(a, dtype=dtype) for a in (x, y))
 
     def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
-        full = (a if b else broadcast_to(a, shape=(size, *a.shape)) for a, b in zip(args, batched, strict=True))
-        return self(*full, **params)
+        return self(*batched_all(size, args, batched), **params)
 
     def samples(self) -> list[tuple[Any, ...]]:
         x, y = np.array([0.0, 1.0, 1.0, 2.0]), np.array([1.0, -1.0, 3.0, 0.5, 2.0])

@@ -67,7 +67,8 @@ COSINE = (  # (cos(r) - 1 + r^2 / 2) / r^4
 )  # fmt: skip
 
 
-def _horner(table: tuple[float, ...], x: Any) -> Any:
+def horner(table: tuple[float, ...], x: Any) -> Any:
+    """The polynomial with these coefficients, the constant first, at `x`."""
     value = x * table[-1]
     for coefficient in table[-2:0:-1]:
         value = (value + coefficient) * x
@@ -99,7 +100,7 @@ class LogFraction(_Sampling):
         s = f / (f + 2.0)
         z = s * s
         half = f * f * 0.5
-        rest = s * (half + z * _horner(LOG, z)) + k * LN2[1]
+        rest = s * (half + z * horner(LOG, z)) + k * LN2[1]
         return k * LN2[0] - ((half - rest) - f)
 
 
@@ -114,8 +115,8 @@ class CosTurns(_Sampling):
         n = np.floor(quarters + 0.5)
         r = (quarters - n) * (math.pi / 2)
         z = r * r
-        sine = r + r * z * _horner(SINE, z)
-        cosine = 1.0 - (z * 0.5 - z * z * _horner(COSINE, z))
+        sine = r + r * z * horner(SINE, z)
+        cosine = 1.0 - (z * 0.5 - z * z * horner(COSINE, z))
         value = np.where((n == 1.0) | (n == 3.0), sine, cosine)
         return np.where((n == 1.0) | (n == 2.0), -value, value)
 

@@ -27,7 +27,7 @@ from backlit.ops import rounding
 from backlit.ops.linear import astype, normalize_axes
 from backlit.ops.order import argsort
 from backlit.ops.picking import take
-from backlit.ops.random import cos_turns, drawn_at_once, fractions, log_fraction, words
+from backlit.ops.random import cos_turns, drawn_at_once, fractions, horner, log_fraction, words
 from backlit.ops.statistics import argmax
 
 Number = float | int
@@ -184,15 +184,8 @@ _TAIL = (
 
 
 def _ratio(tables: tuple[tuple[float, ...], tuple[float, ...]], x: Tensor) -> Tensor:
-    above, below = (_horner(table, x) for table in tables)
-    return above / below
-
-
-def _horner(table: tuple[float, ...], x: Tensor) -> Tensor:
-    value = x * table[-1]
-    for coefficient in table[-2:0:-1]:
-        value = (value + coefficient) * x
-    return value + table[0]
+    value: Tensor = horner(tables[0], x) / horner(tables[1], x)
+    return value
 
 
 def _normal_quantile(p: Tensor) -> Tensor:

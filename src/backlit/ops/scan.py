@@ -16,7 +16,7 @@ from backlit.core.source import here
 from backlit.core.tensor import as_tensor
 from backlit.ops.complex import conj
 from backlit.ops.elementwise import equal, exp, where
-from backlit.ops.linear import astype, broadcast_to, normalize_axes, pad
+from backlit.ops.linear import astype, batched_all, normalize_axes, pad
 
 _FEW = 16  # lanes of a recurrence: a step of NumPy costs as much as so many of Python
 
@@ -151,7 +151,7 @@ class Recurrence(Op):
         return None if terms is None else followed(x, terms, axis, reverse)
 
     def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
-        full = (a if b else broadcast_to(a, shape=(size, *a.shape)) for a, b in zip(args, batched, strict=True))
+        full = batched_all(size, args, batched)
         return self(*full, axis=params["axis"] + 1, reverse=params["reverse"])
 
     def samples(self) -> list[tuple[Any, ...]]:

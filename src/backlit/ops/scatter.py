@@ -13,7 +13,7 @@ from backlit.core.op import Masked, Op, Value, declare, ones, truth
 from backlit.core.tensor import as_tensor
 from backlit.ops import indexing
 from backlit.ops.elementwise import equal, where
-from backlit.ops.linear import astype, broadcast_to
+from backlit.ops.linear import astype, batched_all, broadcast_to
 
 
 class _ScatterExtremum(Op):
@@ -88,12 +88,12 @@ class _ScatterExtremum(Op):
         return None if total is None else (where(alive, total / count, 0.0), alive)
 
     def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
-        x, y = (a if b else broadcast_to(a, shape=(size, *a.shape)) for a, b in zip(args[:2], batched[:2], strict=True))
+        x, y = batched_all(size, args[:2], batched[:2])
         template, arrays, width, at = indexing.with_batch(size, params["index"], args[2:], batched[2:])
         return self(x, indexing.move(y, y.ndim, 1 + at, width, 1), *arrays, index=template)
 
     def samples(self) -> list[tuple[Any, ...]]:
-        i, whole = np.array([1, 0, 1]), ("slice", None, None, None)
+        i, whole = np.array([1, 0, 1]), indexing.WHOLE
         return [
             (((4, 3), (2,)), {"index": (("slice", 1, None, 2), 0)}),
             (((2, 3), (3, 3), i), {"index": ("array", whole)}),

@@ -17,7 +17,7 @@ from backlit.core.op import shown
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor, stacked
 from backlit.ops import contract, linear
-from backlit.ops.indexing import index
+from backlit.ops.indexing import WHOLE, index
 
 Axis = int | tuple[int, ...] | None
 
@@ -242,8 +242,7 @@ def chunk(x: Any, /, chunks: int, axis: int = 0) -> list[Tensor]:
 
 def _cut(x: Tensor, axis: int, starts: Sequence[int], end: int | None) -> list[Tensor]:
     bounds = [*map(int, starts), end]
-    before = (("slice", None, None, None),) * axis
-    after = (("slice", None, None, None),) * (x.ndim - axis - 1)
+    before, after = (WHOLE,) * axis, (WHOLE,) * (x.ndim - axis - 1)
     return [index(x, index=(*before, ("slice", a, b, None), *after)) for a, b in itertools.pairwise(bounds)]
 
 
@@ -253,8 +252,7 @@ def unstack(x: Any, /, *, axis: int = 0) -> tuple[Tensor, ...]:
     if not x.ndim:
         raise ShapeError(f"unstack: expected at least one axis, got {shown(x)}{here()}")
     (at,) = linear.normalize_axes("unstack", axis, x.ndim)
-    before = (("slice", None, None, None),) * at
-    after = (("slice", None, None, None),) * (x.ndim - at - 1)
+    before, after = (WHOLE,) * at, (WHOLE,) * (x.ndim - at - 1)
     return tuple(index(x, index=(*before, k, *after)) for k in range(x.shape[at]))
 
 

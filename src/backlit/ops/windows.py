@@ -18,7 +18,7 @@ from backlit.core.errors import ShapeError
 from backlit.core.op import LinearOp, Op, Value, declare, shown
 from backlit.core.source import here
 from backlit.core.tensor import as_tensor
-from backlit.ops.linear import broadcast_to
+from backlit.ops.linear import batched_all
 
 Shape = tuple[int, ...]
 _GEOMETRY = ("kernel", "stride", "padding", "dilation")
@@ -102,8 +102,7 @@ class _Windowed(Op):
         return Aval((*x.shape[: len(x.shape) - len(taken)], *given), x.dtype)
 
     def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
-        full = [a if b else broadcast_to(a, shape=(size, *a.shape)) for a, b in zip(args, batched, strict=True)]
-        return self(*full, **params)
+        return self(*batched_all(size, args, batched), **params)
 
     def samples(self) -> list[tuple[Any, ...]]:
         made = []

@@ -11,7 +11,7 @@ from backlit.core.errors import GradientError
 from backlit.core.op import Op, Value, declare
 from backlit.core.source import here
 from backlit.core.tensor import as_tensor
-from backlit.ops.linear import astype, broadcast_to
+from backlit.ops.linear import astype, batched_all
 
 
 class Coincident(Op):
@@ -60,8 +60,7 @@ class Coincident(Op):
         return Aval((*shape, shape[-1]), np.dtype(bool))
 
     def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
-        full = [a if b else broadcast_to(a, shape=(size, *a.shape)) for a, b in zip(args, batched, strict=True)]
-        return self(*full, **params)
+        return self(*batched_all(size, args, batched), **params)
 
     def samples(self) -> list[tuple[Any, ...]]:
         x = np.array([1.0, 2.0, 1.0, 0.0])

@@ -20,7 +20,7 @@ from backlit.core.tensor import Tensor, as_tensor
 from backlit.ops.complex import conj
 from backlit.ops.contract import matmul, matrix_transpose
 from backlit.ops.elementwise import where
-from backlit.ops.linear import astype, broadcast_to, reshape, sum
+from backlit.ops.linear import astype, batched_all, reshape, sum
 
 _PRECISIONS = frozenset(map(np.dtype, (np.float32, np.float64, np.complex64, np.complex128)))
 
@@ -99,8 +99,7 @@ class MatrixOp(Op):
         return Aval(avals[0].shape, avals[0].dtype)
 
     def batch(self, size: int, args: tuple[Value, ...], batched: tuple[bool, ...], params: dict[str, Any]) -> Value:
-        full = [a if b else broadcast_to(a, shape=(size, *a.shape)) for a, b in zip(args, batched, strict=True)]
-        return self(*full, **params)
+        return self(*batched_all(size, args, batched), **params)
 
 
 class Made(tuple[int, ...]):
