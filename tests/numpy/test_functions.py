@@ -18,7 +18,6 @@ from backlit.core.tensor import Tensor
 ALL = [
     c for t in (samples.CALLS, samples.UFUNC_CALLS, samples.LINALG_CALLS, samples.FFT_CALLS) for c in samples.calls(t)
 ]
-FRESH = {"empty"}  # arbitrary contents
 
 
 def run(call, module, values):
@@ -147,6 +146,7 @@ def test_numbers_are_float64_and_what_is_not_there_is_said():
         (lambda: bnp.add(1.0, 2.0, where=[True]), "where= is not supported"),
         (lambda: bnp.sum([1.0], where=[True]), "where= is not supported; choose with np.where"),
         (lambda: bnp.array([None]), "arrays of objects"),
+        (lambda: bnp.fromiter([1.0, 2.0], float, 3), "expected 3 numbers, got 2"),
         (lambda: bnp.array([1.0], dtype=object), "object arrays are not supported"),
         (lambda: bnp.zeros(2, order="F"), "order= is not supported"),
         (lambda: bnp.zeros(2, colour="red"), "no parameter 'colour'"),

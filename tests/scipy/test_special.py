@@ -112,6 +112,14 @@ def test_derivatives_of_one_argument(name, reference, points):
     np.testing.assert_allclose(got, wanted, rtol=1e-13)
 
 
+def test_logsumexp_of_nothing_but_one_term_with_weights_of_another_shape():
+    x = [-INF, 0.0]
+    assert ours.logsumexp(x, b=2.0).item() == math.log(2.0)
+    assert value(ours.logsumexp(x, 1, b=[[1.0], [3.0]])).tolist() == [0.0, math.log(3.0)]
+    size, sign = ours.logsumexp(x, return_sign=True)
+    assert size.item() == 0.0 and sign.item() == 1.0
+
+
 def test_functions_of_several():
     special = pytest.importorskip("scipy.special", reason="compared with SciPy")
     rng = np.random.default_rng(1)

@@ -107,6 +107,8 @@ def unwrap(x: Tensor, *, axis: int = -1) -> Tensor:
 def correlate(x: Tensor, v: Tensor, *, mode: str = "valid") -> Tensor:
     """Sums of products of `x` with `v` moved along it."""
     v = v.conj() if v.dtype.kind == "c" else v
+    if x.size < v.size:  # NumPy moves the shorter one, and its "same" counts the middle from the other end
+        return shape.flip(convolve(shape.flip(x), v, mode=mode))
     return convolve(x, shape.flip(v), mode=mode)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -170,7 +171,9 @@ def fromfunction(function: Callable[..., Any], shape: Any, *, dtype: Any = float
 
 def fromiter(iter: Any, dtype: Any, count: int = -1) -> Tensor:
     """The numbers that an iterator gives."""
-    found = list(iter) if count < 0 else [next(iter) for _ in range(count)]
+    found = list(iter if count < 0 else itertools.islice(iter, count))
+    if len(found) < count:
+        raise ArgumentError(f"np.fromiter: expected {count} numbers, got {len(found)}{here()}")
     return array(found, dtype)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from backlit.core.errors import ArgumentError
 from backlit.core.source import here
 from backlit.core.tensor import Tensor
-from backlit.numpy.views import cast, lift, lift_all, unsupported
+from backlit.numpy.views import WEAK, cast, lift, lift_all, unsupported
 from backlit.ops import cumulative, dispatch, elementwise, exponential, linear, rounding, shape, statistics
 from backlit.ops.at import At
 
@@ -99,7 +99,13 @@ def _modf(x: Any) -> tuple[Tensor, Tensor]:
 
 def _fmod(x: Any, y: Any) -> Tensor:
     """The remainder of a division that is rounded towards zero; its derivative ignores the jumps."""
-    return x - rounding.trunc(elementwise.div(x, y)) * y  # type: ignore[no-any-return]
+    rest = elementwise.remainder(_size(x), _size(y))
+    return elementwise.where(lift(x) < 0, -rest, rest)
+
+
+def _size(x: Any) -> Any:
+    """The absolute value, with the derivative 1 at 0."""
+    return abs(x) if isinstance(x, WEAK) else elementwise.where(x < 0, -x, x)
 
 
 def _heaviside(x: Any, y: Any) -> Tensor:

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from backlit.core.dtypes import is_float
 from backlit.core.errors import ArgumentError
 from backlit.core.source import here
 from backlit.core.tensor import Tensor
 from backlit.functional import activation
+from backlit.numpy.composed import floating
 from backlit.numpy.views import WEAK, lift, lift_all
-from backlit.ops import elementwise, error_functions, exponential, gamma_itself, linear, rounding, statistics
+from backlit.ops import elementwise, error_functions, exponential, gamma_itself, rounding, shape, statistics
 from backlit.ops import gamma as gammas
 from backlit.ops import special as basic
 
@@ -21,8 +21,7 @@ Axis = int | tuple[int, ...] | None
 
 
 def _floating(x: Any) -> Tensor:
-    x = lift(x)
-    return x if is_float(x.dtype) else linear.astype(x, dtype=np.float64)
+    return floating(lift(x))
 
 
 def _one(name: str, function: Callable[..., Any], doc: str | None = None) -> Callable[..., Tensor]:
@@ -141,7 +140,7 @@ def logsumexp(a: Any, axis: Axis = None, b: Any = None, keepdims: bool = False, 
     if b is None and not return_sign:
         return statistics.logsumexp(x, axis=axis, keepdims=keepdims)
     weights = Tensor(np.ones((), x.dtype)) if b is None else _floating(b)
-    x, weights = (x + 0.0 * weights, weights + 0.0 * x) if x.shape != weights.shape else (x, weights)
+    x, weights = shape.broadcast_arrays(x, weights)
     used = elementwise.not_equal(weights, 0)
     largest = statistics.max(elementwise.where(used, x, -float("inf")), axis=axis, keepdims=True).detach()
     shift = elementwise.where(rounding.isfinite(largest), largest, 0.0)
