@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import backlit as bl
 from backlit import nn, optim
+from backlit.compiler.trace import StepTrace
+from backlit.core.errors import TraceError
 
 SCALE = 2.0
 
@@ -77,3 +80,12 @@ def test_a_tensor_out_of_sight_is_state_all_the_same():
     assert [step(zero).item() for _ in range(4)] == [1.5, 0.75, 0.375, 0.1875]
     holder.w[...] = np.full(3, 8.0)
     assert step(zero).item() == 12.0
+
+
+def test_tensors_outside_that_are_new_at_every_trace_are_an_error(monkeypatch):
+    traced = []
+    monkeypatch.setattr(StepTrace, "strangers", lambda self: [bl.tensor(np.ones(3))])
+    step = bl.compile(lambda x: traced.append(x.shape) or x * 2.0)
+    with pytest.raises(TraceError, match=r"new ones each of 20 times, float64\[3\] last; .* make that before"):
+        step(np.ones(4))
+    assert traced == [(4,)] * 20

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from backlit.compiler.compile import Compiled
 
 SHORT = 30_000  # elements and multiplications that are done sooner than another thread could take over
+ROUNDS = 20  # traces; each after the first begins with the tensors outside that those before have found
 _numbers = itertools.count()
 _sample = Tensor(np.empty(1))
 _ALONE = getrefcount(_sample._value)  # of an array that only its tensor knows
@@ -132,7 +133,7 @@ class Step:
 
     def _trace(self, function: Any, given: Arguments, roots: dict[str, Any]) -> tuple[StepTrace, Any]:
         extra: list[Tensor] = []
-        while True:
+        for _ in range(ROUNDS):
             with StepTrace("compile") as trace, staging.staging(trace):
                 try:
                     for number, leaf in enumerate(given.leaves):
@@ -153,6 +154,11 @@ class Step:
             if not strangers:
                 return trace, found
             extra += strangers
+        raise TraceError(
+            f"compile: expected that the function reads the same tensors each time it is traced, got new ones each of {ROUNDS} "
+            f"times, {aval_of(strangers[0])} last; it seems to make a tensor and to store it outside, where it stays: make "
+            f"that before and write into it, x[...] = value, or return it{here()}"
+        )
 
     def fits(self, given: Arguments) -> bool:
         """Whether guards and state are as they were when this was traced; the key of the arguments is not looked at."""
