@@ -173,12 +173,13 @@ def run_sizes(names: list[str], options: argparse.Namespace, console: Console) -
             console.print(f"{name}: its sizes are fixed")
             continue
         console.print(f"\n[bold]{name}[/]: other sizes, p25 us a step")
-        table = Table()
-        for heading in ("variant", "sizes", "backlit", "best other", "ratio"):
-            table.add_column(heading, justify="left" if heading in ("variant", "sizes") else "right")
+        # a line for each as soon as it is measured: all take minutes, and what is interrupted keeps its figures
+        changed_dims = variants(dims, options.sizes == "each")
+        line = f"{{:{max(map(len, changed_dims))}}}  {{:20}}  {{:>9}}  {{:>10}} {{:9}}  {{:>5}}".format
+        console.print(line("variant", "sizes", "backlit", "best other", "", "ratio"), soft_wrap=True)
         ratios: dict[str, float] = {}
         stored[name], reasons = {}, {}
-        for what, changed in {"as it is": dims, **variants(dims, options.sizes == "each")}.items():
+        for what, changed in {"as it is": dims, **changed_dims}.items():
             with console.status("") as status:
                 found, absent = harness.measure(
                     name, options.configs or SIZED_PEERS, options.rounds, options.turn, changed,
@@ -192,13 +193,12 @@ def run_sizes(names: list[str], options: argparse.Namespace, console: Console) -
             if ours and best:
                 ratios[what] = min(ours.values()) / best
             others = [c for c, row in found.items() if row["p25_us"] == best]
-            table.add_row(
+            console.print(line(
                 what, "-".join(map(str, changed.values())), number(min(ours.values(), default=math.nan)),
-                f"{number(best)} {' '.join(others)}", f"{ratios[what]:.2f}" if what in ratios else "",
-            )  # fmt: skip
+                number(best), " ".join(others), f"{ratios[what]:.2f}" if what in ratios else "",
+            ), markup=False, soft_wrap=True)  # fmt: skip
             for config in wrong:
-                table.add_row("", f"[red]{config} DIFFERENT WORK[/]")
-        console.print(table)
+                console.print(f"  [red]{config} DIFFERENT WORK[/]")
         for config, reason in reasons.items():
             console.print(f"  left out: {config}: {reason}", markup=False)
         if ratios:
