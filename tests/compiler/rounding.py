@@ -230,7 +230,7 @@ def _run_along(e, operands, d, out):
 def _multiplied(e, x, d, out):
     if not is_float(out.dtype):
         return np.where(e.op.forward(d.astype(float), **e.params) > 0, np.inf, 0.0) if d.any() else 0.0
-    over, size = {k: v for k, v in e.params.items()}, np.abs(x.astype(float))
+    over, size = dict(e.params), np.abs(x.astype(float))
     product = lambda a: np.prod(a.astype(np.longdouble), **over)
     n = product(np.full(x.shape, 2.0)).astype(float)
     most, least = product(np.maximum(size + d, 1)), product(np.where(size > 0, np.minimum(size, 1), 1))

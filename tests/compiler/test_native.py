@@ -32,7 +32,7 @@ COMPARISONS = ("equal", "not_equal", "less", "less_equal", "greater", "greater_e
 ROUNDED = {"exp", "expm1", "log", "log1p", "pow", "sin", "cos", "tanh", "erf", "sigmoid", "softplus"}
 
 
-def same_bits(got, want):
+def assert_same_bits(got, want):
     assert got.dtype == want.dtype and got.shape == want.shape
     if got.dtype.kind not in "f":
         np.testing.assert_array_equal(got, want)
@@ -42,7 +42,7 @@ def same_bits(got, want):
     assert np.where(nan, 0, got).tobytes() == np.where(nan, 0, want).tobytes()
 
 
-def near(got, want, scale=1.0):
+def assert_near(got, want, scale=1.0):
     """Equal but for the rounding of sums and products of up to some thousand terms, and of functions."""
     assert got.dtype == want.dtype and got.shape == want.shape
     if got.dtype.kind != "f":
@@ -58,7 +58,7 @@ def poisoned(program):
     return program
 
 
-def compiled(f, *arrays, check=same_bits):
+def assert_compiled(f, *arrays, check=assert_same_bits):
     graph = make_graph(f)(*arrays)
     program = poisoned(Program(graph))
     want = evaluate(graph, *arrays)
@@ -77,22 +77,22 @@ def test_every_exact_op_at_special_values(name, dtype):
     x, y = pairs[:, 0].copy(), pairs[:, 1].copy()
     op = REGISTRY[name]
     if name in ONE:
-        program = compiled(op, x)
+        program = assert_compiled(op, x)
     else:
-        program = compiled(op, x, y)
+        program = assert_compiled(op, x, y)
         for literal in (2, 0.1, -0.0, True):
-            assert compiled(lambda x, c=literal: op(x, c), x).callbacks == []
-            assert compiled(lambda x, c=literal: op(c, x), x).callbacks == []
+            assert assert_compiled(lambda x, c=literal: op(x, c), x).callbacks == []
+            assert assert_compiled(lambda x, c=literal: op(c, x), x).callbacks == []
     assert program.callbacks == []
 
 
 @pytest.mark.parametrize("name, k", checks.real_cases())
 def test_every_op_over_its_samples(name, k):
     op, arrays = checks.sample(name, k)
-    check = near if name not in FLOATS + COMPARISONS else same_bits
+    check = assert_near if name not in FLOATS + COMPARISONS else assert_same_bits
     for dtype in (np.float64, np.float32):
         typed = [a.astype(dtype) if a.dtype == np.float64 else a for a in arrays]
-        compiled(op, *typed, check=check)
+        assert_compiled(op, *typed, check=check)
 
 
 @pytest.mark.parametrize("name, k", [c for c in checks.real_cases() if c in checks.differentiable_cases()])
@@ -100,7 +100,7 @@ def test_the_gradients_of_every_op(name, k):
     op, arrays = checks.sample(name, k)
     wanted = tuple(checks.floats(arrays))
     f = bl.value_and_grad(lambda *xs: bl.sum(op(*xs) ** 2).astype("float64"), argnums=wanted)
-    compiled(f, *arrays, check=lambda g, w: near(g, w, 1.0 + np.abs(w).max(initial=0.0)))
+    assert_compiled(f, *arrays, check=lambda g, w: assert_near(g, w, 1.0 + np.abs(w).max(initial=0.0)))
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 64, 1000])
@@ -108,7 +108,7 @@ def test_the_gradients_of_every_op(name, k):
 def test_every_length_has_its_tail(n, dtype):
     x, y = np.random.default_rng(n).standard_normal((2, n)).astype(dtype)
     f = lambda x, y: (bl.where((x > y) & ~(x > 1.0) | (y < -1.0), x * 2.0 + y, -x / 3.0), bl.sqrt(bl.abs(y)), x >= 0.5)
-    assert compiled(f, x, y).callbacks == []
+    assert assert_compiled(f, x, y).callbacks == []
 
 
 def test_integers_and_conversions():
@@ -116,12 +116,12 @@ def test_integers_and_conversions():
     for dtype in ("int64", "int32", "uint8", "int8"):
         a, b = n.astype(dtype), m.astype(dtype)
         f = lambda a, b: (a + b, a * b - a, a > b, bl.maximum(a, b), a == 3, bl.where(a < b, a, 1), a.astype("float32"))
-        assert compiled(f, a, b).callbacks == []
+        assert assert_compiled(f, a, b).callbacks == []
     x = np.linspace(-2, 2, 40)
-    wide = compiled(lambda x: (x.astype("float32") * 2.0, (x > 0).astype("float64"), (x > 0).astype("int64")), x)
+    wide = assert_compiled(lambda x: (x.astype("float32") * 2.0, (x > 0).astype("float64"), (x > 0).astype("int64")), x)
     assert wide.callbacks == []
     words = np.random.default_rng(0).integers(0, 2**63, 19).astype(np.uint64)
-    assert compiled(lambda w: ((w >> 11).astype("float64") * 2.0**-53, (w ^ w) | (w & w)), words).callbacks == []
+    assert assert_compiled(lambda w: ((w >> 11).astype("float64") * 2.0**-53, (w ^ w) | (w & w)), words).callbacks == []
 
 
 SHAPES = [(7,), (1,), (0,), (), (3, 5), (1, 17), (16, 1), (2, 3, 4), (37, 53), (3, 1, 33), (0, 4), (5, 0)]
@@ -139,8 +139,8 @@ def test_reductions_over_every_choice_of_axes(shape):
                 total = bl.sum(bl.exp(x) * x, axis=axes, keepdims=keep)
                 return total if empty else (total, bl.max(x, axis=axes), bl.min(x + 1.0, axis=axes), x * 2.0)
 
-            compiled(f, x, check=near)
-            compiled(f, x.astype(np.float32), check=near)
+            assert_compiled(f, x, check=assert_near)
+            assert_compiled(f, x.astype(np.float32), check=assert_near)
 
 
 @pytest.mark.parametrize("shape, axes", [
@@ -149,8 +149,10 @@ def test_reductions_over_every_choice_of_axes(shape):
 ])  # fmt: skip
 def test_long_sums_are_cut_into_blocks(shape, axes):
     x = np.random.default_rng(0).standard_normal(shape)
-    wide = lambda g, w: near(g, w, 10.0)  # terms that cancel are not below 1 in size
-    compiled(lambda x: (bl.sum(x, axis=axes), bl.max(x, axis=axes), bl.sum(x > 0, axis=axes), x + 1.0), x, check=wide)
+    wide = lambda g, w: assert_near(g, w, 10.0)  # terms that cancel are not below 1 in size
+    assert_compiled(
+        lambda x: (bl.sum(x, axis=axes), bl.max(x, axis=axes), bl.sum(x > 0, axis=axes), x + 1.0), x, check=wide
+    )
     ones = np.full(shape, 0.1, np.float32)
     (total,) = Program(make_graph(lambda x: bl.sum(x, axis=axes))(ones))(ones)
     # no chain of additions is longer than 1,024: each adds half a unit in the last place at most
@@ -159,8 +161,8 @@ def test_long_sums_are_cut_into_blocks(shape, axes):
 
 def test_the_largest_of_nans_and_infinities():
     x = np.array([[1.0, np.nan, 2.0] * 9, [-np.inf] * 27, [np.inf, -np.inf, 0.0] * 9])
-    compiled(lambda x: (bl.max(x, axis=1), bl.min(x, axis=1), bl.max(x, axis=0), bl.sum(x, axis=1)), x)
-    compiled(lambda x: (F.softmax(x), bl.logsumexp(x, axis=1)), x, check=near)
+    assert_compiled(lambda x: (bl.max(x, axis=1), bl.min(x, axis=1), bl.max(x, axis=0), bl.sum(x, axis=1)), x)
+    assert_compiled(lambda x: (F.softmax(x), bl.logsumexp(x, axis=1)), x, check=assert_near)
 
 
 @pytest.mark.parametrize("f", [
@@ -173,8 +175,8 @@ def test_the_largest_of_nans_and_infinities():
 ])  # fmt: skip
 def test_moves(f):
     x = np.random.default_rng(0).standard_normal((37, 53))
-    compiled(f, x)
-    compiled(f, np.asfortranarray(x.astype(np.float32)))
+    assert_compiled(f, x)
+    assert_compiled(f, np.asfortranarray(x.astype(np.float32)))
 
 
 def test_products_with_work_before_and_after():
@@ -182,11 +184,11 @@ def test_products_with_work_before_and_after():
     layer = lambda x, w, b: bl.maximum(x @ w.T + b, 0.0)
     for m, k, n in [(5, 7, 3), (32, 64, 10), (1, 9, 40), (40, 9, 1), (33, 1, 17), (128, 70, 50)]:
         x, w, b = rng.standard_normal((m, k)), rng.standard_normal((n, k)), rng.standard_normal(n)
-        program = compiled(layer, x, w, b, check=near)
+        program = assert_compiled(layer, x, w, b, check=assert_near)
         assert program.callbacks == [] and len(program.works) == 1
-        compiled(bl.grad(lambda *a: bl.sum(bl.tanh(layer(*a))), argnums=(0, 1, 2)), x, w, b, check=near)
+        assert_compiled(bl.grad(lambda *a: bl.sum(bl.tanh(layer(*a))), argnums=(0, 1, 2)), x, w, b, check=assert_near)
     x, y = rng.standard_normal((4, 3, 5, 6)), rng.standard_normal((4, 3, 6, 7))
-    compiled(lambda x, y: bl.exp(x @ y) * 0.5, x, y, check=lambda g, w: near(g, w, 1e3))
+    assert_compiled(lambda x, y: bl.exp(x @ y) * 0.5, x, y, check=lambda g, w: assert_near(g, w, 1e3))
 
 
 def test_what_belongs_together_runs_together():
@@ -210,7 +212,7 @@ graph(a: float64[100], b: float64[]) {
     assert [[str(v.aval) for v in g.writes] for g in plan.groups] == [["float64[]"], ["float64[100]"]]
     program = Program(graph)
     x = np.random.default_rng(0).random(100)
-    near(program(x, 2.0 * np.ones(()))[0], evaluate(graph, x, 2.0 * np.ones(()))[0])
+    assert_near(program(x, 2.0 * np.ones(()))[0], evaluate(graph, x, 2.0 * np.ones(()))[0])
     assert "fast" not in program.llvm()
 
 
@@ -224,7 +226,7 @@ def test_state_is_written_over_when_all_have_read_it():
     got = program.run([w, m, x])
     assert got[0] is w and got[1] is m
     for g, v in zip(got, want, strict=True):
-        same_bits(g, v)
+        assert_same_bits(g, v)
     # an element of the new value needs a neighbour of the old one
     shifted = Program(make_graph(lambda w: w - bl.concat([w[1:], w[:1]]) * 0.5)(w), [(0, 0)])
     assert shifted.over == {}
@@ -235,15 +237,15 @@ def test_state_is_written_over_when_all_have_read_it():
     w, m = np.random.default_rng(1).standard_normal((2, 40))
     a, b = w + m, w - m
     got = swapped.run([w, m])
-    same_bits(got[0], a)
-    same_bits(got[1], b)
+    assert_same_bits(got[0], a)
+    assert_same_bits(got[1], b)
     products = Program(
         make_graph(lambda w, x: (w - 0.1 * (x.T @ (x @ w)), x @ w))(np.ones((6, 5)), np.ones((7, 6))), [(0, 0)]
     )
     w, x = np.random.default_rng(2).standard_normal((6, 5)), np.random.default_rng(3).standard_normal((7, 6))
     want = (w - 0.1 * (x.T @ (x @ w)), x @ w)
     for g, v in zip(products.run([w, x]), want, strict=True):
-        near(g, v, 10.0)
+        assert_near(g, v, 10.0)
 
 
 def test_ops_of_other_parameters_are_not_taken_for_equal():
@@ -258,7 +260,7 @@ def test_ops_of_other_parameters_are_not_taken_for_equal():
     )
     graph = simplify(make_graph(f)(x))
     for got, want in zip(Program(graph)(x), f(bl.asarray(x)), strict=True):
-        near(got, want.numpy())
+        assert_near(got, want.numpy())
 
 
 @pytest.mark.parametrize("f, state", [
@@ -274,7 +276,7 @@ def test_state_that_is_returned_too_is_not_written_over(f, state):
     cell = w.copy()
     got = program.run([cell])
     for g, v in zip(got, want, strict=True):
-        same_bits(g, v)
+        assert_same_bits(g, v)
     returned = got[1 - state[0]]
     assert not np.shares_memory(returned, got[state[0]]) and not np.shares_memory(returned, cell)
 
@@ -291,7 +293,7 @@ def test_state_is_written_over_after_every_reader(reader):
         program = Program(graph, [(k, 0)])
         want = evaluate(graph, w, x)
         for g, v in zip(program.run([w.copy(), x]), want, strict=True):
-            near(g, v, 10.0)
+            assert_near(g, v, 10.0)
 
 
 @settings(deadline=None, max_examples=60)
@@ -327,14 +329,14 @@ def test_planted_faults_change_bits(monkeypatch, table, name, wrong):
     x = np.array([1.0, 2.0, np.nan, -3.0, 0.0])
     y = np.array([1.0, 3.0, 1.0, -4.0, -0.0])
     with pytest.raises(AssertionError):
-        compiled(*((REGISTRY[name], x) if name == "abs" else (REGISTRY[name], x, y)))
+        assert_compiled(*((REGISTRY[name], x) if name == "abs" else (REGISTRY[name], x, y)))
 
 
 @pytest.mark.parametrize(
     "shape, axes", [((1, 5), (0,)), ((5, 1), (1,)), ((3, 5), (1,)), ((3, 40), (0, 1)), ((3,), ()), ((), ())]
 )
 def test_no_sum_is_negative_zero(shape, axes):
-    program = compiled(
+    program = assert_compiled(
         lambda x: (bl.sum(x, axis=axes), bl.sum(x * 1.5, axis=axes), bl.max(x, axis=axes)), np.full(shape, -0.0)
     )
     assert program.callbacks == []
@@ -343,14 +345,14 @@ def test_no_sum_is_negative_zero(shape, axes):
 @pytest.mark.parametrize("reduced", [bl.max, bl.min])
 def test_the_largest_of_products_is_no_sum(reduced):
     x = np.random.default_rng(0).standard_normal((5, 40))
-    compiled(lambda x: (reduced(x * 2.0), reduced(x * x, axis=1), reduced(x * 0.5, axis=0)), x)
+    assert_compiled(lambda x: (reduced(x * 2.0), reduced(x * x, axis=1), reduced(x * 0.5, axis=0)), x)
 
 
 def test_planted_faults_in_reductions_are_noticed(monkeypatch):
     x = np.random.default_rng(0).standard_normal((5, 19))
     monkeypatch.setitem(nest.REDUCTIONS, "max", "minimum")
     with pytest.raises(AssertionError):
-        compiled(lambda x: bl.max(x, axis=1), x)
+        assert_compiled(lambda x: bl.max(x, axis=1), x)
 
 
 def test_a_rectifier_and_its_gradient_are_loops():
@@ -358,7 +360,7 @@ def test_a_rectifier_and_its_gradient_are_loops():
     x = np.array([-1.0, -0.0, 0.0, 2.0, np.nan, np.inf] * 5)
     program = Program(simplify(make_graph(g)(x)))
     assert program.callbacks == []
-    same_bits(program(x)[0], g(x).numpy())
+    assert_same_bits(program(x)[0], g(x).numpy())
 
 
 @pytest.mark.parametrize(
@@ -384,9 +386,9 @@ def test_joined_arrays_are_loops(f, shape):
     program = poisoned(Program(graph))
     assert not program.callbacks
     for got, want in zip(program(x, y), evaluate(graph, x, y), strict=True):
-        near(got, want)
+        assert_near(got, want)
         if not {"exp", "matmul", "sum"} & {e.op.name for e in graph.eqns}:
-            same_bits(got, want)
+            assert_same_bits(got, want)
 
 
 def test_a_written_block_is_chosen_in_a_loop():
@@ -394,7 +396,7 @@ def test_a_written_block_is_chosen_in_a_loop():
         return x.at[1:3].set(y[:2]), x.at[::-1, 2].set(y[:, 0]), x.at[...].set(0.5), x.at[-1, -1].set(7.0)
 
     x, y = np.random.default_rng(5).standard_normal((2, 6, 5))
-    compiled(f, x, y)
+    assert_compiled(f, x, y)
     assert not Program(make_graph(f)(x, y)).callbacks
 
 

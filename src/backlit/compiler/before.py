@@ -93,9 +93,7 @@ def work_before(
     return taken if weight <= (MOST if times == 1 else LITTLE if times == 2 and side == 1 else 0) else []
 
 
-def _taken(
-    v: Var, there: Container[Var], made_by: Mapping[Var, Eqn], may_take: Callable[[Var], bool]
-) -> list[Eqn]:  # fmt: skip
+def _taken(v: Var, there: Container[Var], made_by: Mapping[Var, Eqn], may_take: Callable[[Var], bool]) -> list[Eqn]:
     taken: list[Eqn] = []
     pending = [v]
     while pending:

@@ -337,9 +337,8 @@ class Source:
         self.kind, self.owner, self.number = kind, owner, number
 
 
-_OWN_REFERENCES = (
-    7  # to a written tensor: lent, its source, written, found while tracing, two frames, and the count itself
-)
+# to a written tensor: lent, its source, written, found while tracing, two frames, and the count itself
+_OWN_REFERENCES = 7
 
 
 class StepTrace(GraphTrace):

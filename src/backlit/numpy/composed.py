@@ -19,6 +19,7 @@ from backlit.ops import (
     complex,
     elementwise,
     linear,
+    padding,
     picking,
     rounding,
     shape,
@@ -32,6 +33,11 @@ Axis = int | tuple[int, ...] | None
 
 def floating(x: Tensor) -> Tensor:
     return x if is_float(x.dtype) else linear.astype(x, dtype=np.float64)
+
+
+def pad(array: Any, pad_width: Any, mode: str = "constant", **kwargs: Any) -> Tensor:
+    """`array` with elements added at both ends of each axis, in NumPy's modes."""
+    return padding.pad(lift(array), pad_width, mode, **kwargs)
 
 
 def transpose(x: Tensor, *, axes: Any = None) -> Tensor:

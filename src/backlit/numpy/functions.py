@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from backlit.numpy import calculus, composed, creation, joined, reduced
-from backlit.numpy.views import discrete, lift, plain, view
+from backlit.numpy.views import discrete, plain, view
 from backlit.ops import (
     complex,
     cumulative,
     estimates,
     missing,
-    padding,
     picking,
     products,
     quantiles,
@@ -60,6 +59,7 @@ _TABLE: dict[str, tuple[Callable[..., Any], str]] = {
     "unique_values": (sorting.unique_values, "*x |"), "unique_counts": (sorting.unique_counts, "*x |"),
     "unique_inverse": (sorting.unique_inverse, "*x |"), "unique_all": (sorting.unique_all, "*x |"),
     "bincount": (sorting.bincount, "*x | weights minlength"), "interp": (calculus.interp, "*x *xp *fp | left right"),
+    "histogram": (reduced.histogram, ""),
     # shapes
     "reshape": (shape.reshape, "*a shape | copy"), "ravel": (shape.ravel, "*a |"), "transpose": (composed.transpose, "*a | axes"),
     "permute_dims": (composed.transpose, "*a | axes"), "matrix_transpose": (shape.matrix_transpose, "*x |"),
@@ -76,7 +76,7 @@ _TABLE: dict[str, tuple[Callable[..., Any], str]] = {
     "vsplit": (joined.vsplit, "*ary indices_or_sections |"), "dsplit": (joined.dsplit, "*ary indices_or_sections |"),
     "unstack": (shape.unstack, "*x | axis"), "flip": (shape.flip, "*m | axis"), "fliplr": (composed.fliplr, "*m |"),
     "flipud": (composed.flipud, "*m |"), "roll": (shape.roll, "*a shift | axis"), "rot90": (shape.rot90, "*m | k axes"),
-    "tile": (shape.tile, "*A reps |"), "repeat": (shape.repeat, "*a repeats | axis"), "pad": (padding.pad, "*array pad_width | mode"),
+    "tile": (shape.tile, "*A reps |"), "repeat": (shape.repeat, "*a repeats | axis"), "pad": (composed.pad, ""),
     "atleast_1d": (composed.atleast_1d, ""), "atleast_2d": (composed.atleast_2d, ""), "atleast_3d": (composed.atleast_3d, ""),
     "resize": (composed.resize, "*a new_shape |"), "copy": (composed.copy, "*a |"), "astype": (composed.astype, "*x dtype |"),
     # picking
@@ -119,17 +119,10 @@ PLAIN = (
     "histogram_bin_edges", "trim_zeros", "i0", "roots", "poly", "polyfit",
     "spacing", "histogram2d", "histogramdd", "partition", "real_if_close", "sort_complex", "frexp", "polydiv", "polyint",
 )  # fmt: skip
-
-
 CREATION = (
     "arange", "array", "asanyarray", "asarray", "ascontiguousarray", "asfortranarray", "asarray_chkfinite", "empty", "empty_like", "eye", "from_dlpack", "fromfunction", "fromiter",
     "full", "full_like", "geomspace", "identity", "linspace", "logspace", "ones", "ones_like", "tri", "zeros", "zeros_like",
 )  # fmt: skip
-
-
-def _pad(array: Any, pad_width: Any, mode: str = "constant", **kwargs: Any) -> Any:
-    """`padding.pad` in NumPy's modes."""
-    return padding.pad(lift(array), pad_width, mode, **kwargs)
 
 
 def made() -> dict[str, Callable[..., Any]]:
@@ -138,7 +131,6 @@ def made() -> dict[str, Callable[..., Any]]:
     for name, (ours, text) in _TABLE.items():
         if hasattr(np, name):
             found[name] = view(name, ours, text) if text else ours
-    found |= {"pad": _pad, "histogram": reduced.histogram}
     found |= {name: getattr(creation, name) for name in CREATION}
     found |= {name: discrete(name) for name in DISCRETE if hasattr(np, name)}
     return found | {name: plain(name) for name in PLAIN if hasattr(np, name)}

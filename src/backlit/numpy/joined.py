@@ -63,8 +63,7 @@ def _most_axes(arrays: Any) -> int:
 def _joined(arrays: Any, depth: int, ndim: int) -> Tensor:
     if isinstance(arrays, list):
         return concatenate([_joined(a, depth - 1, ndim) for a in arrays], -depth)
-    x = lift(arrays, "block")
-    return shape.reshape(x, (*(1,) * (ndim - x.ndim), *x.shape))
+    return _as_many(lift(arrays, "block"), ndim)
 
 
 def append(x: Tensor, values: Tensor, axis: int | None = None) -> Tensor:

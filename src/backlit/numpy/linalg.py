@@ -33,10 +33,6 @@ def _norm(x: Tensor, *, ord: Any = None, axis: Any = None, keepdims: bool = Fals
     return shape.moveaxis(found, (-2, -1), tuple(axes)) if keepdims else found
 
 
-def _lower(x: Tensor, *, upper: bool = False) -> Tensor:
-    return linalg.cholesky(x, upper=upper)
-
-
 def _eigh(x: Tensor, *, UPLO: str = "L") -> Any:
     return linalg.eigh(_whole(x, UPLO))
 
@@ -88,7 +84,7 @@ def _multi_dot(arrays: Any) -> Tensor:
 _TABLE: dict[str, tuple[Callable[..., Any], str]] = {
     "norm": (_norm, "*x | ord axis keepdims"), "vector_norm": (vector_norm, "*x | axis keepdims ord"),
     "matrix_norm": (matrix_norms.matrix_norm, "*x | keepdims ord"), "cond": (matrix_norms.cond, "*x | p=ord"),
-    "matrix_rank": (_rank, "*A | tol rtol"), "cholesky": (_lower, "*a | upper"), "qr": (linalg.qr, "*a | mode"),
+    "matrix_rank": (_rank, "*A | tol rtol"), "cholesky": (linalg.cholesky, "*a | upper"), "qr": (linalg.qr, "*a | mode"),
     "svd": (_svd, "*a | full_matrices compute_uv hermitian"), "svdvals": (linalg.svdvals, "*x |"),
     "eigh": (_eigh, "*a | UPLO"), "eigvalsh": (_eigvalsh, "*a | UPLO"), "inv": (linalg.inv, "*a |"), "pinv": (_pinv, "*a | rcond rtol"),
     "solve": (linalg.solve, "*a *b |"), "det": (linalg.det, "*a |"), "slogdet": (linalg.slogdet, "*a |"),

@@ -31,9 +31,8 @@ class Sizes:
     a: Operand
     b: Operand
     computed: tuple[bool, bool] = (False, False)
-    merged_rows: tuple[
-        int, ...
-    ] = ()  # how many there were in each entry of an axis of the batch that has joined the rows
+    # how many there were in each entry of an axis of the batch that has joined the rows
+    merged_rows: tuple[int, ...] = ()
 
     def merged(self) -> Sizes:
         """The same with fewer axes of the batch, where the rows of all entries are rows of one matrix."""

@@ -127,9 +127,8 @@ class _Groups:
                     along = r.params["axis"][0] == 1
                     before += self._reducing(v, along)
                     after += self._reducing(v, not along)
-        if any(
-            min(e.out.aval.shape) <= FEW for e in products
-        ):  # made vector by vector, in ways that this does not know
+        # those of few rows or columns are made vector by vector, in ways that this does not know
+        if any(min(e.out.aval.shape) <= FEW for e in products):
             return
         before += sum(self._multiplying(e, turned) for e in products)
         turned.update(members)
