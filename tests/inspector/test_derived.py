@@ -234,3 +234,20 @@ def test_what_is_worked_out_ahead():
     for k, total in enumerate(cells["total"]):
         own = slice(cells["term_start"][k], cells["term_start"][k] + cells["term_count"][k])
         assert terms["product"][own].sum() == pytest.approx(total)
+
+
+def test_of_complex_numbers_gradients_are_split_and_nudged_too():
+    rng = np.random.default_rng(0)
+    x = backlit.tensor(rng.standard_normal(4), requires_grad=True)
+    w = backlit.tensor(rng.standard_normal((4, 4)) + 1j * rng.standard_normal((4, 4)), requires_grad=True)
+    with backlit.record() as recording:
+        signal = backlit.fft.fft(backlit.tanh(x * 2.0))
+        (backlit.abs(w @ signal + signal) ** 2).sum().backward()
+    tables, _ = tables_of(recording, Limits(), sources=False)
+    graded, nudged = tables["graded"], tables["nudge"]
+    followed = {recording.nodes[n].name for n in graded["target"]}
+    assert followed == {"x", "w"}
+    for target in set(graded["target"]):
+        assert np.sum(graded["share"][graded["target"] == target]) == pytest.approx(1.0)
+    assert len(nudged["delta"]) and np.allclose(nudged["delta"], nudged["estimate"], rtol=1e-5)
+    assert not any(recording.nodes[n].dtype.kind == "c" for n in nudged["node"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from screen import cells, mismatches, value_of
+from screen import cells, mismatches, written_as
 
 import backlit as bl
 from backlit import nn
@@ -41,15 +41,12 @@ def test_checkpoints_in_the_memory_view(opened, tmp_path):
     assert len(shown) == 2 * 4 and mismatches(tables, shown) == []
     told = {c["cell"].split(":")[2]: c["text"] for c in cells(tab) if c["cell"].startswith("info")}
     assert told["recomputed_values"] == str(info["recomputed_values"]) == "12"
-    assert value_of({"info": {"peak_bytes": [info["peak_bytes"]]}}, "info:0:peak_bytes") == recording.peak_bytes
+    assert told["peak_bytes"] == written_as(recording.peak_bytes, "bytes", 4)
     for k, found in enumerate(recording.recomputed):
         tab.locator(".panel-body tbody button.link", has_text=found.node.name).first.click()
         assert tab.evaluate("inspector.time") == found.from_event + 1, k
         assert tab.evaluate("inspector.selected") == found.node.name
-        assert (
-            f"the checkpoint {found.node.name} computes a value of"
-            in tab.locator(".slider, footer, .time").first.inner_text()
-        )
+        assert f"the checkpoint {found.node.name} computes a value of" in tab.locator(".time").inner_text()
         tab.keyboard.press("m")
 
 

@@ -108,7 +108,7 @@ export function Panels() {
         tabIndex={0}
         ref={body}
       >
-        {chosen.name === "node" || chosen.name === "tour" ? null : <h2 class="unseen">{chosen.title}</h2>}
+        {chosen.name === "node" || chosen.name === "tour" ? null : <h2 class="visually-hidden">{chosen.title}</h2>}
         <Note />
         <TourStrip />
         <View />

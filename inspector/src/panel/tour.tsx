@@ -75,7 +75,7 @@ function Question({ ask, onDone }: { ask: Ask; onDone: () => void }) {
             onClick={() => choose(i)}
           >
             {i === chosen ? <span aria-hidden="true">{option.right ? "✓ " : "✖ "}</span> : null}
-            <span class="unseen">{spokenText(option.html)}</span>
+            <span class="visually-hidden">{spokenText(option.html)}</span>
             <span aria-hidden="true">
               <Prose html={option.html} />
             </span>

@@ -168,7 +168,6 @@ const RATIO: [number, number] = [1e-4, 1e-2];
 function Updates() {
   const rows = where("update", "step", step.value);
   if (rows.length === 0) return null;
-  const first = rows[0]!;
   return (
     <Section title="What the update did">
       <table class="stats">
@@ -215,17 +214,6 @@ function Updates() {
           })}
         </tbody>
       </table>
-      {Number.isFinite(number("update", first, "actual")) ? (
-        <p>
-          The loss changed by <Cell table="update" row={first} column="actual" />
-          {Number.isFinite(number("update", first, "foretold")) ? (
-            <>
-              ; the gradient foretold <Cell table="update" row={first} column="foretold" />
-            </>
-          ) : null}
-          .
-        </p>
-      ) : null}
       <div class="update-pictures">
         {rows
           .filter((r) => number("update", r, "change") >= 0)

@@ -76,7 +76,7 @@ def cell(recording: Recording, node: str | Node, element: int | tuple[int, ...],
     if found.op is None or is_joint(found) or isinstance(found.op, Pick) or found.value is None:
         raise ArgumentError(f"cell: {found.name!r} is not made of products that are known")
     array = found.value if argnum == FORWARD else _passed(found, argnum).value
-    if any(a.dtype.kind == "c" for a in (found, *found.args) if isinstance(a, Node)):
+    if _is_complex(found):
         raise ArgumentError(f"cell: {found.name!r} is of complex numbers, which are not taken apart")
     try:
         place = (
@@ -97,9 +97,7 @@ def sampled_cells(recording: Recording, most: int = 400, each: int = 2) -> Itera
     """
     made = 0
     for node in recording.nodes:
-        if node.op is None or node.value is None or is_joint(node) or isinstance(node.op, Pick):
-            continue
-        if any(a.dtype.kind == "c" for a in (node, *node.args) if isinstance(a, Node)):
+        if node.op is None or node.value is None or is_joint(node) or isinstance(node.op, Pick) or _is_complex(node):
             continue
         if max([np.size(node.value), *(np.size(a.value) for a in node.args if isinstance(a, Node))]) > _BIG:
             continue
@@ -116,6 +114,11 @@ def sampled_cells(recording: Recording, most: int = 400, each: int = 2) -> Itera
                 except ArgumentError:
                     break
                 made += 1
+
+
+def _is_complex(node: Node) -> bool:
+    """Whether the node or one of its arguments is of complex numbers."""
+    return any(a.dtype.kind == "c" for a in (node, *node.args) if isinstance(a, Node))
 
 
 def _picked(array: Array, each: int) -> list[int]:

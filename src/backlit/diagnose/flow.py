@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from backlit.core.dtypes import wide_dtype
 from backlit.core.errors import ArgumentError
 from backlit.core.op import REGISTRY, Elementwise
 from backlit.core.tensor import Tensor, no_grad
@@ -363,19 +362,11 @@ def _activation(node: Node) -> Activation | None:
     return None
 
 
-def _widened(x: Any) -> Any:
-    return np.asarray(x, wide_dtype(x.dtype))
-
-
 def _updates(step: Step) -> list[UpdateRatio]:
     found = []
     for update in step.updates:
-        if update.before is None:
-            moved = update.measured()
-            ratio = _ratio(moved.change, moved.value)
-        else:
-            change = _widened(update.after) - _widened(update.before)
-            ratio = _ratio(_norm(change), _norm(update.before))
+        moved = update.measured()
+        ratio = _ratio(moved.change, moved.value)
         band = 0 if 1e-4 <= ratio <= 1e-2 else 1 if 1e-5 <= ratio <= 1e-1 else 2
         found.append(UpdateRatio(update.node, step.index, ratio, band))
     return found

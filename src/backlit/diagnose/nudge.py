@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from backlit.autodiff.walk import Pick
-from backlit.core.dtypes import is_float, wide_dtype
+from backlit.core.dtypes import is_float
 from backlit.core.errors import ArgumentError
 from backlit.core.quiet import silence, variable
 from backlit.diagnose.recording import Node, Recording
-from backlit.diagnose.replay import check_runs, is_joint
+from backlit.diagnose.replay import check_runs, is_joint, raised
 
 Array = np.ndarray[Any, Any]
 STEPS = tuple(10.0**-k for k in range(1, 11))
@@ -90,7 +90,8 @@ def sampled_nudges(recording: Recording, most: int = 60, each: int = 2, work: fl
 
     `work` bounds how many elements are computed again in all; after many that cost too much only those near the loss are tried.
     """
-    nodes = sorted((n for n in recording.nodes if n.cotangent is not None and n.value is not None), key=_importance)
+    known = (n for n in recording.nodes if n.cotangent is not None and n.value is not None and n.dtype.kind != "c")
+    nodes = sorted(known, key=_importance)
     made = missed = 0
     for node in nodes:
         if missed > 20 and node.index < len(recording.nodes) - 60:
@@ -98,8 +99,6 @@ def sampled_nudges(recording: Recording, most: int = 60, each: int = 2, work: fl
         try:
             loss = _Loss(recording, node)
         except ArgumentError:
-            continue
-        if node.dtype.kind == "c":
             continue
         cost = 2.0 * len(STEPS) * loss.size
         flat = np.abs(np.asarray(node.cotangent, np.float64).reshape(-1))
@@ -159,14 +158,14 @@ class _Loss:
 
     def at(self, place: int, number: float) -> float:
         """The loss with another number in one element."""
-        moved = np.array(_wide(self.node.value), np.float64)
+        moved = np.array(raised(self.node.value), np.float64)
         moved.reshape(-1)[place] = number
         values: dict[Node, Any] = {self.node: moved}
         token = variable.set(silence)
         try:
             for node in self.again:
                 inputs = [
-                    a if not isinstance(a, Node) else values[a] if w and a in values else _wide(a.value)
+                    a if not isinstance(a, Node) else values[a] if w and a in values else raised(a.value)
                     for a, w in zip(node.args, node.wanted, strict=True)
                 ]
                 params = node.params
@@ -176,7 +175,3 @@ class _Loss:
         finally:
             variable.reset(token)
         return sum(float(np.vdot(seed, values[root])) for root, seed in self.roots.items())
-
-
-def _wide(x: Any) -> Any:
-    return x.astype(wide_dtype(x.dtype)) if is_float(x.dtype) and x.dtype != np.longdouble else x

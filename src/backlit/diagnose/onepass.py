@@ -215,9 +215,9 @@ ROW = Struct("9d")
 class OnePass:
     """The native functions; arrays are given as addresses of `n` elements that lie one behind the other.
 
-    What they find are rows of doubles, packed into bytes (which the collector of garbage need not look at), in the order of the names above: extremes, sum and sum of squares of the finite elements, how
-    many are zero, subnormal, NaN and infinite, and of two arrays the sum of squares of the difference, whose elements are
-    rounded to the dtype as NumPy does.
+    What they find are rows of doubles, packed into bytes (which the collector of garbage need not look at), in the order
+    of the names above: extremes, sum and sum of squares of the finite elements, how many are zero, subnormal, NaN and
+    infinite, and of two arrays the sum of squares of the difference, whose elements are rounded to the dtype as NumPy does.
     """
 
     def __init__(self, bins: int, lowest: int) -> None:

@@ -329,9 +329,10 @@ class Recording:
 
     `recording["layers.0/linear/matmul#0"]` is the node of that name, in the last step that has one;
     `recording[2, "x"]` that of step 2. `modules` are the calls, each after the one it was made in; the first is the
-    root. `recomputed` are the checkpoints whose values were computed again, in the order in which they were. `note` says what the reader has to know, such as that a compiled step was replayed, `difference` how far its results
-    are from what is shown. `series` are curves by name, lists of (step of training, value), `examples` what a trained model
-    says of some rows.
+    root. `recomputed` are the checkpoints whose values were computed again, in the order in which they were. `note` says
+    what the reader has to know, such as that a compiled step was replayed, `difference` how far its results are from what
+    is shown. `series` are curves by name, lists of (step of training, value), `examples` what a trained model says of some
+    rows.
     """
 
     if TYPE_CHECKING:  # attached by the inspector, where files and pages are known

@@ -125,9 +125,9 @@ class Replay:
                 return _pushed_joint(node.op, tangents, traced)
             if all(t is None for t in tangents):
                 return [None]
-            raised = _raised if wide else _same
-            inputs = [Tensor(raised(a.value)) if isinstance(a, Node) else a for a in node.args]
-            out = Tensor(raised(node.value))
+            change = raised if wide else _same
+            inputs = [Tensor(change(a.value)) if isinstance(a, Node) else a for a in node.args]
+            out = Tensor(change(node.value))
             return [node.op.push(tuple(tangents), out, inputs, node.params)]  # type: ignore[union-attr]
 
 
@@ -176,7 +176,8 @@ def _same(x: Any) -> Any:
     return x
 
 
-def _raised(x: Array) -> Array:
+def raised(x: Any) -> Any:
+    """Floats in double precision; what is no float as it is."""
     return x.astype(wide_dtype(x.dtype)) if is_float(x.dtype) and x.dtype != np.longdouble else x
 
 

@@ -82,29 +82,27 @@ def times(recording: Recording, ops: Mapping[Op, int]) -> dict[str, Any]:
     For products also the ratios of what each argument's gradient took to the forward of the same nodes.
     """
     found: dict[int, list[float]] = {}
-    products: dict[int, list[float]] = {}
+    products: dict[tuple[int, int], list[float]] = {}  # by op and argument
+
+    def took(event: int | None) -> int:
+        return 0 if event is None else recording.events[event].ns
+
     for node in recording.nodes:
-        if node.op is None:
-            continue
-        of = found.setdefault(ops[node.op], [0, 0.0, 0.0])
-        of[0] += 1
-        of[1] += 0 if node.forward_event is None else recording.events[node.forward_event].ns
-        of[2] += 0 if node.vjp_event is None else recording.events[node.vjp_event].ns
-        once = 0 if node.forward_event is None else recording.events[node.forward_event].ns
-        for of_node in (a for a in node.args if isinstance(a, Node)):
-            for c in of_node.contributions:
-                if c.child is node and c.ns and c.argnum < 2:
-                    sums = products.setdefault(ops[node.op], [0.0, 0.0, 0.0, 0.0])
-                    sums[2 * c.argnum] += c.ns
-                    sums[2 * c.argnum + 1] += once
+        if node.op is not None:
+            of = found.setdefault(ops[node.op], [0, 0.0, 0.0])
+            of[0] += 1
+            of[1] += took(node.forward_event)
+            of[2] += took(node.vjp_event)
+        for c in node.contributions:
+            if c.ns and c.child.op is not None:
+                sums = products.setdefault((ops[c.child.op], c.argnum), [0.0, 0.0])
+                sums[0] += c.ns
+                sums[1] += took(c.child.forward_event)
     table = Columns(
         op="i4", count="i4", forward_ns="f8", backward_ns="f8", ratio="f8", left_ratio="f8", right_ratio="f8"
     )
     for op, (count, forward, backward) in found.items():
         if forward or backward:
-            left, of_left, right, of_right = products.get(op, [0.0] * 4)
-            ratios = [
-                a / b if a and b else math.nan for a, b in ((backward, forward), (left, of_left), (right, of_right))
-            ]
-            table.add(op, count, forward, backward, *ratios)
+            pairs = (backward, forward), *(products.get((op, argnum), (0.0, 0.0)) for argnum in (0, 1))
+            table.add(op, count, forward, backward, *(a / b if a and b else math.nan for a, b in pairs))
     return table.columns()

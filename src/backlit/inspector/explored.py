@@ -8,8 +8,6 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from backlit.core.errors import BacklitError
 from backlit.diagnose.cells import FORWARD, Cell, Operand, cell, sampled_cells
 from backlit.diagnose.graded import graded, residual_sums
@@ -37,12 +35,7 @@ class Question(NamedTuple):
 
 
 def explored(recording: Recording, edges: Edges, targets: Sequence[Node], asked: Question | None = None) -> Tables:
-    """Paths, graded splits and trees for the targets; cells and nudges for elements of all nodes, and that which is asked for.
-
-    Nothing of a recording with complex numbers, for which shares and slopes are not defined here.
-    """
-    if any(node.dtype is not None and np.dtype(node.dtype).kind == "c" for node in recording.nodes):
-        return {}
+    """Paths, graded splits and trees for the targets; cells and nudges for elements of all nodes, and that which is asked for."""
     return {
         **_paths(recording, targets),
         **_tree(recording, edges, targets),
@@ -113,9 +106,10 @@ def _tree(recording: Recording, edges: Edges, targets: Sequence[Node]) -> Tables
 
 def _asked(recording: Recording, asked: Question | None) -> tuple[Node, int] | None:
     """The node of the last step that is asked about, where there is one, and the element."""
+    if asked is None:
+        return None
     last = len(recording.steps) - 1
-    named = () if asked is None else (n for n in recording.nodes if n.name == asked.name and n.step == last)
-    return next(((node, asked.element) for node in named if asked is not None), None)
+    return next(((n, asked.element) for n in recording.nodes if n.name == asked.name and n.step == last), None)
 
 
 def _cells_asked(recording: Recording, asked: Question | None) -> Iterator[Cell]:
