@@ -61,6 +61,10 @@ check: .venv/test
 	$(BIN)/mypy
 	$(BIN)/pytest -q -n auto --ignore=tests/cli
 
+# what PyTorch gives for every layer, loss, optimizer and schedule, which the tests compare with
+references: .venv/bench
+	cd tests/references && ../../$(BIN)/python record.py
+
 docs: .venv/docs
 	$(BIN)/mkdocs build --strict --quiet --site-dir .site
 
@@ -76,4 +80,4 @@ inspector:
 clean:
 	rm -rf .venv .site runs inspector/node_modules
 
-.PHONY: demo test exhaustive fuzz faults functions standard check docs bench inspector clean
+.PHONY: demo test exhaustive fuzz faults functions standard check references docs bench inspector clean

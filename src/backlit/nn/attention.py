@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from backlit import functional as F
+from backlit.arrays.creation import zeros
 from backlit.core.errors import ArgumentError, ShapeError
 from backlit.core.op import shown
 from backlit.core.rng import Generator
@@ -49,7 +50,7 @@ class MultiheadAttention(Module):
     def __init__(
         self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True, add_bias_kv: bool = False,
         add_zero_attn: bool = False, kdim: int | None = None, vdim: int | None = None, batch_first: bool = False, *,
-        dtype: Any = np.float32, generator: Generator | None = None,
+        dtype: Any = None, generator: Generator | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         if embed_dim <= 0 or num_heads <= 0 or embed_dim % num_heads:
@@ -69,16 +70,16 @@ class MultiheadAttention(Module):
             "v_proj_weight": None if one else (embed_dim, self.vdim),
         }
         for name, shape in shapes.items():
-            parameter = None if shape is None else Parameter(np.zeros(shape, dtype))
+            parameter = None if shape is None else Parameter(zeros(shape, dtype=dtype))
             if parameter is not None:
                 init.xavier_uniform_(parameter, 1.0, generator)
             self.register_parameter(name, parameter)
-        self.register_parameter("in_proj_bias", Parameter(np.zeros(3 * embed_dim, dtype)) if bias else None)
+        self.register_parameter("in_proj_bias", Parameter(zeros((3 * embed_dim,), dtype=dtype)) if bias else None)
         self.out_proj = Linear(embed_dim, embed_dim, bias, dtype=dtype, generator=generator)
         if self.out_proj.bias is not None:
             init.zeros_(self.out_proj.bias)
         for name in ("bias_k", "bias_v"):
-            parameter = Parameter(np.zeros((1, 1, embed_dim), dtype)) if add_bias_kv else None
+            parameter = Parameter(zeros((1, 1, embed_dim), dtype=dtype)) if add_bias_kv else None
             if parameter is not None:
                 init.xavier_normal_(parameter, 1.0, generator)
             self.register_parameter(name, parameter)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from backlit import functional as F
 from backlit.core.errors import ShapeError
 from backlit.core.rng import Generator, default_generator
@@ -35,7 +33,7 @@ class Linear(Module):
         out_features: int,
         bias: bool = True,
         *,
-        dtype: Any = np.float32,
+        dtype: Any = None,
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
@@ -73,7 +71,7 @@ class Bilinear(Module):
     bias: Parameter | None
 
     def __init__(
-        self, in1_features: int, in2_features: int, out_features: int, bias: bool = True, *, dtype: Any = np.float32,
+        self, in1_features: int, in2_features: int, out_features: int, bias: bool = True, *, dtype: Any = None,
         generator: Generator | None = None,
     ) -> None:  # fmt: skip
         super().__init__()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from backlit import functional as F
+from backlit.core.dtypes import default_dtype
 from backlit.core.errors import ArgumentError
 from backlit.core.tensor import Tensor
 from backlit.nn import init
@@ -42,7 +43,7 @@ class TransformerEncoderLayer(Module):
     def __init__(
         self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1, activation: Activation = F.relu,
         layer_norm_eps: float = 1e-5, batch_first: bool = False, norm_first: bool = False, bias: bool = True, *,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
@@ -84,7 +85,7 @@ class TransformerDecoderLayer(Module):
     def __init__(
         self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1, activation: Activation = F.relu,
         layer_norm_eps: float = 1e-5, batch_first: bool = False, norm_first: bool = False, bias: bool = True, *,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
@@ -183,7 +184,7 @@ class Transformer(Module):
         self, d_model: int = 512, nhead: int = 8, num_encoder_layers: int = 6, num_decoder_layers: int = 6,
         dim_feedforward: int = 2048, dropout: float = 0.1, activation: Activation = F.relu, custom_encoder: Any = None,
         custom_decoder: Any = None, layer_norm_eps: float = 1e-5, batch_first: bool = False, norm_first: bool = False,
-        bias: bool = True, *, dtype: Any = np.float32,
+        bias: bool = True, *, dtype: Any = None,
     ) -> None:  # fmt: skip
         super().__init__()
         kind: Any = (
@@ -230,6 +231,10 @@ class Transformer(Module):
         )
 
     @staticmethod
-    def generate_square_subsequent_mask(sz: int, *, dtype: Any = np.float32) -> Tensor:
+    def generate_square_subsequent_mask(sz: int, *, dtype: Any = None) -> Tensor:
         """[sz, sz] with 0 where a target may look, at sources up to its own place, and -infinity elsewhere."""
-        return Tensor(np.where(np.triu(np.ones((sz, sz), bool), 1), -np.inf, 0.0).astype(dtype))
+        return Tensor(
+            np.where(np.triu(np.ones((sz, sz), bool), 1), -np.inf, 0.0).astype(
+                default_dtype() if dtype is None else dtype
+            )
+        )

@@ -1,0 +1,50 @@
+"""Functions of `nn.functional`, and the modules that are the same, against what PyTorch gave when it was recorded."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+
+import numpy as np
+import pytest
+from recorded import DTYPES, Backlit, agree, read, taken
+from reference_functions import FUNCTIONS, MODULES
+from reference_run import run
+
+from backlit import nn
+
+FILE = "functions.safetensors.xz"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_values_and_gradients(name, dtype):
+    case = read(FILE)[2][name]
+    agree(run(Backlit, FUNCTIONS[name], taken(case), np.dtype(dtype)), case[dtype], dtype)
+
+
+def is_of_the_module(case):
+    if case.name not in MODULES:
+        return False
+    return set(case.options) <= set(inspect.signature(getattr(nn, MODULES[case.name])).parameters)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", [name for name, case in FUNCTIONS.items() if is_of_the_module(case)])
+def test_as_modules(name, dtype):
+    """The options are the constructor's; what the module gives is what the function gave."""
+    case, function = read(FILE)[2][name], FUNCTIONS[name]
+    module = dataclasses.replace(function, name=MODULES[function.name], inputs=function.inputs)
+    take = taken({**case, "given": as_argument(case["given"])})
+    agree(run(Backlit, module, take, np.dtype(dtype)), case[dtype], dtype)
+
+
+def as_argument(given):
+    """Arrays among the options are given to the constructor."""
+    return {name.replace("0.option.", "argument."): array for name, array in given.items()}
+
+
+def test_every_loss_has_a_case_as_a_module_and_every_record_its_case():
+    called = {case.name for case in FUNCTIONS.values() if is_of_the_module(case)}
+    assert called == set(MODULES)
+    assert set(read(FILE)[2]) == set(FUNCTIONS)
