@@ -143,3 +143,165 @@ def test_layers_give_what_their_functions_give():
         nn.Linear(2, 2)(x)
     with pytest.raises(ValueError, match="sine"):
         nn.GELU("sine")
+
+
+def test_parts_by_their_names():
+    m = Block()
+    assert m.get_submodule("inner.0") is m.inner[0] and m.get_submodule("") is m
+    assert m.get_parameter("inner.0.weight") is m.inner[0].weight and m.get_buffer("count") is m.count
+    with pytest.raises(
+        AttributeError, match=r"Block has no module 'inner.7'; there are first, inner, inner.0, inner.1"
+    ):
+        m.get_submodule("inner.7")
+    with pytest.raises(AttributeError, match=r"Block has no parameter 'inner.0.w'; there are scale, first.weight"):
+        m.get_parameter("inner.0.w")
+    with pytest.raises(AttributeError, match=r"Block has no buffer 'scale'; there are count, scratch"):
+        m.get_buffer("scale")
+    with pytest.raises(TypeError, match=r"register_module: expected a Module for 'x', got int"):
+        m.register_module("x", 3)
+    m.add_module("extra", nn.Linear(1, 1))
+    assert [n for n, _ in m.named_children()] == ["first", "inner", "extra"]
+
+
+def test_what_is_shared_is_named_once_or_at_every_place():
+    m = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2))
+    m[2].weight = m[0].weight
+    m.append(m[1])
+    assert [n for n, _ in m.named_modules()] == ["", "0", "1", "2"]
+    assert [n for n, _ in m.named_modules(remove_duplicate=False)] == ["", "0", "1", "2", "3"]
+    assert [n for n, _ in m.named_parameters(remove_duplicate=False)] == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    memo = {m[0]}
+    assert [n for n, _ in m.named_modules(memo, prefix="net")] == ["net", "net.1", "net.2"] and len(memo) == 4
+
+
+@pytest.mark.parametrize("convert", ["double", "half", "bfloat16", "float"])
+def test_dtypes_of_a_module(convert):
+    m = Block()
+    m(np.ones((2, 3), np.float32)).sum().backward()
+    before, grads = dict(m.named_parameters()), {n: p.grad.numpy() for n, p in m.named_parameters()}
+    assert getattr(m, convert)() is m
+    wanted = {"double": "float64", "half": "float16", "bfloat16": "bfloat16", "float": "float32"}[convert]
+    for name, p in m.named_parameters():
+        assert p is before[name] and p.dtype == p.grad.dtype == wanted and p.requires_grad and p.is_leaf
+        np.testing.assert_allclose(p.grad.numpy().astype(np.float32), grads[name], rtol=1e-2)
+    assert m.count.dtype == np.int64 and m.scratch.dtype == wanted
+    m.zero_grad()
+    x = np.ones((2, 3), np.float32).astype(m.scale.dtype)
+    m(x).sum().backward()
+    assert m.scale.grad.dtype == wanted
+    m.zero_grad(set_to_none=False)
+    assert m.scale.grad.dtype == wanted and not m.scale.grad.numpy().any()
+
+
+def test_ways_to_say_a_dtype_and_mistakes():
+    m = nn.Linear(2, 2)
+    for ask in (lambda: m.to("float64"), lambda: m.to(bl.float32), lambda: m.to(dtype=np.float64), lambda: m.to(bl.ones(1)),
+                lambda: m.to("cpu", "float64"), lambda: m.to("cpu")):  # fmt: skip
+        assert ask() is m
+    assert m.weight.dtype == np.float64
+    compiled = bl.compile(lambda x: m(x).sum())
+    assert compiled(bl.ones((1, 2), dtype="float64")).dtype == np.float64
+    m.float()
+    assert compiled(bl.ones((1, 2))).dtype == np.float32
+    with pytest.raises(bl.DTypeError, match=r"Linear.to: expected a dtype of floats, got int32"):
+        m.to("int32")
+    with pytest.raises(bl.BacklitError, match=r"Linear.to: the one device is 'cpu', got 'cuda:0'"):
+        m.to("cuda:0")
+    with pytest.raises(bl.BacklitError, match="Linear.to: 'fast' is no dtype"):
+        m.to("fast")
+
+
+def test_state_taken_over_and_names_behind_a_prefix():
+    m = nn.Linear(2, 3)
+    weight = m.weight
+    state = {"weight": np.ones((3, 2)), "bias": np.zeros(3)}
+    m.load_state_dict(state, assign=True)
+    assert (
+        m.weight is weight and weight.dtype == np.float64 and weight._value is state["weight"] and weight.requires_grad
+    )
+    m(np.ones((1, 2))).sum().backward()
+    with pytest.raises(DataError, match=r"trained, but no floats: weight \(int64\)"):
+        m.load_state_dict({**state, "weight": np.ones((3, 2), np.int64)}, assign=True)
+    with pytest.raises(TypeError, match=r"load_state_dict: Linear: expected a mapping from names to arrays, got str"):
+        m.load_state_dict("weights.safetensors")
+    assert list(m.state_dict(prefix="a.")) == ["a.weight", "a.bias"]
+    assert m.state_dict(keep_vars=True)["weight"] is weight
+    m.load_state_dict(m.state_dict(keep_vars=True))
+
+
+def test_a_class_that_forgets_super_is_told_so():
+    class Forgets(nn.Module):
+        def __init__(self):
+            pass
+
+        def forward(self, x):
+            return x
+
+    with pytest.raises(AttributeError, match=r"call super\(\).__init__\(\) first"):
+        Forgets()(bl.ones(1))
+
+
+def test_the_tree_that_is_shown():
+    block = lambda: nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    m = nn.ModuleDict({"blocks": nn.Sequential(block(), block(), block(), nn.Linear(2, 3)), "head": nn.Linear(2, 3)})
+    m["head"].weight = m["blocks"][3].weight
+    m["blocks"][0][0].requires_grad_(False)
+    assert (
+        repr(m)
+        == """\
+ModuleDict(  # 30 parameters (6 frozen)
+  (blocks): Sequential(  # 27 parameters (6 frozen)
+    (0): Sequential(  # 6 parameters (frozen)
+      (0): Linear(in_features=2, out_features=2, bias=True)  # weight [2, 2], bias [2]: 6 parameters (frozen)
+      (1): ReLU()
+    )
+    (1-2): 2 x Sequential(  # 6 parameters
+      (0): Linear(in_features=2, out_features=2, bias=True)  # weight [2, 2], bias [2]: 6 parameters
+      (1): ReLU()
+    )
+    (3): Linear(in_features=2, out_features=3, bias=True)  # weight [3, 2], bias [3]: 9 parameters
+  )
+  (head): Linear(in_features=2, out_features=3, bias=True)  # weight [3, 2], bias [3]: 9 parameters
+)"""
+    )
+
+
+def test_lists_and_dictionaries_of_parameters():
+    a, b = nn.Parameter([1.0]), nn.Parameter([[2.0, 3.0]])
+    many = nn.ParameterList([a, np.ones(2, np.float32)])
+    assert many.append(b) is many and len(many) == 3 and many[0] is a and many[-1] is b and list(many[1:])[1] is b
+    assert type(many[1]) is nn.Parameter and list(many.state_dict()) == ["0", "1", "2"]
+    many[1] = b
+    assert many.pop(0) is a and list(many) == [b, b] and len(list(many.parameters())) == 1
+    many += [a]
+    with pytest.raises(TypeError, match="ParameterList: expected parameters or arrays, got str at 3"):
+        many.append("x")
+    assert len(many) == 3
+    named = nn.ParameterDict({"a": a})
+    named["b"] = bl.ones(2)
+    named.update([("c", b)])
+    assert list(named) == ["a", "b", "c"] and "b" in named and named.get("x") is None and named.setdefault("a", b) is a
+    assert named["b"].requires_grad and dict(named.items())["c"] is b and [*named.keys()] == list(named)
+    assert named.pop("b").shape == (2,) and [*named.values()] == [a, b]
+    with pytest.raises(TypeError, match="ParameterDict: expected parameters or arrays, got int at 'x'"):
+        named["x"] = 3
+    with pytest.raises(KeyError):
+        del named["x"]
+    found = bl.grad(lambda m: (m["a"] * m["c"]).sum())(named)
+    assert found["c"].tolist() == [[1.0, 1.0]]
+    named.clear()
+    assert len(named) == 0
+
+
+def test_a_sequence_is_a_list_of_its_modules():
+    a, b, c = nn.Linear(1, 1), nn.Tanh(), nn.ReLU()
+    m = nn.Sequential(a, b)
+    assert m.insert(1, c) is m and list(m) == [a, c, b] and [n for n, _ in m.named_children()] == ["0", "1", "2"]
+    assert m.pop(1) is c and list(m + [c]) == [a, b, c] and len(m) == 2
+    m += [c]
+    del m[0]
+    assert list(m) == [b, c] and list(m.extend([a])) == [b, c, a] and not m.pop(slice(0, 2)).state_dict()
+    assert list(m) == [a] and list(m.state_dict()) == ["0.weight", "0.bias"]
+    with pytest.raises(TypeError, match="Sequential: expected modules, got int"):
+        m.insert(0, 3)
+    assert list(m) == [a]

@@ -23,7 +23,7 @@ from backlit.core.source import here
 from backlit.core.tensor import Box, Tensor, as_tensor, muted, no_grad
 
 
-class _Custom(ABC):
+class Custom(ABC):
     """What both decorators share: the arguments' leaves, and what happens at each kind of trace."""
 
     kind = ""
@@ -59,11 +59,11 @@ class _Custom(ABC):
         """Raises when no rule is defined."""
 
     @abstractmethod
-    def _joint(self, lowered: list[Any], structure: Any) -> tuple[Any, _Joint]:
+    def _joint(self, lowered: list[Any], structure: Any) -> tuple[Any, CustomJoint]:
         """The output on lower values, and the node that pulls back through it."""
 
     @abstractmethod
-    def _batched(self, axes: list[Any], structure: Any) -> _Custom:
+    def _batched(self, axes: list[Any], structure: Any) -> Custom:
         """The same function and rule for arguments with or without a leading batch axis."""
 
     @abstractmethod
@@ -93,14 +93,19 @@ class _Custom(ABC):
         return self._outs(out, joint, values, parents, lambda value, node: Tensor(Box(trace, value, node)))
 
     def _outs(
-        self, out: Any, joint: _Joint, values: list[Any], parents: list[Any], wrap: Callable[[Tensor, Node], Tensor]
+        self,
+        out: Any,
+        joint: CustomJoint,
+        values: list[Any],
+        parents: list[Any],
+        wrap: Callable[[Tensor, Node], Tensor],
     ) -> Any:
         leaves, structure = tree.flatten(out)
         outs = [as_tensor(x) for x in leaves]
         joint.outs = [(x.shape, x.dtype) for x in outs]
         joint.structure = structure
         joint.n_outs = len(outs)
-        return tree.unflatten(structure, recorded_jointly(joint, outs, parents, values, wrap))
+        return tree.unflatten(structure, recorded_jointly(joint, outs, parents, values, wrap, joint.live(parents)))
 
     def _batch(self, trace: BatchTrace, values: list[Any], structure: Any) -> Any:
         axes = [0 if trace.box(x) is not None else None for x in values]
@@ -109,10 +114,10 @@ class _Custom(ABC):
         return tree.map(lambda x: Tensor(BatchBox(trace, x)), out)
 
 
-class _Joint(Joint):
+class CustomJoint(Joint):
     """One call of a function with a rule of its own."""
 
-    def __init__(self, owner: _Custom, structure: Any) -> None:
+    def __init__(self, owner: Custom, structure: Any) -> None:
         super().__init__()
         self.name = owner.name  # type: ignore[misc]
         self.owner = owner
@@ -131,12 +136,16 @@ class _Joint(Joint):
         found = self.pull_custom(tree.unflatten(self.structure, filled), node)
         return tuple(None if c is None else (c, None) for c in found)
 
+    def live(self, parents: Sequence[Node | None]) -> list[bool] | None:
+        """Which outputs have derivatives, given the nodes of the arguments; None for all."""
+        return None
+
     @abstractmethod
     def pull_custom(self, cotangent: Any, node: Node) -> list[Any]:
         """Cotangents of the leaves of the arguments."""
 
 
-class _VjpJoint(_Joint):
+class _VjpJoint(CustomJoint):
     def kept(self) -> list[Any]:
         return tree.leaves(self.residuals)
 
@@ -175,7 +184,7 @@ class _VjpJoint(_Joint):
         return cotangent if cotangent.dtype == x.dtype else cotangent.astype(x.dtype)
 
 
-class _JvpJoint(_Joint):
+class _JvpJoint(CustomJoint):
     def kept(self) -> list[Any]:
         return self.lowered
 
@@ -197,7 +206,7 @@ class _JvpJoint(_Joint):
         return found
 
 
-class custom_vjp(_Custom):
+class custom_vjp(Custom):
     """A function whose reverse rule is given: `@custom_vjp`, then `f.defvjp(fwd, bwd)`.
 
     `fwd(*args)` returns `(out, residuals)`; `bwd(residuals, cotangent)` returns a tuple with one cotangent an
@@ -228,7 +237,7 @@ class custom_vjp(_Custom):
         if self.fwd is None or self.bwd is None:
             raise RuleError(f"custom_vjp {self.name}: no rule yet; call {self.name}.defvjp(fwd, bwd){here()}")
 
-    def _joint(self, lowered: list[Any], structure: Any) -> tuple[Any, _Joint]:
+    def _joint(self, lowered: list[Any], structure: Any) -> tuple[Any, CustomJoint]:
         joint = _VjpJoint(self, structure)
         found = self.fwd(*tree.unflatten(structure, lowered))
         if not isinstance(found, tuple) or len(found) != 2:
@@ -241,7 +250,7 @@ class custom_vjp(_Custom):
             f"custom_vjp {self.name}: it has a reverse rule only; define it with custom_jvp to use jvp{here()}"
         )
 
-    def _batched(self, axes: list[Any], structure: Any) -> _Custom:
+    def _batched(self, axes: list[Any], structure: Any) -> Custom:
         in_axes = tree.unflatten(structure, axes)
         made = custom_vjp(_named(vmap(self.f, in_axes=in_axes), self.name))
 
@@ -258,7 +267,7 @@ class custom_vjp(_Custom):
         return made
 
 
-class custom_jvp(_Custom):
+class custom_jvp(Custom):
     """A function whose derivative is given: `@custom_jvp`, then `@f.defjvp`.
 
     The rule `rule(primals, tangents)` returns `(out, out_tangent)`, linear in the tangents and written with backlit's
@@ -298,7 +307,7 @@ class custom_jvp(_Custom):
             )
         return out, pushed
 
-    def _joint(self, lowered: list[Any], structure: Any) -> tuple[Any, _Joint]:
+    def _joint(self, lowered: list[Any], structure: Any) -> tuple[Any, CustomJoint]:
         with no_grad():
             return self.f(*tree.unflatten(structure, lowered)), _JvpJoint(self, structure)
 
@@ -318,7 +327,7 @@ class custom_jvp(_Custom):
         ]
         return tree.unflatten(out_structure, boxed)
 
-    def _batched(self, axes: list[Any], structure: Any) -> _Custom:
+    def _batched(self, axes: list[Any], structure: Any) -> Custom:
         in_axes = tree.unflatten(structure, axes)
         made = custom_jvp(_named(vmap(self.f, in_axes=in_axes), self.name))
         made.defjvp(

@@ -105,13 +105,16 @@ def timed(op: Any, values: Sequence[Any], params: dict[str, Any], wanted: bool =
     return out
 
 
-def inside(owner: Any, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """`function(*args, **kwargs)`, a call of `owner` that listeners see begin and end."""
+def inside(
+    owner: Any, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
+    run: Callable[..., Any] | None = None,
+) -> Any:  # fmt: skip
+    """`function(*args, **kwargs)`, a call of `owner` that listeners see begin and end; `run` is called in its place, if given."""
     listeners = _listeners.get()
     for listener in listeners:
         listener.entered(owner, function, args, kwargs)
     try:
-        return function(*args, **kwargs)
+        return (run or function)(*args, **kwargs)
     finally:
         for listener in listeners:
             listener.left()

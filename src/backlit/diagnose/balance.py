@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from backlit.autodiff.custom import _Joint as CustomJoint
+from backlit.autodiff.custom import CustomJoint
 from backlit.autodiff.walk import Pick
 from backlit.core.dtypes import is_float
 from backlit.core.errors import BacklitError

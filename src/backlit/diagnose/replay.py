@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from backlit.autodiff.custom import _Joint as CustomJoint
-from backlit.autodiff.custom import custom_jvp
+from backlit.autodiff.custom import CustomJoint, custom_jvp
 from backlit.autodiff.forward import JvpTrace
 from backlit.autodiff.trace import zeros
 from backlit.autodiff.walk import Joint, Pick

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from backlit.autodiff.custom import _Joint as CustomJoint
+from backlit.autodiff.custom import CustomJoint
+from backlit.autodiff.gate import Gate
 from backlit.autodiff.walk import Joint, Pick
 from backlit.core import tree
 from backlit.core.dtypes import is_float
@@ -261,6 +262,8 @@ def _joint_rules(node: Node, args: Sequence[Formula]) -> Rules:
     forward = _written(Term(op.name, tuple(args), {}, node.shape))
     if not isinstance(op, CustomJoint):
         return Rules(forward, {}, {}, f"the rule of {op.name} is a program of its own")
+    if isinstance(op.owner, Gate):  # to write it down is to call the hooks
+        return Rules(forward, {}, {}, f"the gradients go on through the hooks of {op.name}")
     known = {id(a.value): a for a in args if isinstance(a, Symbol)}
     with FormulaTrace("rules") as trace:
         kept = iter(range(1000))

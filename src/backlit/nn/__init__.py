@@ -92,6 +92,7 @@ from backlit.nn.padding import (
     ZeroPad2d,
     ZeroPad3d,
 )
+from backlit.nn.parameters import ParameterDict, ParameterList
 from backlit.nn.pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -221,6 +222,8 @@ __all__ = [
     "PReLU",
     "PairwiseDistance",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "PixelShuffle",
     "PixelUnshuffle",
     "PoissonNLLLoss",

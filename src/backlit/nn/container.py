@@ -40,6 +40,32 @@ class Sequential(Module):
         self._add(str(len(self)), module)
         return self
 
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Adds modules at the end."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def insert(self, index: int, module: Module) -> Self:
+        """Puts a module before the one at `index`; all are numbered anew."""
+        modules = list(self)
+        modules.insert(index, module)
+        return self._renumbered(modules)
+
+    def pop(self, index: int | slice = -1) -> Module:
+        """Takes a module out, or those of a slice as a Sequential; the others are numbered anew."""
+        taken = self[index]
+        del self[index]
+        return taken
+
+    def _renumbered(self, modules: list[Module]) -> Self:
+        made = Sequential(*modules)  # which refuses what is none
+        for name in list(self._modules):
+            delattr(self, name)
+        for name, module in made._modules.items():
+            self.register_module(name, module)
+        return self
+
     def forward(self, x: Any) -> Any:
         """`x` through every module in turn."""
         for module in self:
@@ -58,6 +84,9 @@ class Sequential(Module):
     @overload
     def __getitem__(self, index: slice) -> Sequential: ...
 
+    @overload
+    def __getitem__(self, index: int | slice) -> Module: ...
+
     def __getitem__(self, index: int | slice) -> Module:
         if isinstance(index, slice):
             return Sequential(dict(list(self._modules.items())[index]))
@@ -66,6 +95,17 @@ class Sequential(Module):
 
     def __setitem__(self, index: int, module: Module) -> None:
         self._add(list(self._modules)[index], module)
+
+    def __delitem__(self, index: int | slice) -> None:
+        modules = list(self)
+        del modules[index]
+        self._renumbered(modules)
+
+    def __add__(self, other: Iterable[Module]) -> Sequential:
+        return Sequential(*self, *other)
+
+    def __iadd__(self, other: Iterable[Module]) -> Self:
+        return self.extend(list(other))
 
 
 class ModuleList(Module):

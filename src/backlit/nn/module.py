@@ -9,8 +9,13 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from backlit.core import changes, record, tree
-from backlit.core.errors import ArgumentError, DataError
+from backlit.core.dtypes import bfloat16, is_float
+from backlit.core.errors import ArgumentError
 from backlit.core.tensor import Tensor, tensor
+from backlit.nn import hooks
+from backlit.nn.hooks import Handle
+from backlit.nn.printing import drawn
+from backlit.nn.state import float_dtype, load, put
 
 
 class Parameter(Tensor):
@@ -53,10 +58,11 @@ class Module:
     _buffers: dict[str, Any]
     _modules: dict[str, Any]
     _transient: set[str]
-    notes_changes = ("_parameters", "_buffers", "_modules", "_transient")
+    _hooks: hooks.Tables | None
+    notes_changes = ("_parameters", "_buffers", "_modules", "_transient", "_hooks")
 
     def __init__(self) -> None:
-        self.__dict__.update(training=True, _parameters={}, _buffers={}, _modules={}, _transient=set())
+        self.__dict__.update(training=True, _parameters={}, _buffers={}, _modules={}, _transient=set(), _hooks=None)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -67,6 +73,8 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._hooks is not None:
+            return hooks.call(self, args, kwargs)
         if record.active:
             return record.inside(self, self.forward, args, kwargs)
         return self.forward(*args, **kwargs)
@@ -116,6 +124,10 @@ class Module:
             found = self.__dict__.get(table, {})
             if name in found:
                 return found[name]
+        if "_modules" not in self.__dict__:
+            raise AttributeError(
+                f"{type(self).__name__} has no {name!r}: call super().__init__() first in its __init__"
+            )
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:
@@ -146,10 +158,93 @@ class Module:
         (self._transient.discard if persistent else self._transient.add)(name)
 
     def register_module(self, name: str, module: Module | None) -> None:
-        """Registers a submodule under `name`."""
+        """Registers a submodule under `name`.
+
+        Raises:
+          TypeError: `module` is not a Module.
+        """
+        if module is not None and not isinstance(module, Module):
+            raise TypeError(f"register_module: expected a Module for {name!r}, got {type(module).__name__}")
         self._register(self._tables()[2], name, module)
 
+    add_module = register_module
+
+    # Hooks
+
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> Handle:
+        """Calls `hook(module, args)` before `forward`; what it returns, unless None, takes the place of the arguments.
+
+        With `with_kwargs` it is `hook(module, args, kwargs)`, which returns None or `(args, kwargs)`.
+        """
+        return hooks.register(self, "forward_pre", hook, with_kwargs, prepend=prepend)
+
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
+    ) -> Handle:
+        """Calls `hook(module, args, out)` after `forward`; what it returns, unless None, takes the place of `out`.
+
+        With `with_kwargs` it is `hook(module, args, kwargs, out)`. With `always_call` it is called also where something
+        raises, with what there is of `out`.
+        """
+        return hooks.register(self, "forward", hook, with_kwargs, always_call, prepend=prepend)
+
+    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+        """Calls `hook(module, grad_output)` when the gradients of all outputs are there: a tuple, None where there is none.
+
+        What it returns, unless None, takes their place.
+        """
+        return hooks.register(self, "backward_pre", hook, prepend=prepend)
+
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+        """Calls `hook(module, grad_input, grad_output)` when the gradients of the positional arguments are there.
+
+        They are tuples, with None where there is no gradient. What it returns, unless None, takes the place of `grad_input`.
+        Without an argument of which a gradient is wanted it is called when those of the outputs are there. It works under
+        `backward`, `grad` and the other reverse transforms; forward mode passes it.
+        """
+        return hooks.register(self, "backward", hook, prepend=prepend)
+
     # Walking
+
+    def get_submodule(self, target: str) -> Module:
+        """The module with a dotted name as `named_modules` gives it, this one for "".
+
+        Raises:
+          AttributeError: there is none.
+        """
+        found: Any = self
+        for name in target.split(".") if target else ():
+            found = found._modules.get(name)
+            if found is None:
+                there = ", ".join(n for n, _ in self.named_modules() if n) or "none"
+                raise AttributeError(f"{type(self).__name__} has no module {target!r}; there are {there}")
+        return found  # type: ignore[no-any-return]
+
+    def _get(self, table: str, what: str, target: str) -> Tensor:
+        path, _, name = target.rpartition(".")
+        found = self.get_submodule(path).__dict__[table].get(name)
+        if found is None:
+            there = ", ".join(n for n, _ in self._named(table, "", True)) or "none"
+            raise AttributeError(f"{type(self).__name__} has no {what} {target!r}; there are {there}")
+        return found  # type: ignore[no-any-return]
+
+    def get_parameter(self, target: str) -> Tensor:
+        """The parameter with a dotted name as `named_parameters` gives it.
+
+        Raises:
+          AttributeError: there is none.
+        """
+        return self._get("_parameters", "parameter", target)
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer with a dotted name as `named_buffers` gives it.
+
+        Raises:
+          AttributeError: there is none.
+        """
+        return self._get("_buffers", "buffer", target)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The direct submodules with their names, each once."""
@@ -174,9 +269,20 @@ class Module:
             if module is not None:
                 yield from module._walk(f"{prefix}.{name}" if prefix else name, seen)
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all below it with their dotted names, each once, parents first."""
-        return self._walk(prefix, set())
+    def named_modules(
+        self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """This module and all below it with their dotted names, parents first.
+
+        Each is given once, unless `remove_duplicate` is False, and not at all if it is in `memo`, to which it is added.
+        """
+        known = set() if memo is None else set(memo)
+        for name, module in self._walk(prefix, set() if remove_duplicate else None):
+            if not remove_duplicate or module not in known:
+                known.add(module)
+                if memo is not None:
+                    memo.add(module)
+                yield name, module
 
     def modules(self) -> Iterator[Module]:
         """This module and all below it, each once."""
@@ -193,18 +299,22 @@ class Module:
                 seen.add(id(value))
                 yield (f"{path}.{name}" if path else name), value
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
-        """The parameters with their dotted names, each once."""
-        return self._named("_parameters", prefix, recurse)
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """The parameters with their dotted names, each once unless `remove_duplicate` is False."""
+        return self._named("_parameters", prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Tensor]:
         """The parameters, each once."""
         for _, parameter in self.named_parameters(recurse=recurse):
             yield parameter
 
-    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
-        """The buffers with their dotted names, each once."""
-        return self._named("_buffers", prefix, recurse)
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """The buffers with their dotted names, each once unless `remove_duplicate` is False."""
+        return self._named("_buffers", prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         """The buffers, each once."""
@@ -222,44 +332,63 @@ class Module:
                         found[f"{path}.{name}" if path else name] = value
         return found
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Parameters and persistent buffers by dotted name, without their graph.
+    def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> dict[str, Tensor]:
+        """Parameters and persistent buffers by dotted name behind `prefix`, without their graph.
 
         The tensors keep the values of this moment: later steps of an optimizer do not show in
-        them. Nothing is copied. A cell with two names appears under both.
+        them. Nothing is copied. A cell with two names appears under both. With `keep_vars` it is the cells themselves.
         """
-        return {name: value.detach() for name, value in self._state().items()}
+        return {prefix + name: value if keep_vars else value.detach() for name, value in self._state().items()}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleNames:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleNames:
         """Writes the values of `state_dict` into the parameters and buffers, in their own dtype.
 
-        With `strict=False` missing and unexpected names are returned instead of raised. On an
+        With `strict=False` missing and unexpected names are returned instead of raised. With `assign` the cells take over
+        the arrays with their dtype, without a copy; a parameter stays the tensor that an optimizer knows. On an
         error nothing has been written.
 
         Raises:
+          TypeError: `state_dict` is no mapping.
           DataError: names are missing or unexpected, or shapes differ; all are listed.
         """
-        own = self._state()
-        missing = [name for name in own if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in own]
-        arrays = {name: np.asarray(state_dict[name]) for name in own if name in state_dict}
-        wrong = [
-            f"{name} (expected {list(own[name].shape)}, got {list(array.shape)})"
-            for name, array in arrays.items()
-            if array.shape != own[name].shape
-        ]
-        problems = []
-        if strict and missing:
-            problems.append("missing: " + ", ".join(missing))
-        if strict and unexpected:
-            problems.append("unexpected: " + ", ".join(unexpected))
-        if wrong:
-            problems.append("wrong shape: " + ", ".join(wrong))
-        if problems:
-            raise DataError(f"load_state_dict: {type(self).__name__}: " + "; ".join(problems))
-        for name, array in arrays.items():
-            own[name]._value = np.array(array, dtype=own[name].dtype)
-        return IncompatibleNames(missing, unexpected)
+        return IncompatibleNames(*load(type(self).__name__, self._state(), state_dict, strict, assign))
+
+    # Dtypes
+
+    def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Self:
+        """Floating parameters and buffers, and gradients, in another dtype: `to("float64")`, `to(dtype=...)`, `to(tensor)`.
+
+        The cells stay the same tensors. The one device is "cpu". Make an optimizer behind it: its state has the dtype that the
+        parameters had.
+
+        Raises:
+          DTypeError: the dtype is not a float.
+          ArgumentError: another device, or something else is given.
+        """
+        new = float_dtype(f"{type(self).__name__}.to", args, dtype, device)
+        for _, cell in (*self.named_parameters(), *self.named_buffers()):
+            if new is not None and is_float(cell.dtype) and cell.dtype != new:
+                put(cell, cell.detach().numpy().astype(new))
+        changes.changed()
+        return self
+
+    def float(self) -> Self:
+        """Floating parameters and buffers in float32."""
+        return self.to(np.float32)
+
+    def double(self) -> Self:
+        """Floating parameters and buffers in float64."""
+        return self.to(np.float64)
+
+    def half(self) -> Self:
+        """Floating parameters and buffers in float16."""
+        return self.to(np.float16)
+
+    def bfloat16(self) -> Self:
+        """Floating parameters and buffers in bfloat16."""
+        return self.to(bfloat16)
 
     # Modes
 
@@ -279,10 +408,11 @@ class Module:
             parameter.requires_grad_(requires_grad)
         return self
 
-    def zero_grad(self) -> None:
-        """Sets the gradient of every parameter to None."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Sets the gradient of every parameter to None, or to zeros where it has one."""
         for parameter in self.parameters():
-            parameter.grad = None
+            grad = None if set_to_none else parameter.grad
+            parameter.grad = None if grad is None else Tensor(np.zeros(grad.shape, grad.dtype))
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
         """Calls `fn` on every module below, then on this one."""
@@ -298,21 +428,7 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
-        count = sum(p.size for p in self.parameters())
-        own = [f"{n} {list(v.shape)}" for n, v in {**self._parameters, **self._buffers}.items() if v is not None]
-        note = ", ".join(own)
-        if count:
-            total = f"{count:,} parameter" + ("s" if count != 1 else "")
-            note = f"{note}: {total}" if note else total
-        suffix = f"  # {note}" if note else ""
-        head = type(self).__name__
-        below = [(name, module) for name, module in self._modules.items() if module is not None]
-        if not below:
-            return f"{head}({self.extra_repr()}){suffix}"
-        lines = [f"{head}({self.extra_repr()}{suffix}"]
-        for name, module in below:
-            lines.append(f"  ({name}): " + repr(module).replace("\n", "\n  "))
-        return "\n".join([*lines, ")"])
+        return drawn(self)
 
 
 class _Skeleton(NamedTuple):
