@@ -1,6 +1,6 @@
 """backlit: backpropagation you can see through."""
 
-from backlit import fft, linalg, nn, numpy, optim, random, scipy
+from backlit import data, fft, linalg, nn, numpy, optim, random, scipy
 from backlit.arrays.creation import (
     arange,
     asarray,
@@ -347,6 +347,7 @@ __all__ = [
     "custom_linear_solve",
     "custom_root",
     "custom_vjp",
+    "data",
     "debug",
     "deg2rad",
     "diag",
