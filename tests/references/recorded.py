@@ -29,7 +29,7 @@ TOLERANCES = {"float64": 1e-9, "float32": 1e-5}
 class Backlit:
     """What a case is run with."""
 
-    nn, functional = bl.nn, bl.nn.functional
+    nn, functional, optim = bl.nn, bl.nn.functional, bl.optim
 
     @staticmethod
     def tensor(array: Array, trained: bool) -> Any:
