@@ -8,6 +8,7 @@ import pytest
 import backlit as bl
 from backlit import nn
 from backlit.core.errors import ArgumentError
+from backlit.diagnose.bands import Bands
 from backlit.diagnose.flow import flow
 from backlit.diagnose.nonfinite import not_finite
 
@@ -38,7 +39,7 @@ def test_gains_multiply_to_the_product():
         assert layer.value_rms == pytest.approx(np.sqrt(np.mean(layer.node.value**2)))
     expected = math.hypot(*(np.linalg.norm(recording[name].cotangent) for name in ("0/weight", "0/bias")))
     assert found.layers[0].grad_norm == pytest.approx(expected)
-    assert all(layer.band == 0 and layer.culprits == () for layer in found.layers[-3:])
+    assert all(layer.band == 0 for layer in found.layers[-3:]) and found.layers[-1].culprits == ()
 
 
 def test_a_vanishing_gradient_is_blamed_on_small_weights():
@@ -51,7 +52,7 @@ def test_a_vanishing_gradient_is_blamed_on_small_weights():
         and "weight with norm/sqrt(rows) 0.04" in first.what
         and first.factor < 1e-10
     )
-    assert flow(chain(0.05), amber=100, red=200).layers[0].band == 0
+    assert flow(chain(0.05), bands=Bands(amber=100, red=200)).layers[0].band == 0
 
 
 def test_a_vanishing_gradient_is_blamed_on_saturated_activations():
@@ -66,7 +67,7 @@ def test_a_vanishing_gradient_is_blamed_on_saturated_activations():
     model = nn.Sequential(nn.Linear(5, 5, dtype=np.float64), nn.Tanh(), nn.Linear(5, 1, dtype=np.float64))
     with bl.record() as recording:
         model(rng.standard_normal((9, 5)) * 300).sum().backward()
-    first = flow(recording, amber=0.0).layers[0]
+    first = flow(recording, bands=Bands(amber=0.0)).layers[0]
     assert first.product < 1 and "slopes of tanh" in first.culprits[0].what and "% saturated" in first.culprits[0].what
 
 
@@ -199,3 +200,39 @@ def test_a_recording_of_statistics_has_the_same_flow():
         for a, b in zip(ours.updates, theirs.updates, strict=True):
             assert (a.node.name, a.step, a.band) == (b.node.name, b.step, b.band)
             assert a.ratio == pytest.approx(b.ratio, rel=1e-5)
+
+
+def test_bands_begin_beyond_their_limits():
+    bands = Bands(amber=2, red=4, dead=0.1, saturated=0.5, least_update=1e-3, most_update=1e-1)
+    assert [bands.of_powers(p) for p in (0, 2, 2.1, 4, 4.1, math.inf)] == [0, 0, 1, 1, 2, 2]
+    assert [bands.of_unit(dead, math.nan) for dead in (0, 0.1, 0.2)] == [0, 0, 1]
+    assert [bands.of_unit(math.nan, flat) for flat in (0.5, 0.6)] == [0, 1]
+    ratios = [0, 9e-5, 2e-4, 1e-3, 1e-2, 1e-1, 0.5, 1.1, math.inf, math.nan]
+    assert [bands.of_update(ratio) for ratio in ratios] == [2, 2, 1, 0, 0, 0, 1, 2, 2, 2]
+
+
+def test_units_and_updates_follow_the_bands():
+    rng = np.random.default_rng(0)
+    weight = bl.tensor(rng.standard_normal((4, 4)), requires_grad=True)
+    optimizer = bl.optim.SGD([weight], lr=1e-3)
+    with bl.record() as recording:
+        bl.tanh(nn.functional.relu(rng.standard_normal((30, 4)) @ weight - np.array([100.0, 0, 0, 0]))).sum().backward()
+        optimizer.step()
+    found = flow(recording)
+    relu, tanh = found.activations
+    assert relu.dead == 0.25 and relu.band == 1 and 0 < tanh.saturated < 0.3 and tanh.band == 0
+    ratio = found.updates[0].ratio
+    strict = Bands(dead=0.25, saturated=tanh.saturated / 2, least_update=ratio * 2, most_update=1.0)
+    found = flow(recording, bands=strict)
+    assert [unit.band for unit in found.activations] == [0, 1] and found.updates[0].band == 1
+    assert flow(recording, bands=Bands(least_update=ratio * 11, most_update=10)).updates[0].band == 2
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"amber": 7.0}, {"red": -1}, {"dead": math.nan}, {"saturated": "much"}, {"least_update": 1.0}, {"red": math.inf},
+     {"amber": True}],
+)  # fmt: skip
+def test_limits_that_make_no_band_are_refused(limits):
+    with pytest.raises(ArgumentError, match=next(iter(limits))):
+        Bands(**limits)

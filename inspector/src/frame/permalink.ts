@@ -1,6 +1,7 @@
 // The view as the address: event, node, panel, colours, question. Read at the start, written as it changes.
 
 import { effect } from "@preact/signals";
+import { readLimits, writtenLimits } from "../model/bands";
 import {
   colourBy, goTo, panel, type PanelName, query, recording, reveal, selected, selectedModule, span, step, target,
   time, widthBy,
@@ -20,6 +21,7 @@ export function written(): string {
   if (colourBy.value !== "time") parts.set("c", colourBy.value);
   if (widthBy.value !== "norm") parts.set("w", widthBy.value);
   if (query.value) parts.set("q", query.value);
+  if (writtenLimits()) parts.set("b", writtenLimits());
   return parts.toString();
 }
 
@@ -43,6 +45,7 @@ export function read(hash: string): void {
   const width = parts.get("w");
   if (width === "none" || width === "share") widthBy.value = width;
   query.value = parts.get("q") ?? "";
+  readLimits(parts.get("b") ?? "");
 }
 
 export function startPermalink(): void {

@@ -3,12 +3,15 @@
 import { useMemo, useState } from "preact/hooks";
 import { decade, decadeTicks } from "../charts/axis";
 import { useWidth } from "../charts/size";
+import { layerBand } from "../model/bands";
 import { hovered, recording, reveal, selected, step } from "../model/view";
 import { Cell } from "../number";
+import { BandLimits } from "./bands";
 import { all, number, text, where } from "./data";
 import { shortName } from "./maths";
 import { BadNumbers } from "./walk";
 import { Behind, Section } from "./section";
+import { Units } from "./units";
 
 const SERIES = [
   { column: "delta_norm", name: "gradient that arrives, ‖δ‖", shape: "circle" },
@@ -18,9 +21,8 @@ const SERIES = [
 
 /** What is said of a layer that is out of band. */
 function bandText(row: number): string {
-  const band = number("flow", row, "band");
   const way = number("flow", row, "product") > 1 ? "exploding" : "vanishing";
-  return band > 1 ? `badly ${way}` : way;
+  return layerBand(row) > 1 ? `badly ${way}` : way;
 }
 
 function Mark({ shape, x, y }: { shape: string; x: number; y: number }) {
@@ -99,13 +101,13 @@ function Chart({ rows }: { rows: readonly number[] }) {
           )}
         </svg>
         {rows.map((row, i) => {
-          const band = number("flow", row, "band");
+          const band = layerBand(row);
           const shown = i % every === 0 || near === row;
           return (
             <button
               key={row}
               type="button"
-              class={`flow-row band-${band > 0 ? band : 0}${number("flow", row, "node") === selected.value ? " selected" : ""}`}
+              class={`flow-row band-${band}${number("flow", row, "node") === selected.value ? " selected" : ""}`}
               style={{ top: `${i * height}px`, height: `${height}px`, gridTemplateColumns: `${label}px ${strip}px 1fr 1fr` }}
               onClick={() => pick(row)}
               onPointerEnter={() => {
@@ -150,15 +152,15 @@ function Chart({ rows }: { rows: readonly number[] }) {
 }
 
 function Verdict({ rows }: { rows: readonly number[] }) {
-  const bad = rows.filter((row) => number("flow", row, "band") > 0);
+  const bad = rows.filter((row) => layerBand(row) > 0);
   if (bad.length === 0) return <p class="verdict">✓ No layer is out of band: gradients neither vanish nor explode.</p>;
-  const worst = [...bad].sort((a, b) => number("flow", b, "band") - number("flow", a, "band"));
+  const worst = [...bad].sort((a, b) => layerBand(b) - layerBand(a));
   return (
     <ul class="culprits">
       {worst.slice(0, 4).map((row) => {
         const factors = where("culprit", "flow", row);
         return (
-          <li key={row} class={`band-${number("flow", row, "band")}`}>
+          <li key={row} class={`band-${layerBand(row)}`}>
             <button type="button" class="link" onClick={() => reveal(number("flow", row, "node"))}>
               {layerName(row)}
             </button>
@@ -199,6 +201,7 @@ export function FlowPanel() {
       <Section title="Gradient flow" note="first layer on top; the gradient comes from below">
         <Chart rows={order} />
         <Verdict rows={order} />
+        <BandLimits names={["amber", "red"]} />
         <Behind>
           <table class="stats">
             <thead>
@@ -226,6 +229,7 @@ export function FlowPanel() {
           </table>
         </Behind>
       </Section>
+      <Units />
       <BadNumbers />
     </>
   );

@@ -32,7 +32,7 @@ const TABS: readonly Tab[] = [
     name: "training",
     title: "Training",
     view: TrainingPanel,
-    there: () => recording.has("series") || recording.table("step").rows > 1 || recording.has("example"),
+    there: () => recording.has("series") || recording.table("step").rows > 1 || recording.has("update") || recording.has("example"),
   },
   { name: "tour", title: "Tour", view: TourPanel, there: () => recording.has("tour") },
 ];

@@ -1,6 +1,7 @@
 /** Statistics, histogram and state of health of a value and its gradient. */
 
 import { Histogram } from "../charts/histogram";
+import { unitBand } from "../model/bands";
 import { recording } from "../model/view";
 import { Cell } from "../number";
 import { number, rowOf, where } from "./data";
@@ -41,10 +42,10 @@ export function pills(row: number, which: "value" | "delta", node: number): Pill
   if (get("subnormals") > 0) found.push({ kind: "warn", text: "subnormal", table: "stat", row, column: "subnormals" });
   const unit = which === "value" ? rowOf("activation", node) : -1;
   if (unit >= 0) {
-    if (number("activation", unit, "dead") > 0) {
+    if (unitBand(unit).dead) {
       found.push({ kind: "warn", text: "dead units", table: "activation", row: unit, column: "dead" });
     }
-    if (number("activation", unit, "saturated") >= 0.3) {
+    if (unitBand(unit).saturated) {
       found.push({ kind: "warn", text: "saturated", table: "activation", row: unit, column: "saturated" });
     }
   }

@@ -3,8 +3,10 @@
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { Lines } from "../charts/lines";
 import type { Curve } from "../charts/lines";
+import { limits, updateBand } from "../model/bands";
 import { recording, reveal, step, theme } from "../model/view";
 import { Cell } from "../number";
+import { BandLimits } from "./bands";
 import { Thumbnail } from "./contributions";
 import { contents, number, reach, text, where } from "./data";
 import { Behind, Section } from "./section";
@@ -162,9 +164,6 @@ function Steps() {
   );
 }
 
-/** Update over weight outside of this is too timid or too bold. */
-const RATIO: [number, number] = [1e-4, 1e-2];
-
 function Updates() {
   const rows = where("update", "step", step.value);
   if (rows.length === 0) return null;
@@ -187,8 +186,7 @@ function Updates() {
         </thead>
         <tbody>
           {rows.map((r) => {
-            const ratio = number("update", r, "ratio");
-            const out = ratio < RATIO[0] ? "small" : ratio > RATIO[1] ? "large" : "";
+            const { band, side } = updateBand(r);
             const node = number("update", r, "node");
             return (
               <tr key={r}>
@@ -202,8 +200,11 @@ function Updates() {
                     <Cell table="update" row={r} column={c} digits={3} />
                   </td>
                 ))}
-                <td class={out ? "warn" : ""} title={out ? `${out}: expected between 1e-4 and 1e-2` : undefined}>
-                  {out ? "▲ " : ""}
+                <td
+                  class={band ? (band > 1 ? "bad" : "warn") : ""}
+                  title={side ? `${side}: expected from ${limits.value.least_update} to ${limits.value.most_update}` : undefined}
+                >
+                  {band ? (band > 1 ? "✖ " : "▲ ") : ""}
                   <Cell table="update" row={r} column="ratio" digits={2} />
                 </td>
                 <td>
@@ -214,6 +215,7 @@ function Updates() {
           })}
         </tbody>
       </table>
+      <BandLimits names={["least_update", "most_update"]} />
       <div class="update-pictures">
         {rows
           .filter((r) => number("update", r, "change") >= 0)

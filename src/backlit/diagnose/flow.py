@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from backlit.core.errors import ArgumentError
 from backlit.core.op import REGISTRY, Elementwise
 from backlit.core.tensor import Tensor, no_grad
+from backlit.diagnose.bands import Bands
 from backlit.diagnose.recording import Contribution, Node, Recording, Scope, Step
 from backlit.diagnose.statistics import plain
 
@@ -38,8 +39,8 @@ class Layer:
 
     `node` is its result, `value_rms` the root mean square of it, `delta_norm` the norm of the gradient that arrives there,
     `grad_norm` that of the gradients of its parameters. `gain` is `delta_norm` over that of the next layer, `product` over
-    that of the last one. `band` is 0, or 1 or 2 where |log10 product| is above the limits; `culprits` then say why, the
-    strongest first.
+    that of the last one, `powers` its size as |log10 product|. `band` is 0, or 1 or 2 where that is above the limits;
+    `culprits` say what made the product so small or so large, the strongest first.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Layer:
     grad_norm: float
     gain: float
     product: float
+    powers: float
     band: int
     culprits: tuple[Culprit, ...]
 
@@ -59,18 +61,19 @@ class Activation:
     """A node that can be dead or saturated, with the fraction of its units (of elements, for one axis) that are.
 
     A unit, one place along the last axis, is dead when it is 0 for every example; an element is saturated when its slope is
-    below 5 % of the steepest.
+    below 5 % of the steepest. `band` is 1 where more of them are than the limits allow.
     """
 
     node: Node
     dead: float
     zero: float
     saturated: float
+    band: int = 0
 
 
 @dataclass(frozen=True)
 class UpdateRatio:
-    """The size of an update beside that of what was updated; band 0 from 1e-4 to 1e-2, 2 beyond ten times that."""
+    """The size of an update over that of what was updated; `band` is 0 within the limits, 2 beyond ten times them."""
 
     node: Node
     step: int
@@ -87,12 +90,12 @@ class Flow:
     updates: tuple[UpdateRatio, ...]
 
 
-def flow(recording: Recording, step: int | None = None, amber: float = 3.0, red: float = 6.0) -> Flow:
+def flow(recording: Recording, step: int | None = None, bands: Bands = Bands()) -> Flow:  # noqa: B008 - never changes
     """How the gradient grows or shrinks from layer to layer in one step (the last one unless given).
 
     A layer is a call of a module that uses parameters of its own; without modules, a function, or an op that uses one. It is
-    out of band when the gradient at its result is more than `amber` (or `red`) powers of ten larger or smaller than at the
-    last layer. Costs a norm for each value on the way and the slopes of activations, less than a forward pass. Of a
+    out of band when the gradient at its result is more powers of ten larger or smaller than at the last layer than `bands`
+    allow; they have the limits of units and updates too. Costs a norm for each value on the way and the slopes of activations, less than a forward pass. Of a
     recording of statistics there are no culprits and no activations.
 
     Raises:
@@ -106,13 +109,13 @@ def flow(recording: Recording, step: int | None = None, amber: float = 3.0, red:
         raise ArgumentError(f"flow: there is no step {step}; there are {len(recording.steps)}")
     found = recording.steps[step]
     nodes = recording.nodes[found.start_node : found.stop_node]
-    return Flow(tuple(_layers(nodes, amber, red)), tuple(_activations(nodes)), tuple(_updates(found)))
+    return Flow(tuple(_layers(nodes, bands)), tuple(_activations(nodes, bands)), tuple(_updates(found, bands)))
 
 
 # Layers
 
 
-def _layers(nodes: Sequence[Node], amber: float, red: float) -> list[Layer]:
+def _layers(nodes: Sequence[Node], bands: Bands) -> list[Layer]:
     groups: dict[Any, list[Node]] = {}
     calls: dict[Any, Scope | None] = {}
     for node in nodes:
@@ -136,8 +139,7 @@ def _layers(nodes: Sequence[Node], amber: float, red: float) -> list[Layer]:
     made = []
     for i, (out, key) in enumerate(kept):
         product = _ratio(norms[i], norms[-1])
-        size = abs(math.log10(product)) if product > 0 and math.isfinite(product) else math.inf
-        band = 2 if size > red else 1 if size > amber else 0
+        powers = abs(math.log10(product)) if product > 0 and math.isfinite(product) else math.inf
         gradients = {a: _norm_of(a, "cotangent") for a in groups[key] if _known(a, "cotangent")}
         made.append(
             Layer(
@@ -149,8 +151,9 @@ def _layers(nodes: Sequence[Node], amber: float, red: float) -> list[Layer]:
                 grad_norm=math.sqrt(sum(norm**2 for norm in gradients.values())),
                 gain=_ratio(norms[i], norms[i + 1]) if i + 1 < len(kept) else 1.0,
                 product=product,
-                band=band,
-                culprits=_culprits(ways.factors(out), product) if band and ways is not None else (),
+                powers=powers,
+                band=bands.of_powers(powers),
+                culprits=_culprits(ways.factors(out), product) if powers and ways is not None else (),
             )
         )
     return made
@@ -339,8 +342,9 @@ def _weight(node: Node) -> tuple[str, float] | None:
 # Units that take no part
 
 
-def _activations(nodes: Sequence[Node]) -> list[Activation]:
-    return [found for node in nodes if node.op is not None and (found := _activation(node)) is not None]
+def _activations(nodes: Sequence[Node], bands: Bands) -> list[Activation]:
+    found = [unit for node in nodes if node.op is not None and (unit := _activation(node)) is not None]
+    return [replace(unit, band=bands.of_unit(unit.dead, unit.saturated)) for unit in found]
 
 
 def _activation(node: Node) -> Activation | None:
@@ -362,11 +366,10 @@ def _activation(node: Node) -> Activation | None:
     return None
 
 
-def _updates(step: Step) -> list[UpdateRatio]:
+def _updates(step: Step, bands: Bands) -> list[UpdateRatio]:
     found = []
     for update in step.updates:
         moved = update.measured()
         ratio = _ratio(moved.change, moved.value)
-        band = 0 if 1e-4 <= ratio <= 1e-2 else 1 if 1e-5 <= ratio <= 1e-1 else 2
-        found.append(UpdateRatio(update.node, step.index, ratio, band))
+        found.append(UpdateRatio(update.node, step.index, ratio, bands.of_update(ratio)))
     return found

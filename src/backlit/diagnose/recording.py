@@ -338,9 +338,12 @@ class Recording:
     if TYPE_CHECKING:  # attached by the inspector, where files and pages are known
 
         def save(
-            self, path: Any, *, max_mb: float | None = None, sources: bool = True, follow: Sequence[Any] = ()
-        ) -> None: ...
-        def show(self, *, max_mb: float | None = None, sources: bool = True, follow: Sequence[Any] = ()) -> str: ...
+            self, path: Any, *, max_mb: float | None = None, sources: bool = True, follow: Sequence[Any] = (),
+            bands: Any = None,
+        ) -> None: ...  # fmt: skip
+        def show(
+            self, *, max_mb: float | None = None, sources: bool = True, follow: Sequence[Any] = (), bands: Any = None
+        ) -> str: ...
         def frame(self, height: int = 640) -> Any: ...
 
     def __init__(self) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from backlit.autodiff.walk import Pick
 from backlit.core.errors import BacklitError
 from backlit.diagnose.balance import balance
+from backlit.diagnose.bands import Bands
 from backlit.diagnose.flow import flow
 from backlit.diagnose.nonfinite import not_finite
 from backlit.diagnose.provenance import Provenance, provenance
@@ -19,6 +20,7 @@ from backlit.diagnose.rules import RuleBook
 from backlit.inspector.columns import Columns
 from backlit.inspector.sankey import Flow, views
 
+CULPRITS = 4  # reasons that are named for each layer
 TARGETS = 8  # parameters whose gradient is followed back to the loss
 
 _WHICH = {"value": 0, "delta": 1, "contribution": 2}
@@ -76,25 +78,28 @@ def lamps(recording: Recording) -> Tables:
     return {"lamp": table.columns()}
 
 
-def flows(recording: Recording, place: Mapping[Scope, int]) -> Tables:
-    """The tables `flow` and `culprit` (layers of every step), `activation` (the last step's) and `badwalk`."""
+def flows(recording: Recording, place: Mapping[Scope, int], bands: Bands) -> Tables:
+    """The tables `flow` and `culprit` (layers of every step), `activation` and `badwalk`.
+
+    Culprits are there for layers within the bands too, for a page on which the reader moves these.
+    """
     layer = Columns(
         step="i4", module="i4", node="i4", name="", value_rms="f8", delta_norm="f8", grad_norm="f8", gain="f8",
-        product="f8", band="u1",
+        product="f8", powers="f8", band="u1",
     )  # fmt: skip
     culprit = Columns(flow="i4", rank="i4", what="", factor="f8", node="i4")
     activation = Columns(node="i4", dead="f8", zero="f8", saturated="f8")
     for step in recording.steps:
         if step.root is None:
             continue
-        found = flow(recording, step.index)
+        found = flow(recording, step.index, bands)
         for part in found.layers:
             module = -1 if part.call is None else place.get(part.call, -1)
             row = layer.add(
                 step.index, module, part.node.index, part.name, part.value_rms, part.delta_norm, part.grad_norm,
-                part.gain, part.product, part.band,
+                part.gain, part.product, part.powers, part.band,
             )  # fmt: skip
-            for rank, reason in enumerate(part.culprits):
+            for rank, reason in enumerate(part.culprits[:CULPRITS]):
                 culprit.add(row, rank, reason.what, reason.factor, reason.node.index)
         for unit in found.activations:
             activation.add(unit.node.index, unit.dead, unit.zero, unit.saturated)

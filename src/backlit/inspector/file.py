@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from backlit.core.errors import ArgumentError, DataError, FileFormatError
+from backlit.diagnose.bands import Bands
 from backlit.diagnose.recording import Recording
 from backlit.inspector.diagnosed import Followed
 from backlit.inspector.loading import recording_of
@@ -30,6 +31,7 @@ def save(
     max_mb: float | None = None,
     sources: bool = True,
     follow: Sequence[Followed] = (),
+    bands: Bands | None = None,
 ) -> None:
     """Writes the recording to `path`: a page for a name in `.html`, data for one in `.blt`.
 
@@ -37,7 +39,7 @@ def save(
     file has at most `max_mb` megabytes (of 10^6 bytes). Lines of the user's program around every op are in the file unless
     `sources` is false. Of the last step's parameters some are followed back to the loss, and all that `follow` names: values
     and modules by their paths, `(path, element)` for one element of a gradient, `(path, array)` for any direction of one; each
-    costs about two forward passes. The file is replaced as a whole, or, on an error, not at all.
+    costs about two forward passes. `bands` are the limits of health that the page begins with. The file is replaced as a whole, or, on an error, not at all.
 
     Raises:
       ArgumentError: the name ends in neither, or `follow` has what got no gradient, or asks for more of a recording that was
@@ -49,7 +51,7 @@ def save(
         raise ArgumentError(f"save: {name} must end in .html (a page) or .blt (data)")
     if follow and recording.packed is not None:
         raise ArgumentError("save: nothing more can be followed in a recording that was read from a file")
-    source, title = _source(recording, sources, follow), os.path.basename(name).rsplit(".", 1)[0]
+    source, title = _source(recording, sources, follow, bands), os.path.basename(name).rsplit(".", 1)[0]
     data = _fitting(source, name.endswith(".html"), max_mb, title)
     with replaced(path, "save") as temporary, open(temporary, "wb") as file:
         file.write(data)
@@ -75,11 +77,13 @@ def packed_of(recording: Recording, limits: Limits, sources: bool = True) -> byt
     return pack(*_source(recording, sources)(limits))
 
 
-def _source(recording: Recording, sources: bool, follow: Sequence[Followed] = ()) -> Source:
+def _source(recording: Recording, sources: bool, follow: Sequence[Followed] = (), bands: Bands | None = None) -> Source:
     """What gives the tables for limits: made once, or those of the file that the recording was read from."""
     if recording.packed is None:
-        return Written(recording, sources, follow=follow).tables
+        return Written(recording, sources, follow=follow, bands=bands).tables
     tables, info = recording.packed
+    if bands is not None:
+        info = {**info, "bands": bands.limits()}
     if not sources:
         tables = {**tables, "source": {**tables["source"], "snippet": [None] * len(tables["source"]["snippet"])}}
     return lambda limits: (tables if limits.side > 1 else _without_pictures(tables), info)

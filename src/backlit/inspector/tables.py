@@ -12,6 +12,7 @@ import numpy as np
 
 from backlit.core.source import Source
 from backlit.core.version import __version__
+from backlit.diagnose.bands import Bands
 from backlit.diagnose.recording import CONTRIBUTION, Contribution, Node, Recording, Scope
 from backlit.diagnose.statistics import HISTOGRAM_EDGES, Statistics, measure, plain
 from backlit.inspector.columns import Columns
@@ -32,17 +33,17 @@ class Written:
     """The tables of a recording and `info`, but for the contents of arrays, of which any amount may be added.
 
     `follow` names what else the page follows back to the loss, as `save` says; `asked` is an element that is taken apart
-    and nudged besides those that are chosen for a file. Without `complete` those are left out that
+    and nudged besides those that are chosen for a file; `bands` are the limits of health that the page begins with. Without `complete` those are left out that
     take long to find out: balance, flow, provenance, paths, cells, nudges.
     """
 
     def __init__(
         self, recording: Recording, sources: bool, complete: bool = True, follow: Sequence[Followed] = (),
-        asked: Question | None = None,
+        asked: Question | None = None, bands: Bands | None = None,
     ) -> None:  # fmt: skip
-        self._pictures = Pictures()
-        self._tables = _Writer(recording, self._pictures, sources, complete, follow, asked).tables()
-        self._info = _info(recording)
+        self._pictures, bands = Pictures(), bands or Bands()
+        self._tables = _Writer(recording, self._pictures, sources, complete, follow, asked, bands).tables()
+        self._info = {**_info(recording), "bands": bands.limits()}
 
     def tables(self, limits: Limits) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
         """The tables, with contents within the limits."""
@@ -71,10 +72,10 @@ def _info(recording: Recording) -> dict[str, Any]:
 class _Writer:
     def __init__(
         self, recording: Recording, pictures: Pictures, sources: bool, complete: bool, follow: Sequence[Followed],
-        asked: Question | None,
+        asked: Question | None, bands: Bands,
     ) -> None:  # fmt: skip
         self.recording, self.pictures, self.with_sources, self.complete = recording, pictures, sources, complete
-        self.follow, self.asked = follow, asked
+        self.follow, self.asked, self.bands = follow, asked, bands
         self.stat = Columns(
             node="i4", which="u1", edge="i4", **dict.fromkeys(STATISTICS, "f8"), norm="f4", hist_start="i4", array="i4"
         )
@@ -92,11 +93,11 @@ class _Writer:
         edge = self.edges()
         written, node["formula"] = formulas(self.recording)
         if self.complete and keeps_values(self.recording):
-            written |= lamps(self.recording) | flows(self.recording, place)
+            written |= lamps(self.recording) | flows(self.recording, place, self.bands)
             written |= origins(self.recording, self.edge_of, node["module"], module["parent"], self.follow)
             written |= explored(self.recording, self.edge_of, targets_of(self.recording), self.asked)
         elif self.complete:
-            written |= flows(self.recording, place)
+            written |= flows(self.recording, place, self.bands)
         tables = {
             "op": {"name": [op.name for op in self.ops], "notation": [op.notation for op in self.ops]},
             "module": module,
