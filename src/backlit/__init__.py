@@ -270,6 +270,7 @@ from backlit.ops.trigonometry import (
     sinh,
     tan,
 )
+from backlit.optim.findings import audit
 
 __array_api_version__ = "2024.12"
 
@@ -306,6 +307,7 @@ __all__ = [
     "atleast_1d",
     "atleast_2d",
     "atleast_3d",
+    "audit",
     "bfloat16",
     "bincount",
     "bitwise_and",

@@ -102,7 +102,7 @@ def test_what_all_share(cls):
     a, b = (bl.tensor(np.ones(2), requires_grad=True) for _ in range(2))
     optimizer = cls([{"params": [a]}, {"params": [b], "lr": 0.0}], lr=0.5)
     assert optimizer.lr == 0.5 and [g["lr"] for g in optimizer.param_groups] == [0.5, 0.0]
-    a.grad = bl.tensor(np.ones(2))
+    a.grad = b.grad = bl.tensor(np.ones(2))
     assert optimizer.step(lambda: 42) == 42
     assert a.tolist() != [1.0, 1.0] and b.tolist() == [1.0, 1.0]
     optimizer.zero_grad()

@@ -53,13 +53,18 @@ def backward(self: Tensor, cotangent: Any = None, retain_graph: bool = False, cr
 
 
 def _accumulate(cell: Tensor, value: Tensor, create_graph: bool) -> None:
-    if cell.grad is None:
+    before = cell.grad
+    if before is None:
         cell.grad = value if create_graph else Tensor(value._value)
-    elif create_graph:
-        cell.grad = cell.grad + value
+        return
+    if create_graph:
+        after = before + value
     else:
         with no_grad():
-            cell.grad = cell.grad.detach() + value
+            after = before.detach() + value
+    cell.grad = after
+    for noticed in record.accumulated:
+        noticed(cell, before, after)
 
 
 def _cut_path(who: str, x: Tensor) -> CutPathError:

@@ -357,6 +357,17 @@ class StepTrace(GraphTrace):
         self.strangers_lent: list[Tensor] = []  # tensors found while tracing
         self._found: dict[int, Tensor | None] = {}  # gradients as they were before
         self._lines: dict[Var, Any] = {}
+        self.runs: list[
+            Callable[[int], None]
+        ] = []  # called with 1 after the first run of the program, 2 before the second
+
+    def known_gradient(self, cell: Tensor) -> Any:
+        """The `.grad` of a tensor here, without making the program read it."""
+        return self._gradients[id(cell)][1] if id(cell) in self._gradients else cell._grad
+
+    def read_gradients(self) -> set[int]:
+        """The ids of the tensors whose `.grad` was there before and is read."""
+        return {key for key, found in self._found.items() if found is not None}
 
     def _source(self, source: Source, value: Any) -> Var:
         var = Var(Aval(tuple(value.shape), np.dtype(value.dtype)))

@@ -11,6 +11,8 @@ from time import perf_counter_ns
 from typing import Any, TypeVar, cast
 
 active = 0  # how many listen, in any thread: the one thing that is looked at on the hot path
+# told of (cell, gradient before, gradient after) where `backward` adds to a gradient that is there; seldom has one
+accumulated: list[Callable[[Any, Any, Any], None]] = []
 _lock = threading.Lock()
 _listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
 _F = TypeVar("_F", bound=Callable[..., Any])

@@ -290,7 +290,7 @@ class Tensor:
         if self._grad.__class__ is Consumed:
             raise GradientError(
                 f"grad: the compiled step used up the gradient of {self.dtype}{list(self.shape)} and did not keep it; "
-                f"compile with keep_grads=True{here()}"
+                f"reset it with zero_grad() before backward(), or compile with keep_grads=True{here()}"
             )
         grad: Tensor | None = self._grad
         return grad

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
@@ -42,6 +43,14 @@ class IncompatibleNames(NamedTuple):
     unexpected: list[str]
 
 
+_alive: weakref.WeakValueDictionary[int, Module] = weakref.WeakValueDictionary()  # by id: they need not be hashable
+
+
+def alive() -> list[Module]:
+    """Every module there is."""
+    return list(_alive.values())
+
+
 class Module:
     """Base of every layer and network.
 
@@ -60,6 +69,11 @@ class Module:
     _transient: set[str]
     _hooks: hooks.Tables | None
     notes_changes = ("_parameters", "_buffers", "_modules", "_transient", "_hooks")
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        module = super().__new__(cls)
+        _alive[id(module)] = module
+        return module
 
     def __init__(self) -> None:
         self.__dict__.update(training=True, _parameters={}, _buffers={}, _modules={}, _transient=set(), _hooks=None)

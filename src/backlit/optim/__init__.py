@@ -4,6 +4,7 @@ from backlit.optim import lr_scheduler, swa_utils
 from backlit.optim.adam import Adam, AdamW
 from backlit.optim.adaptive import Adadelta, Adagrad, RMSprop
 from backlit.optim.base import Optimizer
+from backlit.optim.findings import AuditWarning, Finding, audit
 from backlit.optim.large import LAMB, Lion, Muon
 from backlit.optim.moments import Adamax, NAdam, RAdam
 from backlit.optim.sgd import SGD
@@ -16,12 +17,15 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "AuditWarning",
+    "Finding",
     "Lion",
     "Muon",
     "NAdam",
     "Optimizer",
     "RAdam",
     "RMSprop",
+    "audit",
     "lr_scheduler",
     "swa_utils",
 ]

@@ -13,6 +13,7 @@ from backlit.core import changes, record
 from backlit.core.errors import ArgumentError, DataError, DTypeError, ShapeError
 from backlit.core.tensor import Tensor, as_tensor, assign, no_grad
 from backlit.ops.elementwise import where
+from backlit.optim import watch
 
 
 class Group(dict[str, Any]):
@@ -99,6 +100,7 @@ class Optimizer(ABC):
             raise ArgumentError(f"{type(self).__name__}: there are no parameters")
         for group in given if isinstance(given[0], dict) else [{"params": given}]:
             self.add_param_group(group)
+        watch.begin(self)
 
     def add_param_group(self, group: dict[str, Any]) -> None:
         """Adds parameters with their own settings.
@@ -124,6 +126,14 @@ class Optimizer(ABC):
         self._check(merged)
         self.param_groups.append(Group(merged))
         changes.changed()
+
+    def named_cells(self) -> list[tuple[Tensor, str]]:
+        """The parameters over all groups, with the names they were given, or none."""
+        found = []
+        for group in self.param_groups:
+            names = group["param_names"] if "param_names" in group else [""] * len(group["params"])
+            found += list(zip(group["params"], names, strict=True))
+        return found
 
     def _cells(self) -> list[Tensor]:
         return [cell for group in self.param_groups for cell in group["params"]]
@@ -208,6 +218,8 @@ class Optimizer(ABC):
           ShapeError: a gradient has another shape than its parameter.
         """
         result = None if closure is None else closure()
+        if watch.pending:
+            watch.look(self)
         index = -1
         for group in self.param_groups:
             for cell in group["params"]:
