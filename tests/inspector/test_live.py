@@ -15,7 +15,8 @@ from websockets.sync.client import connect
 import backlit
 from backlit import nn
 from backlit.functional import cross_entropy
-from backlit.inspector.live import LiveServer, _latest, _understood
+from backlit.inspector.live import LiveServer
+from backlit.inspector.session import latest, understood
 from backlit.inspector.wire import unpack
 
 
@@ -94,12 +95,12 @@ def test_what_cannot_be_edited_is_told(served, edit):
      '{"name": "x", "element": 0, "value": NaN}', '{"name": "x", "element": 0, "value": "1"}', '{"ask": "x"}', '{"ask": 1, "element": 0}', '{"ask": "x", "element": 0.5}', "[" * 4000,
      '{"name": "x", "element": 0, "value": 1, "more": 1}'],
 )  # fmt: skip
-def test_messages_of_another_form_are_not_understood(text):
-    assert _understood(text) is None
+def test_messages_of_another_form_are_notunderstood(text):
+    assert understood(text) is None
 
 
 def test_only_the_last_edit_of_an_element_counts():
-    assert _latest([("x", 0, 1.0), ("x", 1, 2.0), ("x", 0, 3.0)]) == [("x", 1, 2.0), ("x", 0, 3.0)]
+    assert latest([("x", 0, 1.0), ("x", 1, 2.0), ("x", 0, 3.0)]) == [("x", 1, 2.0), ("x", 0, 3.0)]
 
 
 def get(server, path, **headers):

@@ -6,18 +6,14 @@ Needs the extra `live` (Starlette, uvicorn, websockets, threadpoolctl).
 from __future__ import annotations
 
 import asyncio
-import json
-import math
 import secrets
 import socket
 import threading
 import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
-import numpy as np
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -26,93 +22,10 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from threadpoolctl import ThreadpoolController
 
-from backlit.core.errors import ArgumentError
-from backlit.core.record import listening
-from backlit.core.rng import default_generator
-from backlit.core.tensor import Tensor
-from backlit.diagnose.capture import Capture
-from backlit.diagnose.recording import Recording
-from backlit.inspector.explored import Question
 from backlit.inspector.page import page
-from backlit.inspector.pictures import Limits
-from backlit.inspector.tables import Written
-from backlit.inspector.wire import pack
+from backlit.inspector.session import IDLE_S, Conversation, Session
 
 MAX_MESSAGE = 4096  # bytes of a message from the page
-_IDLE_S = 0.3  # after so long without an edit all tables are made, not only those of values and gradients
-_LIMITS = Limits(full_elements=2048, full_bytes=1 << 19, side=16, thumbnail_bytes=1 << 19)
-
-
-class Session:
-    """A run that is repeated from edited values."""
-
-    def __init__(self, run: Callable[[], Any]) -> None:
-        self._run = run
-        self._cells: dict[str, Tensor] = {}
-        self._undo: list[tuple[str, int, Any]] = []
-        self._random = default_generator().get_state()
-        self.asked: Question | None = None
-        self.recording = self._recorded()
-        if not self.recording.nodes:
-            raise ArgumentError("live: the function records nothing; it has to compute something that requires grad")
-
-    def _recorded(self) -> Recording:
-        default_generator().set_state(self._random)  # else every difference would be noise
-        for cell in self._cells.values():
-            if cell.requires_grad:
-                cell.grad = None
-        recording = Recording()
-        capture = Capture(recording)
-        try:
-            with listening(capture):
-                self._run()
-        finally:
-            capture.finish()
-        self._cells = {
-            node.name: capture.cells[node]
-            for node in reversed(recording.nodes)
-            if node.kind in ("parameter", "input") and node in capture.cells
-        }
-        return recording
-
-    def edit(self, name: str, element: int, value: float) -> None:
-        """Puts a number into one element of a parameter or input.
-
-        Raises:
-          ArgumentError: there is no such value or element.
-        """
-        array = self._array(name)
-        if not 0 <= element < array.size:
-            raise ArgumentError(f"live: {name} has no element {element}")
-        self._undo.append((name, element, array.reshape(-1)[element]))
-        self._put(name, element, value)
-
-    def undo(self) -> bool:
-        """Takes the last edit back; whether there was one."""
-        if not self._undo:
-            return False
-        self._put(*self._undo.pop())
-        return True
-
-    def _array(self, name: str) -> Any:
-        cell = self._cells.get(name)
-        if cell is None:
-            raise ArgumentError(f"live: there is no value {name!r} that can be edited")
-        return np.asarray(cell._value)
-
-    def _put(self, name: str, element: int, value: Any) -> None:
-        changed = np.array(self._array(name), order="C")
-        changed.reshape(-1)[element] = value
-        self._cells[name]._value = changed
-
-    def run(self) -> None:
-        """Runs again."""
-        self.recording = self._recorded()
-
-    def packed(self, complete: bool) -> bytes:
-        """What the page gets: everything, or without what takes long to find out."""
-        tables, info = Written(self.recording, sources=True, complete=complete, asked=self.asked).tables(_LIMITS)
-        return pack(tables, {**info, "live": True, "complete": complete}, level=1)
 
 
 class LiveServer:
@@ -185,83 +98,34 @@ class LiveServer:
             await socket.close(1008)
             return
         await socket.accept()
-        waiting: list[Any] = []
-        arrived = asyncio.Event()
-        answering = asyncio.create_task(self._answer(socket, waiting, arrived))
+        conversation, arrived = Conversation(self.session), asyncio.Event()
+        answering = asyncio.create_task(self._answer(socket, conversation, arrived))
         with suppress(WebSocketDisconnect):
             while True:
-                message = _understood(await socket.receive_text())
-                if message is None:
+                if not conversation.hear(await socket.receive_text()):
                     await socket.close(1008)
                     break
-                if isinstance(message, Question):
-                    self.session.asked = message
-                else:
-                    waiting.append(message)
                 arrived.set()
         answering.cancel()
 
-    async def _answer(self, socket: WebSocket, waiting: list[Any], arrived: asyncio.Event) -> None:
-        complete = True
+    async def _answer(self, socket: WebSocket, conversation: Conversation, arrived: asyncio.Event) -> None:
         while True:
             try:
-                await asyncio.wait_for(arrived.wait(), None if complete else _IDLE_S)
+                await asyncio.wait_for(arrived.wait(), IDLE_S if conversation.owes else None)
             except TimeoutError:
-                await socket.send_bytes(await asyncio.to_thread(self._locked, lambda: self.session.packed(True)))
-                complete = True
+                await socket.send_bytes(await asyncio.to_thread(self._locked, conversation.rest))
                 continue
             arrived.clear()
-            todo, waiting[:] = _latest(waiting), []
-            if not todo:  # only a question, which the complete tables answer
-                complete = False
-                continue
-            try:
-                data = await asyncio.to_thread(self._locked, partial(self._done, todo))
-            except Exception as error:  # noqa: BLE001 - of the user's run: told, and the page stays
-                await socket.send_text(json.dumps({"error": f"{type(error).__name__}: {error}"[:500]}))
-                continue
-            await socket.send_bytes(data)
-            complete = False
+            reply = await asyncio.to_thread(self._locked, lambda: self._quick(conversation))
+            if isinstance(reply, bytes):
+                await socket.send_bytes(reply)
+            elif reply is not None:
+                await socket.send_text(reply)
 
-    def _done(self, todo: list[Any]) -> bytes:
+    def _quick(self, conversation: Conversation) -> bytes | str | None:
         # a second thread of the BLAS waits by spinning, in the way of the one that serves: 17 ms became 115
         with self._threads.limit(limits=1, user_api="blas"):
-            return self._answered(todo)
-
-    def _answered(self, todo: list[Any]) -> bytes:
-        for message in todo:
-            if message == "undo":
-                self.session.undo()
-            else:
-                self.session.edit(*message)
-        self.session.run()
-        return self.session.packed(False)
-
-
-def _understood(text: str) -> Any:
-    """An edit (name, element, value), a question, "undo", or None for anything else."""
-    with suppress(ValueError, RecursionError):
-        found = json.loads(text)
-        if isinstance(found, dict) and len(found) == 1 and found.get("undo") is True:
-            return "undo"
-        if isinstance(found, dict) and found.keys() == {"ask", "element"}:
-            if type(found["ask"]) is str and type(found["element"]) is int:
-                return Question(found["ask"], found["element"])
-        elif isinstance(found, dict) and found.keys() == {"name", "element", "value"}:
-            name, element, value = found["name"], found["element"], found["value"]
-            if type(name) is str and type(element) is int and type(value) in (int, float) and math.isfinite(value):
-                return name, element, float(value)
-    return None
-
-
-def _latest(messages: list[Any]) -> list[Any]:
-    """The messages without edits that a later one to the same element makes moot."""
-    found: list[Any] = []
-    for message in messages:
-        if message != "undo":
-            found = [m for m in found if m == "undo" or m[:2] != message[:2]] if "undo" not in found else found
-        found.append(message)
-    return found
+            return conversation.answer()
 
 
 def live(run: Callable[[], Any], *, port: int = 0) -> None:

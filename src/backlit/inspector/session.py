@@ -1,0 +1,173 @@
+"""The engine's side of a page that is connected to it: a run that is repeated from edited values, and what is said of it.
+
+How the words travel is the matter of `live` (a server) and of `notebook` (a widget).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from backlit.core.errors import ArgumentError
+from backlit.core.record import listening
+from backlit.core.rng import default_generator
+from backlit.core.tensor import Tensor
+from backlit.diagnose.capture import Capture
+from backlit.diagnose.recording import Recording
+from backlit.inspector.explored import Question
+from backlit.inspector.pictures import Limits
+from backlit.inspector.tables import Written
+from backlit.inspector.wire import pack
+
+IDLE_S = 0.3  # after so long without an edit all tables are made, not only those of values and gradients
+_LIMITS = Limits(full_elements=2048, full_bytes=1 << 19, side=16, thumbnail_bytes=1 << 19)
+
+
+class Session:
+    """A run that is repeated from edited values."""
+
+    def __init__(self, run: Callable[[], Any]) -> None:
+        self._run = run
+        self._cells: dict[str, Tensor] = {}
+        self._undo: list[tuple[str, int, Any]] = []
+        self._random = default_generator().get_state()
+        self.asked: Question | None = None
+        self.recording = self._recorded()
+        if not self.recording.nodes:
+            raise ArgumentError("live: the function records nothing; it has to compute something that requires grad")
+
+    def _recorded(self) -> Recording:
+        default_generator().set_state(self._random)  # else every difference would be noise
+        for cell in self._cells.values():
+            if cell.requires_grad:
+                cell.grad = None
+        recording = Recording()
+        capture = Capture(recording)
+        try:
+            with listening(capture):
+                self._run()
+        finally:
+            capture.finish()
+        self._cells = {
+            node.name: capture.cells[node]
+            for node in reversed(recording.nodes)
+            if node.kind in ("parameter", "input") and node in capture.cells
+        }
+        return recording
+
+    def edit(self, name: str, element: int, value: float) -> None:
+        """Puts a number into one element of a parameter or input.
+
+        Raises:
+          ArgumentError: there is no such value or element.
+        """
+        array = self._array(name)
+        if not 0 <= element < array.size:
+            raise ArgumentError(f"live: {name} has no element {element}")
+        self._undo.append((name, element, array.reshape(-1)[element]))
+        self._put(name, element, value)
+
+    def undo(self) -> bool:
+        """Takes the last edit back; whether there was one."""
+        if not self._undo:
+            return False
+        self._put(*self._undo.pop())
+        return True
+
+    def _array(self, name: str) -> Any:
+        cell = self._cells.get(name)
+        if cell is None:
+            raise ArgumentError(f"live: there is no value {name!r} that can be edited")
+        return np.asarray(cell._value)
+
+    def _put(self, name: str, element: int, value: Any) -> None:
+        changed = np.array(self._array(name), order="C")
+        changed.reshape(-1)[element] = value
+        self._cells[name]._value = changed
+
+    def run(self) -> None:
+        """Runs again."""
+        self.recording = self._recorded()
+
+    def packed(self, complete: bool) -> bytes:
+        """What the page gets: everything, or without what takes long to find out."""
+        tables, info = Written(self.recording, sources=True, complete=complete, asked=self.asked).tables(_LIMITS)
+        return pack(tables, {**info, "live": True, "complete": complete}, level=1)
+
+
+class Conversation:
+    """What one page says, and what it is answered: text in, bytes of a recording or text of an error out.
+
+    `owes` tells that the page has not been sent all tables of the last run; `rest` are they.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.owes = False
+        self._waiting: list[Any] = []
+
+    def hear(self, text: str) -> bool:
+        """Takes a message of the page; False where it is none."""
+        message = understood(text)
+        if isinstance(message, Question):
+            self.session.asked = message
+            self.owes = True
+        elif message is not None:
+            self._waiting.append(message)
+        return message is not None
+
+    def answer(self) -> bytes | str | None:
+        """Makes the edits that were heard since, all before one run; None where there were none."""
+        count = len(self._waiting)  # more may be heard meanwhile, in another thread
+        todo = latest(self._waiting[:count])
+        del self._waiting[:count]
+        if not todo:
+            return None
+        try:
+            for message in todo:
+                if message == "undo":
+                    self.session.undo()
+                else:
+                    self.session.edit(*message)
+            self.session.run()
+            data = self.session.packed(False)
+        except Exception as error:  # noqa: BLE001 - of the user's run: told, and the page stays
+            return json.dumps({"error": f"{type(error).__name__}: {error}"[:500]})
+        self.owes = True
+        return data
+
+    def rest(self) -> bytes:
+        """All tables of the last run."""
+        self.owes = False
+        return self.session.packed(True)
+
+
+def understood(text: str) -> Any:
+    """An edit (name, element, value), a question, "undo", or None for anything else."""
+    with suppress(ValueError, RecursionError):
+        found = json.loads(text)
+        if isinstance(found, dict) and len(found) == 1 and found.get("undo") is True:
+            return "undo"
+        if isinstance(found, dict) and found.keys() == {"ask", "element"}:
+            if type(found["ask"]) is str and type(found["element"]) is int:
+                return Question(found["ask"], found["element"])
+        elif isinstance(found, dict) and found.keys() == {"name", "element", "value"}:
+            name, element, value = found["name"], found["element"], found["value"]
+            if type(name) is str and type(element) is int and type(value) in (int, float) and math.isfinite(value):
+                return name, element, float(value)
+    return None
+
+
+def latest(messages: list[Any]) -> list[Any]:
+    """The messages without edits that a later one to the same element makes moot."""
+    found: list[Any] = []
+    for message in messages:
+        if message != "undo":
+            found = [m for m in found if m == "undo" or m[:2] != message[:2]] if "undo" not in found else found
+        found.append(message)
+    return found
