@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +47,7 @@ def residuals(f: Callable[..., Any], *args: Any) -> list[Residual]:
     """
     values = [as_tensor(x) for x in tree.leaves(args)]
     places = [k for k, flag in enumerate(tree.trained(args)) if flag]
-    owned = {id(_buffer(x)) for value in values if (x := _contents(value)) is not None}
+    owned = {id(buffer_of(x)) for value in values if (x := contents_of(value)) is not None}
 
     def of_leaves(*new: Tensor) -> Any:
         filled = [Tensor(x._value, x.node) for x in values]
@@ -58,6 +58,15 @@ def residuals(f: Callable[..., Any], *args: Any) -> list[Residual]:
 
     run = Linearised("residuals", of_leaves, tuple(values[k] for k in places), False)
     found: dict[int, tuple[Any, Residual]] = {}
+    for node, name, contents, buffer in kept_by(run):
+        if id(buffer) not in found:  # the buffer is held, so that its id stays its own
+            found[id(buffer)] = buffer, Residual(contents.shape, contents.dtype, buffer.nbytes, id(buffer) in owned)
+        found[id(buffer)][1].readers.append((f"{node.op.name}.{name}", node.source))
+    return [residual for _, residual in found.values()]
+
+
+def kept_by(run: Linearised) -> Iterator[tuple[Node, str, Any, Any]]:
+    """Each value that a rule of the run reads, in the order of the run: the node, its name for it, the array, its buffer."""
     nodes: dict[int, Node] = {}
     pending = [root for root in run.roots if root is not None]
     while pending:
@@ -67,15 +76,9 @@ def residuals(f: Callable[..., Any], *args: Any) -> list[Residual]:
             pending += [node.up] if isinstance(node.up, Node) else list(node.up)
     for _, node in sorted(nodes.items()):
         for name, value in _kept(node):
-            contents = _contents(value)
-            if contents is None:
-                continue
-            buffer = _buffer(contents)
-            if id(buffer) not in found:  # the buffer is held, so that its id stays its own
-                made = Residual(contents.shape, contents.dtype, buffer.nbytes, id(buffer) in owned)
-                found[id(buffer)] = buffer, made
-            found[id(buffer)][1].readers.append((f"{node.op.name}.{name}", node.source))
-    return [residual for _, residual in found.values()]
+            contents = contents_of(value)
+            if contents is not None:
+                yield node, name, contents, buffer_of(contents)
 
 
 def _kept(node: Node) -> list[tuple[str, Any]]:
@@ -87,13 +90,14 @@ def _kept(node: Node) -> list[tuple[str, Any]]:
     return named if node.plan.unread_out is not None else [*named, ("out", node.out)]
 
 
-def _contents(x: Any) -> Any:
+def contents_of(x: Any) -> Any:
+    """The array of a tensor; None for what is none."""
     if isinstance(x, Tensor):
         x = x._concrete()
     return x if isinstance(x, (np.ndarray, np.generic)) else None
 
 
-def _buffer(x: Any) -> Any:
+def buffer_of(x: Any) -> Any:
     """The array that owns the memory of `x`."""
     while isinstance(x, np.ndarray) and isinstance(x.base, np.ndarray):
         x = x.base

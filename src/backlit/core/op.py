@@ -6,6 +6,7 @@ that was not selected stays exactly zero, whatever the local derivative says (no
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -160,6 +161,13 @@ class Op(ABC):
             self.plans[wanted] = plan
         return plan
 
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        """Floating-point operations of one application to arrays of these shapes; None where they are not known.
+
+        Two for each product in a sum, one for each element that any other op computes or reduces, none for what only moves.
+        """
+        return None
+
     def vjp(
         self, wanted: tuple[bool, ...], cotangent: Value, out: Value, inputs: Sequence[Value], **params: Any
     ) -> tuple[Value | None, ...]:
@@ -285,6 +293,9 @@ class Elementwise(Op):
         except TypeError as error:
             named = ", ".join(map(str, operands))
             raise DTypeError(f"{self.name}: cannot be applied to {named} ({error}); use .astype{here()}") from error
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return math.prod(out)
 
     def partial(self, argnum: int, out: Value, *inputs: Value) -> Value:
         """Derivative of `out` with respect to argument `argnum`; a Python number where constant."""
@@ -434,6 +445,9 @@ class LinearOp(Op):
 
     def reads(self, argnum: int) -> frozenset[str]:
         return frozenset(self.inputs[1:])
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return 0
 
     @abstractmethod
     def transpose(self, cotangent: Value, x: Any, *rest: Value, **params: Any) -> Value:

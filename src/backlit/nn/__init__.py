@@ -1,6 +1,7 @@
 """Networks: modules, parameters, layers."""
 
 from backlit.nn import functional, init, utils
+from backlit.nn.account import summary
 from backlit.nn.activation import (
     CELU,
     ELU,
@@ -269,5 +270,6 @@ __all__ = [
     "ZeroPad3d",
     "functional",
     "init",
+    "summary",
     "utils",
 ]

@@ -6,6 +6,7 @@ All are linear over the real numbers, so their transposes are those of the real 
 from __future__ import annotations
 
 import builtins
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -144,6 +145,9 @@ class Direction(Op):
 
     name, notation, forward = "direction", r"\frac{{{x}}}{{\left|{x}\right|}}", staticmethod(np.sign)
     inputs = ("x",)
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return 2 * math.prod(out)
 
     def reads(self, argnum: int) -> frozenset[str]:
         return frozenset({"x", "out"})

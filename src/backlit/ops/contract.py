@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,6 +38,9 @@ class Matmul(Op):
     """
 
     name, notation = "matmul", "{x} {y}"
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return 2 * inputs[0][-1] * math.prod(out)
 
     @staticmethod
     def forward(x: Any, y: Any) -> Any:

@@ -7,6 +7,7 @@ of x, w and y behind their first two axes; what a window reaches outside of x is
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -54,6 +55,10 @@ class _Bilinear(Op):
             )
         dtype = promote(first.dtype, second.dtype)
         return tuple(a if a.dtype == dtype else astype(a, dtype=dtype) for a in (first, second))
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        shapes = dict(zip(self.roles, (*inputs, out), strict=True))
+        return 2 * math.prod(shapes["y"]) * math.prod(shapes["w"][1:])
 
     @staticmethod
     @abstractmethod

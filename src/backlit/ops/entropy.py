@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,9 @@ class SoftmaxCrossEntropy(Op):
     """
 
     name, notation = "softmax_cross_entropy", r"-{y} \cdot \log \operatorname{{softmax}}({x})"
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return 6 * math.prod(inputs[0])
 
     @staticmethod
     def forward(x: Any, y: Any) -> Any:

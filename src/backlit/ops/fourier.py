@@ -6,8 +6,9 @@ product Re(conj(a) b) the transpose of sum_j x_j exp(-2 pi i j k / n) is sum_k c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,6 +37,14 @@ def check_norm(who: str, norm: Any) -> None:
 
 class _Transform(LinearOp):
     """A linear map of whole lines: what comes from a line that is structurally zero throughout is zero, all else is not."""
+
+    butterfly: ClassVar[float] = 2.5  # operations a number and level of a transform of real numbers
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        axes = params["axes"] if "axes" in params else (params["axis"],)
+        longer = max(out, inputs[0], key=math.prod)
+        length = math.prod(longer[a] for a in axes)
+        return round(self.butterfly * math.prod(longer) * math.log2(max(length, 1)))
 
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         (x,) = super().prepare(args, params)
@@ -85,6 +94,8 @@ def _lines(mask: Value, params: dict[str, Any], shape: tuple[int, ...]) -> Value
 
 
 class _Complex(_Transform):
+    butterfly = 5.0
+
     def abstract(self, *avals: Any, **params: Any) -> Aval:
         return avals[0]  # type: ignore[no-any-return]
 

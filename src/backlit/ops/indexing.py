@@ -284,6 +284,9 @@ class ScatterAdd(LinearOp):
     fixed_arity = False
     sparse = True
 
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return math.prod(inputs[0])
+
     @staticmethod
     def forward(x: Any, *arrays: Any, index: Template, shape: tuple[int, ...]) -> Any:
         out = np.zeros(shape, x.dtype)
@@ -322,6 +325,9 @@ class Put(Op):
     name, notation = "put", r"{x}[\cdot \leftarrow {y}]"
     inputs = ("x", "y", *NAMES[1:])
     fixed_arity = False
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return 0
 
     @staticmethod
     def forward(x: Any, y: Any, *arrays: Any, index: Template) -> Any:

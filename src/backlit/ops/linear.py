@@ -77,6 +77,9 @@ class SumTo(LinearOp):
 
     name, notation = "sum_to", r"\textstyle\sum {x}"
 
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return math.prod(inputs[0])
+
     @staticmethod
     def forward(x: Any, *, shape: tuple[int, ...]) -> Any:
         lead = x.ndim - len(shape)
@@ -110,6 +113,9 @@ class Sum(LinearOp):
     """Sum over `axis`; integers and booleans give NumPy's default integer, float16 and bfloat16 add up in float32."""
 
     name, notation = "sum", r"\textstyle\sum {x}"
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return math.prod(inputs[0])
 
     @staticmethod
     def forward(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
@@ -290,6 +296,9 @@ class Concat(Op):
     inputs = ("x",)
     fixed_arity = False
 
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return 0
+
     @staticmethod
     def forward(*xs: Any, axis: int, sizes: tuple[int, ...]) -> Any:
         return np.concatenate(xs, axis=axis)
@@ -346,6 +355,9 @@ class Detach(Op):
 
     name, notation = "detach", "{x}"
     differentiable = False
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return 0
 
     @staticmethod
     def forward(x: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,9 @@ class Norm(Smooth):
 
     name, notation = "norm", r"\lVert {x} \rVert"
     empty, ordered = True, False
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return 2 * math.prod(inputs[0])
 
     @staticmethod
     def forward(x: Any, *, p: float, axis: tuple[int, ...], keepdims: bool) -> Any:

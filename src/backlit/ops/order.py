@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ class _Places(Op):
 
     inputs = ("x",)
     differentiable = False
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return 0
 
     def abstract(self, *avals: Any, **params: Any) -> Aval:
         return Aval(avals[0].shape, np.dtype(np.intp))
@@ -104,6 +108,9 @@ class SearchSorted(Op):
 
     name, notation = "searchsorted", r"\operatorname{{searchsorted}}({x}, {y})"
     differentiable = False
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return 0
 
     @staticmethod
     def forward(x: Any, y: Any, *, side: str) -> Any:

@@ -7,6 +7,7 @@ bits eager and compiled, on every machine.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,9 @@ class RandomWords(Op):
     name, notation = "random_words", r"\operatorname{{Philox}}_{{{key}}}({counter})"
     inputs = ("key", "counter")
     differentiable = False
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return 0
 
     @staticmethod
     def forward(key: Any, counter: Any, *, n: int) -> Any:

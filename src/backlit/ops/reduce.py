@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +25,9 @@ class Reduction(Op):
 
     empty = False  # whether a reduction over no elements has a value
     ordered = True  # whether it compares, which complex numbers cannot be
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return math.prod(inputs[0])
 
     def abstract(self, *avals: Any, **params: Any) -> Aval:
         return Aval(reduced_shape(avals[0].shape, params["axis"], params["keepdims"]), avals[0].dtype)
@@ -147,6 +151,9 @@ class LogSumExp(Smooth):
 
     name, notation = "logsumexp", r"\log \textstyle\sum e^{{{x}}}"
     empty = True
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return 4 * math.prod(inputs[0])
 
     @staticmethod
     def forward(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:

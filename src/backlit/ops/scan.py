@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -92,6 +93,9 @@ class Recurrence(Op):
 
     name, notation = "recurrence", r"\operatorname{{recurrence}}({x}, {y})"
 
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return 2 * math.prod(out)
+
     @staticmethod
     def forward(x: Any, y: Any, *, axis: int, reverse: bool) -> Any:
         wide = accumulator(y.dtype)
@@ -176,6 +180,9 @@ class _Scan(Op):
     """A running total of one array."""
 
     inputs: ClassVar[tuple[str, ...]] = ("x",)
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return math.prod(out)
 
     def abstract(self, *avals: Any, **params: Any) -> Aval:
         (x,) = avals
@@ -289,6 +296,9 @@ class CumLogSumExp(_Scan):
     """
 
     name, notation = "cumulative_logsumexp", r"\log \operatorname{{cumsum}} e^{{{x}}}"
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return 4 * math.prod(out)
 
     @staticmethod
     def forward(x: Any, *, axis: int, reverse: bool) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -27,6 +28,9 @@ class _ScatterExtremum(Op):
     fixed_arity = False
     selects = True
     ufunc: ClassVar[Any]
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return math.prod(inputs[1])
 
     @classmethod
     def _forward(cls, x: Any, y: Any, *arrays: Any, index: indexing.Template) -> Any:

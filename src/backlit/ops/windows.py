@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -141,6 +141,10 @@ class WindowArgmax(_Windowed):
     inputs = ("x",)
     differentiable = False
 
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        n_places: int = math.prod(params["kernel"])
+        return math.prod(out) * n_places
+
     @staticmethod
     def forward(x: Any, *, size: Shape, count: Shape, **geometry: Any) -> Any:
         lead = x.shape[: x.ndim - len(size)]
@@ -200,6 +204,9 @@ class WindowPut(_Windowed, LinearOp):
     inputs = ("x", "taps")
     sparse = True
 
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return math.prod(inputs[0])
+
     @staticmethod
     def forward(x: Any, numbers: Any, *, size: Shape, count: Shape, **geometry: Any) -> Any:
         out = np.zeros((*x.shape[: x.ndim - len(size)], *size), x.dtype)
@@ -238,6 +245,9 @@ class Fold(_Windowed, LinearOp):
     name, notation = "fold", r"\operatorname{{fold}} {x}"
     ends = (("kernel", "count"), ("size",))
     sparse = sparse_transpose = True
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return math.prod(inputs[0])
 
     @staticmethod
     def forward(x: Any, *, size: Shape, count: Shape, **geometry: Any) -> Any:

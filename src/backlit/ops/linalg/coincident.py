@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,9 @@ class Coincident(Op):
     name, notation = "coincident", r"[{x}_i = {x}_j]"
     inputs = ("x", "y")
     differentiable = False
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return math.prod(out)
 
     def prepare(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
         x, y = map(as_tensor, args)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ class Refused(Op):
     name, notation = "refused", "{x}"
     inputs = ("x", "y")
     differentiable = False
+
+    def flops(self, out: tuple[int, ...], inputs: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int | None:
+        return 0
 
     @staticmethod
     def forward(x: Any, y: Any, *, message: str) -> Any:
