@@ -15,6 +15,7 @@ from backlit.core.errors import ArgumentError, DataError
 from backlit.core.rng import Generator, default_generator
 from backlit.core.tensor import Tensor, as_tensor
 from backlit.data.collate import collate
+from backlit.data.on_disk import FileArray
 
 Array = np.ndarray[Any, Any]
 Item_co = TypeVar("Item_co", covariant=True)
@@ -53,7 +54,8 @@ class IterableDataset(Dataset[Item_co]):
 class TensorDataset(Dataset[tuple[Any, ...]]):
     """Rows of arrays with a first axis of one length; an item is a tuple of a row of each.
 
-    Takes NumPy arrays, which are not copied and may be memory-mapped, tensors and lists.
+    Takes NumPy arrays, which are not copied and may be memory-mapped, arrays that stay in their file (`open_npy`, `open_raw`,
+    for what is larger than memory), tensors and lists.
 
     Raises:
       DataError: there is no array, one is 0-d, or the lengths differ.
@@ -62,7 +64,7 @@ class TensorDataset(Dataset[tuple[Any, ...]]):
     takes_rows = True
 
     def __init__(self, *tensors: Any) -> None:
-        self.tensors = tuple(as_array(t) for t in tensors)
+        self.tensors = tuple(t if isinstance(t, FileArray) else as_array(t) for t in tensors)
         shapes = ", ".join(str(list(a.shape)) for a in self.tensors)
         if not tensors or any(a.ndim == 0 for a in self.tensors) or len({len(a) for a in self.tensors}) > 1:
             raise DataError(f"TensorDataset: expected arrays with a first axis of one length, got {shapes or 'none'}")
