@@ -15,9 +15,12 @@ from unittest import mock
 
 import numpy as np
 import torch
+import torch_networks
+from record_files import load_weights, write_weights
 from recorded import DTYPES, difference, write
+from reference_files import FILES, compute
 from reference_functions import FUNCTIONS
-from reference_layers import LAYERS
+from reference_layers import FAMILIES
 from reference_optim import AVERAGES, CLIPS, GAINS, INITIAL, OPTIMIZERS, SCHEDULED, averaged, clipped, descend, initial
 from reference_run import Array, Arrays, Given, build, run
 
@@ -160,9 +163,9 @@ def recorded(cases: dict[str, Any], run: Callable[..., Arrays], seed: str | None
     return arrays
 
 
-def facts() -> dict[str, Any]:
+def facts(cases: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: facts_of(build(Torch, case, Given({}, seed=name), np.dtype("float32"))) for name, case in LAYERS.items()
+        name: facts_of(build(Torch, case, Given({}, seed=name), np.dtype("float32"))) for name, case in cases.items()
     }
 
 
@@ -183,13 +186,17 @@ def well_conditioned(arrays: Arrays, limit: float = 4e-6) -> Arrays:
     return arrays
 
 
+def network(library: Any, file: str, take: Given, dtype: Any) -> Arrays:
+    return compute(library, torch_networks, lambda model: load_weights(file, model), file, take, dtype)
+
+
 PROBLEM = (
     "network"  # the seed of the one problem of all optimizers; of seven words that were tried two are well-conditioned
 )
 
 
 def keep(name: str, arrays: Arrays, facts: Any = None) -> None:
-    size = write(f"{name}.safetensors.xz", header(), facts, arrays)
+    size = write(name, header(), facts, arrays)
     print(f"{name}: {len({key.split('|')[0] for key in arrays})} cases, {len(arrays)} arrays, {size / 1e3:.0f} kB")
 
 
@@ -197,12 +204,15 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     warnings.simplefilter("ignore")  # of the mean of kl_div, of nested tensors, of targets that are broadcast
-    keep("layers", recorded(LAYERS, run), facts())
+    for family, cases in FAMILIES.items():
+        keep(family, recorded(cases, run), facts(cases))
     keep("functions", recorded(FUNCTIONS, run))
     # Muon's products in the parameter's own dtype
     with mock.patch.object(torch.Tensor, "bfloat16", torch.Tensor.clone):
         keep("optimizers", well_conditioned(recorded(OPTIMIZERS, descend, PROBLEM)))
     keep("schedules", well_conditioned(recorded(SCHEDULED, descend, PROBLEM)))
+    write_weights()
+    keep("networks", recorded({file: file for file in FILES}, network))
     others = recorded(CLIPS, clipped) | recorded(AVERAGES, averaged)
     others |= recorded({name: (name, case) for name, case in INITIAL.items()}, initial)
     keep("others", others, {" ".join(map(str, args)): torch.nn.init.calculate_gain(*args) for args in GAINS})

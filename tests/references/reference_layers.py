@@ -185,9 +185,14 @@ CONTAINERS = [
     layer("Sequential", Of("Conv2d", (3, 4, 3)), Of("BatchNorm2d", (4,)), Of("ReLU"), Of("Flatten"), Of("Linear", (24, 2)), of=normal(3, 3, 4, 5), modes=RUNNING),
 ]  # fmt: skip
 
-LAYERS: dict[str, Case] = numbered([
-    *ACTIVATIONS, *LINEAR, *DROPOUT, *CONVOLUTION, *POOLING, *SHAPES, *NORMALIZATION, *RECURRENT, *ATTENTION, *TRANSFORMER, *CONTAINERS,
-])  # fmt: skip
+# by the name of their file
+FAMILIES: dict[str, dict[str, Case]] = {
+    "activations": numbered(ACTIVATIONS), "linear": numbered(LINEAR + DROPOUT + CONTAINERS), "convolutions": numbered(CONVOLUTION),
+    "pooling": numbered(POOLING), "shapes": numbered(SHAPES), "norms": numbered(NORMALIZATION), "recurrent": numbered(RECURRENT),
+    "attention": numbered(ATTENTION + TRANSFORMER),
+}  # fmt: skip
+LAYERS = {name: case for cases in FAMILIES.values() for name, case in cases.items()}
+FILE_OF = {name: family for family, cases in FAMILIES.items() for name in cases}
 
 # they have no forward of their own; their names of parameters are compared in the files of whole networks
 WITHOUT_A_CASE = {"Module", "Parameter", "ModuleList", "ModuleDict"}

@@ -13,7 +13,7 @@ from reference_run import run
 
 from backlit import nn
 
-FILE = "functions.safetensors.xz"
+FILE = "functions"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from recorded import DTYPES, Backlit, agree, read, taken
 from reference_functions import MODULES
-from reference_layers import LAYERS, WITHOUT_A_CASE
+from reference_layers import FAMILIES, FILE_OF, LAYERS, WITHOUT_A_CASE
 from reference_run import build, run
 
 import backlit as bl
@@ -27,7 +27,7 @@ def default(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", LAYERS)
 def test_values_and_gradients(name, dtype):
-    case = read("layers.safetensors.xz")[2][name]
+    case = read(FILE_OF[name])[2][name]
     with default(dtype):
         found = run(Backlit, LAYERS[name], taken(case), np.dtype(dtype))
     agree(found, case[dtype], dtype)
@@ -35,7 +35,7 @@ def test_values_and_gradients(name, dtype):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_names_and_shapes_of_the_state(name):
-    _, facts, cases = read("layers.safetensors.xz")
+    _, facts, cases = read(FILE_OF[name])
     module = build(Backlit, LAYERS[name], taken(cases[name]), np.dtype("float32"))
     assert [[k, list(v.shape), v.dtype.name] for k, v in module.state_dict().items()] == facts[name]["state"]
     assert [k for k, _ in module.named_parameters()] == facts[name]["parameters"]
@@ -45,4 +45,5 @@ def test_names_and_shapes_of_the_state(name):
 def test_every_class_has_a_case_and_every_record_its_case():
     classes = {name for name in nn.__all__ if name[0].isupper()}
     assert classes == {case.name for case in LAYERS.values()} | set(MODULES.values()) | WITHOUT_A_CASE
-    assert set(read("layers.safetensors.xz")[2]) == set(LAYERS)
+    for family, cases in FAMILIES.items():
+        assert set(read(family)[2]) == set(cases)

@@ -28,7 +28,7 @@ from reference_optim import (
 import backlit as bl
 from backlit import optim
 
-OTHERS = "others.safetensors.xz"
+OTHERS = "others"
 RANDOM = {
     "uniform_", "normal_", "trunc_normal_", "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_",
     "orthogonal_", "sparse_",
@@ -36,7 +36,7 @@ RANDOM = {
 
 
 def compare(name, dtype, compiled=None):
-    case = read("optimizers.safetensors.xz")[2][name]
+    case = read("optimizers")[2][name]
     found = descend(Backlit, OPTIMIZERS[name], taken(case), np.dtype(dtype), compiled)
     if OPTIMIZERS[name].settings.get("dampening"):  # a compiled step has to know whether it is the first
         found = {k: v for k, v in found.items() if not k.endswith(".step")}
@@ -58,7 +58,7 @@ def test_compiled_optimizers(name, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", SCHEDULED)
 def test_schedules(name, dtype):
-    case = read("schedules.safetensors.xz")[2][name]
+    case = read("schedules")[2][name]
     found = descend(Backlit, SCHEDULED[name], taken(case), np.dtype(dtype))
     assert len(np.unique(case[dtype]["rates"][:, 0, 0])) > 1
     assert difference({"rates": found["rates"]}, {"rates": case[dtype]["rates"]})[0] < 1e-12
@@ -103,6 +103,6 @@ def test_every_class_has_a_case_and_every_record_its_case():
     assert set(optim.lr_scheduler.__all__) - {"LRScheduler"} == {name.split()[0] for name in SCHEDULES}
     filled = {name for name, f in vars(bl.nn.init).items() if name.endswith("_") and name[0] != "_" and callable(f)}
     assert filled == {name.split()[0] for name in INITIAL} | RANDOM
-    assert set(read("optimizers.safetensors.xz")[2]) == set(OPTIMIZERS)
-    assert set(read("schedules.safetensors.xz")[2]) == set(SCHEDULED)
+    assert set(read("optimizers")[2]) == set(OPTIMIZERS)
+    assert set(read("schedules")[2]) == set(SCHEDULED)
     assert set(read(OTHERS)[2]) == {*CLIPS, *AVERAGES, *INITIAL}

@@ -36,7 +36,8 @@ def load(
     who = f"load_state_dict: {name}"
     if not isinstance(given, Mapping):
         raise TypeError(f"{who}: expected a mapping from names to arrays, got {type(given).__name__}")
-    missing = [key for key in own if key not in given]
+    there = {id(cell) for key, cell in own.items() if key in given}  # one name of a shared cell is enough
+    missing = [key for key, cell in own.items() if id(cell) not in there]
     unexpected = [key for key in given if key not in own]
     found = {key: given[key] for key in own if key in given}
     arrays = {key: np.asarray(x.detach() if isinstance(x, Tensor) else x) for key, x in found.items()}
