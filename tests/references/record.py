@@ -20,7 +20,7 @@ from record_files import load_weights, write_weights
 from recorded import DTYPES, difference, write
 from reference_files import FILES, compute
 from reference_functions import FUNCTIONS
-from reference_layers import FAMILIES
+from reference_layers import FAMILIES, HOLDERS
 from reference_optim import AVERAGES, CLIPS, GAINS, INITIAL, OPTIMIZERS, SCHEDULED, averaged, clipped, descend, initial
 from reference_run import Array, Arrays, Given, build, run
 
@@ -151,6 +151,13 @@ def facts_of(module: Any) -> dict[str, Any]:
     return {"state": state, "parameters": [n for n, _ in module.named_parameters()], "repr": module.extra_repr()}
 
 
+def holders() -> dict[str, Any]:
+    def matrix(*shape: int) -> Any:
+        return torch.nn.Parameter(torch.ones(shape))
+
+    return {name: facts_of(make(torch.nn, matrix)) for name, make in HOLDERS.items()}
+
+
 def recorded(cases: dict[str, Any], run: Callable[..., Arrays], seed: str | None = None) -> Arrays:
     arrays: Arrays = {}
     for name, case in cases.items():
@@ -205,7 +212,7 @@ def main() -> None:
     torch.use_deterministic_algorithms(True)
     warnings.simplefilter("ignore")  # of the mean of kl_div, of nested tensors, of targets that are broadcast
     for family, cases in FAMILIES.items():
-        keep(family, recorded(cases, run), facts(cases))
+        keep(family, recorded(cases, run), facts(cases) | (holders() if family == "linear" else {}))
     keep("functions", recorded(FUNCTIONS, run))
     # Muon's products in the parameter's own dtype
     with mock.patch.object(torch.Tensor, "bfloat16", torch.Tensor.clone):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from reference_run import Case, Draw, Of, classes, fixed, given, layer, normal, numbered, uniform
@@ -194,5 +196,11 @@ FAMILIES: dict[str, dict[str, Case]] = {
 LAYERS = {name: case for cases in FAMILIES.values() for name, case in cases.items()}
 FILE_OF = {name: family for family, cases in FAMILIES.items() for name in cases}
 
-# they have no forward of their own; their names of parameters are compared in the files of whole networks
-WITHOUT_A_CASE = {"Module", "Parameter", "ModuleList", "ModuleDict"}
+# what has no forward of its own is held against PyTorch's by the names and shapes of its state; `matrix` makes a parameter
+HOLDERS: dict[str, Callable[[Any, Callable[..., Any]], Any]] = {
+    "ModuleList": lambda nn, matrix: nn.ModuleList([nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1, bias=False)]),
+    "ModuleDict": lambda nn, matrix: nn.ModuleDict({"first": nn.Linear(2, 3), "norm": nn.BatchNorm1d(3)}),
+    "ParameterList": lambda nn, matrix: nn.ParameterList([matrix(2, 3), matrix(4)]),
+    "ParameterDict": lambda nn, matrix: nn.ParameterDict({"second": matrix(2, 3), "first": matrix(4)}),
+}
+WITHOUT_A_CASE = {"Module", "Parameter"}

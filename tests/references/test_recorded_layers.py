@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from recorded import DTYPES, Backlit, agree, read, taken
 from reference_functions import MODULES
-from reference_layers import FAMILIES, FILE_OF, LAYERS, WITHOUT_A_CASE
+from reference_layers import FAMILIES, FILE_OF, HOLDERS, LAYERS, WITHOUT_A_CASE
 from reference_run import build, run
 
 import backlit as bl
@@ -42,8 +42,16 @@ def test_names_and_shapes_of_the_state(name):
     assert module.extra_repr() == facts[name]["repr"]
 
 
+@pytest.mark.parametrize("name", HOLDERS)
+def test_names_and_shapes_of_what_only_holds(name):
+    facts = read("linear")[1][name]
+    module = HOLDERS[name](nn, lambda *shape: nn.Parameter(bl.ones(shape)))
+    assert [[k, list(v.shape), v.dtype.name] for k, v in module.state_dict().items()] == facts["state"]
+    assert [k for k, _ in module.named_parameters()] == facts["parameters"]
+
+
 def test_every_class_has_a_case_and_every_record_its_case():
     classes = {name for name in nn.__all__ if name[0].isupper()}
-    assert classes == {case.name for case in LAYERS.values()} | set(MODULES.values()) | WITHOUT_A_CASE
+    assert classes == {case.name for case in LAYERS.values()} | set(MODULES.values()) | set(HOLDERS) | WITHOUT_A_CASE
     for family, cases in FAMILIES.items():
         assert set(read(family)[2]) == set(cases)

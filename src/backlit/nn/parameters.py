@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, overload
 
@@ -92,9 +93,14 @@ class ParameterDict(Module):
             self.update(parameters)
 
     def update(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
-        """Adds parameters under their keys, in place of those that are there."""
-        for key, value in dict(parameters).items():
-            self[key] = value
+        """Adds parameters under their keys, in place of those that are there; those of a plain dictionary in sorted order.
+
+        So does PyTorch, and an optimizer's state goes by the order.
+        """
+        given = dict(parameters)
+        ordered = isinstance(parameters, (OrderedDict, ParameterDict)) or not isinstance(parameters, Mapping)
+        for key in given if ordered else sorted(given):
+            self[key] = given[key]
 
     def keys(self) -> Iterable[str]:
         """The keys in order."""
