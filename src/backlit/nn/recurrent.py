@@ -20,6 +20,7 @@ from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor
 from backlit.functional.control import scan
 from backlit.nn.module import Module, Parameter
+from backlit.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from backlit.ops import elementwise as ew
 from backlit.ops.shape import concat, expand_dims, matrix_transpose, stack
 
@@ -137,7 +138,14 @@ class _Recurrent(Module, ABC):
                 x = F.dropout(x, self.dropout, self.training)
         return x, [stack([states[i] for states in last]) for i in range(len(start))]
 
-    def _called(self, input: Any, hx: Any, sizes: tuple[int, ...], lengths: Any) -> tuple[Tensor, list[Tensor]]:
+    def _called(self, input: Any, hx: Any, sizes: tuple[int, ...], lengths: Any) -> tuple[Any, list[Tensor]]:
+        if isinstance(input, PackedSequence):
+            if lengths is not None:
+                raise ArgumentError(f"{type(self).__name__}: packed sequences have lengths of their own{here()}")
+            padded, lengths = pad_packed_sequence(input, self.batch_first)
+            out, last = self._called(padded, hx, sizes, lengths)
+            steps, numbers = input.places()
+            return input.with_data(out[(numbers, steps) if self.batch_first else (steps, numbers)]), last
         who, x = type(self).__name__, as_tensor(input)
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
             raise ShapeError(
@@ -194,7 +202,8 @@ class RNN(_Recurrent):
 
     Parameters `weight_ih_l0: [hidden_size, input_size]`, `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0` and so on for each layer and,
     with `_reverse` behind, direction, start uniform in ±1/sqrt(hidden_size). `lengths: [batch]` says how many steps of each
-    example count: beyond them outputs are 0, the state stays, and the way back begins there. `dropout` is between layers.
+    example count: beyond them outputs are 0, the state stays, and the way back begins there. A `PackedSequence` gives one; it is
+    padded inside, so that its steps cost what those of the longest sequence do. `dropout` is between layers.
 
     Raises:
       ShapeError: the input, the state or the lengths do not fit.
@@ -218,7 +227,7 @@ class RNN(_Recurrent):
         apply = _activation(self.nonlinearity, "RNN")
         return lambda state, x: (apply(x + _product(self, "weight_hh", end, state[0])),)
 
-    def forward(self, input: Any, hx: Any = None, *, lengths: Any = None) -> tuple[Tensor, Tensor]:
+    def forward(self, input: Any, hx: Any = None, *, lengths: Any = None) -> tuple[Any, Tensor]:
         """The outputs and the last state."""
         out, last = self._called(input, None if hx is None else [hx], (self.hidden_size,), lengths)
         return out, last[0]
@@ -253,7 +262,7 @@ class GRU(_Recurrent):
 
         return step
 
-    def forward(self, input: Any, hx: Any = None, *, lengths: Any = None) -> tuple[Tensor, Tensor]:
+    def forward(self, input: Any, hx: Any = None, *, lengths: Any = None) -> tuple[Any, Tensor]:
         """The outputs and the last state."""
         out, last = self._called(input, None if hx is None else [hx], (self.hidden_size,), lengths)
         return out, last[0]
@@ -288,7 +297,7 @@ class LSTM(_Recurrent):
 
         return step
 
-    def forward(self, input: Any, hx: Any = None, *, lengths: Any = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(self, input: Any, hx: Any = None, *, lengths: Any = None) -> tuple[Any, tuple[Tensor, Tensor]]:
         """The outputs, and the pair of last states."""
         out, last = self._called(input, hx, (self.proj_size or self.hidden_size, self.hidden_size), lengths)
         return out, (last[0], last[1])

@@ -34,13 +34,31 @@ def clip_grad_norm_(
     Raises:
       ArgumentError: `norm_type` is not above 0, or the norm is infinite or NaN and `error_if_nonfinite`.
     """
-    if not norm_type > 0:
-        raise ArgumentError(f"clip_grad_norm_: norm_type must be above 0, got {norm_type}{here()}")
     pairs = _gradients(parameters)
-    if not pairs:
+    norm = _norm("clip_grad_norm_", [gradient for _, gradient in pairs], norm_type, error_if_nonfinite)
+    _scale(pairs, max_norm, norm)
+    return norm
+
+
+def get_total_norm(
+    tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Tensor:
+    """The norm of all elements of some tensors together; 0 where there are none.
+
+    Raises:
+      ArgumentError: `norm_type` is not above 0, or the norm is infinite or NaN and `error_if_nonfinite`.
+    """
+    given = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    return _norm("get_total_norm", given, norm_type, error_if_nonfinite)
+
+
+def _norm(who: str, given: list[Tensor], norm_type: float, error_if_nonfinite: bool) -> Tensor:
+    if not norm_type > 0:
+        raise ArgumentError(f"{who}: norm_type must be above 0, got {norm_type}{here()}")
+    if not given:
         return Tensor(np.float64(0.0))
     with no_grad():
-        sizes = [abs(gradient) for _, gradient in pairs]
+        sizes = [abs(x) for x in given]
         if math.isinf(norm_type):
             norm = largest(stack([largest(size) for size in sizes if size.size]))
         elif norm_type == 2:
@@ -48,11 +66,20 @@ def clip_grad_norm_(
         else:
             norm = total(stack([total(size**norm_type) for size in sizes])) ** (1.0 / norm_type)
         if error_if_nonfinite and not math.isfinite(norm.item()):
-            raise ArgumentError(f"clip_grad_norm_: the norm of the gradients is {norm.item()}{here()}")
+            raise ArgumentError(f"{who}: the norm of the gradients is {norm.item()}{here()}")
+    return norm
+
+
+def clip_grads_with_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, total_norm: Tensor) -> None:
+    """Scales all gradients by `min(1, max_norm / (total_norm + 1e-6))`."""
+    _scale(_gradients(parameters), max_norm, total_norm)
+
+
+def _scale(pairs: list[tuple[Tensor, Tensor]], max_norm: float, norm: Tensor) -> None:
+    with no_grad():
         factor = minimum(max_norm / (norm + 1e-6), 1.0)
         for cell, gradient in pairs:
             cell.grad = gradient * factor.astype(gradient.dtype)
-    return norm
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
