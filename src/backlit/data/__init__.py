@@ -27,6 +27,7 @@ from backlit.data.sampler import (
 from backlit.data.split import split_rows
 from backlit.data.stream import current_generator
 from backlit.data.streams import ShuffleBuffer, TextLines
+from backlit.data.tables import TableSplit, split_table
 from backlit.data.tabular import Encoder
 from backlit.data.target import Target
 from backlit.data.text import BPETokenizer, ByteTokenizer, CharTokenizer, Tokenizer, read_text
@@ -52,6 +53,7 @@ __all__ = [
     "ShuffleBuffer",
     "Subset",
     "SubsetRandomSampler",
+    "TableSplit",
     "Target",
     "TensorDataset",
     "TextLines",
@@ -70,6 +72,7 @@ __all__ = [
     "read_table",
     "read_text",
     "split_rows",
+    "split_table",
     "transforms",
     "write_csv",
     "write_idx",

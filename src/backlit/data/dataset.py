@@ -64,7 +64,7 @@ class TensorDataset(Dataset[tuple[Any, ...]]):
     takes_rows = True
 
     def __init__(self, *tensors: Any) -> None:
-        self.tensors = tuple(t if isinstance(t, FileArray) else as_array(t) for t in tensors)
+        self.tensors = tuple(as_array(t) for t in tensors)
         shapes = ", ".join(str(list(a.shape)) for a in self.tensors)
         if not tensors or any(a.ndim == 0 for a in self.tensors) or len({len(a) for a in self.tensors}) > 1:
             raise DataError(f"TensorDataset: expected arrays with a first axis of one length, got {shapes or 'none'}")
@@ -185,8 +185,10 @@ def random_split(dataset: Any, lengths: Sequence[float], generator: Generator | 
     return [Subset(dataset, order[end - count : end]) for end, count in zip(ends, whole, strict=True)]
 
 
-def as_array(x: Any) -> Array:
-    """A NumPy array, a memory-mapped one included, as it is; the value of a tensor; anything else as `backlit.tensor` reads it."""
+def as_array(x: Any) -> Any:
+    """An array in memory or in its file as it is; the value of a tensor; anything else as `backlit.tensor` reads it."""
+    if isinstance(x, FileArray):
+        return x
     return np.asarray(x) if isinstance(x, np.ndarray) else as_tensor(x).detach().numpy()
 
 

@@ -216,7 +216,7 @@ def _code_points(text: str) -> Array:
 
 
 def _numbers(who: str, tokens: Any, vocab_size: int) -> Array:
-    numbers = as_array(tokens)
+    numbers: Array = as_array(tokens)
     if numbers.size == 0:
         return np.zeros(0, np.int64)
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or numbers.min() < 0 or numbers.max() >= vocab_size:

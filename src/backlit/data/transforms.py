@@ -135,7 +135,8 @@ class ToFloat:
         """Raises:
         DataError: integers that are not bytes.
         """
-        x, dtype = as_array(images), np.dtype(self.dtype or default_dtype())
+        x: Array = as_array(images)
+        dtype = np.dtype(self.dtype or default_dtype())
         if is_float(x.dtype):
             return x.astype(dtype, copy=False)
         if x.dtype not in (np.uint8, np.bool_):
@@ -157,7 +158,7 @@ class Normalize:
             raise ArgumentError(f"Normalize: expected a mean and a deviation other than 0 a channel, got {mean}, {std}")
 
     def __call__(self, images: Any) -> Array:
-        x = as_array(images)
+        x: Array = as_array(images)
         if not is_float(x.dtype):
             raise DataError(f"Normalize: expected floats, got {x.dtype}; put ToFloat before it")
         mean, std = (v.astype(x.dtype) for v in (self.mean, self.std))
@@ -181,7 +182,7 @@ class ChannelsFirst:
 
 
 def _images(who: str, images: Any) -> Array:
-    x = as_array(images)
+    x: Array = as_array(images)
     if x.ndim != 4:
         raise DataError(
             f"{who}: expected images [batch, channels, height, width], got {list(x.shape)}; add the axes that are not there"

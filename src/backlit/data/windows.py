@@ -28,7 +28,7 @@ class TokenWindows(Dataset[tuple[Any, Any]]):
     takes_rows = True
 
     def __init__(self, tokens: Any, length: int, stride: int | None = None) -> None:
-        self.tokens = tokens if isinstance(tokens, FileArray) else as_array(tokens)
+        self.tokens = as_array(tokens)
         self.length = positive_integer("TokenWindows", "length", length)
         self.stride = self.length if stride is None else positive_integer("TokenWindows", "stride", stride)
         if self.tokens.ndim != 1 or self.tokens.dtype.kind not in "iu" or len(self.tokens) <= self.length:
