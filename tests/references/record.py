@@ -19,7 +19,7 @@ import torch_networks
 from record_files import load_weights, write_weights
 from recorded import DTYPES, difference, write
 from reference_files import FILES, compute
-from reference_functions import FUNCTIONS
+from reference_functions import FILES as FUNCTION_FILES
 from reference_layers import FAMILIES, HOLDERS
 from reference_optim import AVERAGES, CLIPS, GAINS, INITIAL, OPTIMIZERS, SCHEDULED, averaged, clipped, descend, initial
 from reference_run import Array, Arrays, Given, build, run
@@ -98,8 +98,19 @@ class Optimizers:
         return getattr(torch.optim, name)
 
 
+class Functions:
+    """PyTorch's, likewise."""
+
+    @staticmethod
+    def hardsigmoid(x: Any) -> Any:
+        return torch.nn.functional.relu6(x + 3.0) / 6.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch if name == "cdist" else torch.nn.functional, name)
+
+
 class Torch:
-    nn, functional, optim = Layers(), torch.nn.functional, Optimizers()
+    nn, functional, optim = Layers(), Functions(), Optimizers()
 
     @staticmethod
     def tensor(array: Array, trained: bool) -> Any:
@@ -213,7 +224,8 @@ def main() -> None:
     warnings.simplefilter("ignore")  # of the mean of kl_div, of nested tensors, of targets that are broadcast
     for family, cases in FAMILIES.items():
         keep(family, recorded(cases, run), facts(cases) | (holders() if family == "linear" else {}))
-    keep("functions", recorded(FUNCTIONS, run))
+    for name, cases in FUNCTION_FILES.items():
+        keep(name, recorded(cases, run))
     # Muon's products in the parameter's own dtype
     with mock.patch.object(torch.Tensor, "bfloat16", torch.Tensor.clone):
         keep("optimizers", well_conditioned(recorded(OPTIMIZERS, descend, PROBLEM)))

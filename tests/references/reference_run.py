@@ -2,7 +2,8 @@
 
 A case names a class of `nn` or a function of `nn.functional` with its arguments. Arrays stand in it as draws: the
 recorder draws them, the tests take what was drawn from the file. What comes out is a dictionary of arrays by name:
-outputs, the gradients of all inputs and parameters under random cotangents, and what the call wrote into the state.
+outputs, the gradients of all inputs and parameters under random cotangents, and what the call wrote into the state and
+into its inputs.
 """
 
 from __future__ import annotations
@@ -202,8 +203,9 @@ def run(library: Library, case: Case, take: Given, dtype: Any) -> Arrays:
     module = build(library, case, take, dtype) if case.is_module else None
     for k, mode in enumerate(case.modes):
         trained: dict[str, Any] = {}
+        fixed: dict[str, tuple[Any, Array]] = {}
 
-        def made(path: str, value: Any, k: int = k, trained: Any = trained) -> Any:
+        def made(path: str, value: Any, k: int = k, trained: Any = trained, fixed: Any = fixed) -> Any:
             if not isinstance(value, Draw):
                 return value
             array = cast(take(f"{k}{path}", value.make), dtype)
@@ -211,6 +213,8 @@ def run(library: Library, case: Case, take: Given, dtype: Any) -> Arrays:
             cell = library.tensor(array, floats)
             if floats:
                 trained[path[1:]] = cell
+            else:
+                fixed[path[1:]] = cell, array.copy()
             return cell
 
         inputs = walk(case.inputs, made, ".input")
@@ -236,6 +240,9 @@ def run(library: Library, case: Case, take: Given, dtype: Any) -> Arrays:
                 total = total + (leaf * library.tensor(cast(cotangent, dtype), False)).sum()
         if library.is_tensor(total):
             total.backward()
+        for path, (cell, was) in fixed.items():
+            if not np.array_equal(now := library.array(cell), was):
+                results[f"{k}.written.{path}"] = now.copy()
         for path, cell in trained.items():
             if cell.grad is not None:
                 results[f"{k}.gradient.{path}"] = library.array(cell.grad)
