@@ -56,6 +56,7 @@ const fonts = {
 
 const made = await build({ ...common, entryPoints: ["src/main.tsx"], outdir: "out", plugins: [worker, fonts] });
 Object.keys(made.metafile.inputs).forEach((i) => inputs.add(i));
+const widget = await build({ ...common, format: "esm", entryPoints: ["src/widget.ts"], outdir: "out" });
 const find = (end) => made.outputFiles.find((f) => f.path.endsWith(end)).text;
 const script = find(".js").replaceAll("</script", "<\\/script").replaceAll("<!--", "<\\!--");
 const style = find(".css").replaceAll("</style", "<\\/style");
@@ -76,6 +77,7 @@ for (const name of [...packages].sort()) {
 
 await writeFile(path.join(target, "inspector.js"), script);
 await writeFile(path.join(target, "inspector.css"), style);
+await writeFile(path.join(target, "widget.js"), widget.outputFiles[0].text);
 await writeFile(path.join(target, "LICENCES.txt"), licences);
 
 const raw = Buffer.byteLength(script) + Buffer.byteLength(style);

@@ -18,7 +18,9 @@ const turn = signal(0);
 const comparing = signal(false);
 let before: Recording;
 let now: Recording;
-let socket: WebSocket | null = null;
+let say: (text: string) => void = () => {};
+/** Whether an answer of the engine is overdue. */
+const waiting = signal(false);
 let redraw: () => void = () => {};
 
 /** Whether the same values were computed in the same places, so that the drawing stays. */
@@ -73,9 +75,12 @@ function show(next: Recording): void {
 
 async function received(data: ArrayBuffer | string): Promise<void> {
   if (typeof data === "string") {
-    trouble.value = String((JSON.parse(data) as { error?: unknown }).error ?? "");
+    const told = JSON.parse(data) as { error?: unknown; waiting?: boolean };
+    waiting.value = told.waiting === true;
+    if (!told.waiting) trouble.value = String(told.error ?? "");
     return;
   }
+  waiting.value = false;
   trouble.value = "";
   now = new Recording(parse(await gunzip(new Uint8Array(data))));
   if (!comparing.peek()) show(now);
@@ -90,11 +95,23 @@ function connect(path: string): void {
     connected.value = false;
     setTimeout(connect, 500, path);
   };
-  socket = made;
+  say = (text) => made.send(text);
+}
+
+/** In the frame of a notebook the engine is reached through what is around the frame, which hands over a channel. */
+function connectAround(): void {
+  addEventListener("message", (event) => {
+    const port = event.ports[0];
+    if (event.source !== parent || event.data !== "backlit" || !port) return;
+    port.onmessage = ({ data }) => void received(data as ArrayBuffer | string);
+    say = (text) => port.postMessage(text);
+    connected.value = true;
+  });
+  parent.postMessage("backlit ready", "*");
 }
 
 function send(message: object): void {
-  if (connected.peek()) socket?.send(JSON.stringify(message));
+  if (connected.peek()) say(JSON.stringify(message));
 }
 
 function compare(on: boolean): void {
@@ -153,8 +170,8 @@ function Bar() {
   const node = selected.value;
   const editable = node >= 0 && !comparing.value && ["parameter", "input"].includes(recording.kind(node));
   return (
-    <section class={`live-bar${connected.value ? "" : " lost"}`} aria-label="Live">
-      <b role="status">{connected.value ? "live" : "connection lost, trying again"}</b>
+    <section class={`live-bar${connected.value && !waiting.value ? "" : " lost"}`} aria-label="Live">
+      <b role="status">{!connected.value ? "connection lost, trying again" : waiting.value ? "the kernel is busy or gone" : "live"}</b>
       {editable ? <Editor key={recording.name(node)} node={node} /> : <span>choose a parameter or an input to edit it</span>}
       <Loss key={turn.value} />
       <button type="button" onClick={() => send({ undo: true })}>
@@ -177,7 +194,8 @@ export function startLive(draw: () => void): void {
   const place = document.createElement("div");
   document.body.append(place);
   render(<Bar />, place);
-  connect(path);
+  if (path === "parent") connectAround();
+  else connect(path);
   // an element that is looked at is taken apart and nudged, though the recording has done so with others only
   effect(() => {
     const at = picked.value;

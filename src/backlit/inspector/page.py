@@ -17,7 +17,7 @@ def page(recording: bytes, *, title: str = "backlit", connect: str = "", live: s
 
     The recording's bytes travel as base64 in a script element that no browser runs; names and source text
     inside it never become markup. A page that stays connected gets the path of its socket as `live`, and may speak to
-    `connect` alone.
+    `connect` alone; with "parent" as `live` it speaks through what is around its frame.
     """
     policy = f"{_POLICY}; connect-src {connect}" if connect else _POLICY
     built = files("backlit.inspector").joinpath("_static")
