@@ -110,7 +110,7 @@ FAMILIES = [
         x = np.array([1.0, 2.0])
         assert bl.grad(f)(x).tolist() == [3.0, 12.0] and bl.hessian(f)(x).tolist() == [[6.0, 0.0], [0.0, 12.0]]
     """),
-    _family("system", "Compiling, recording, files", "compiler diagnose inspector io optim core.errors core.tree", """
+    _family("system", "Compiling, training, files", "compiler diagnose inspector io optim train core.errors core.tree", """
         step = bl.compile(lambda x: bl.tanh(x) * 2.0)
         assert step(np.zeros(3)).tolist() == [0.0, 0.0, 0.0] and "kernel" in str(step.report())
     """),

@@ -13,7 +13,14 @@ FLOORS = {
     "core": 0, "ops": 1, "autodiff": 2, "functional": 3, "arrays": 4, "compiler": 5, "numpy": 5, "scipy": 6, "nn": 6, "optim": 7, "io": 7,
     "data": 8, "train": 9, "parallel": 9, "diagnose": 9, "inspector": 10, "cli": 11,
 }  # fmt: skip
-OPTIONAL = {"PIL", "polars", "rich", "tokenizers"}  # imported where they are used: importing backlit brings in none
+OPTIONAL = {
+    "PIL",
+    "matplotlib",
+    "polars",
+    "rich",
+    "tensorboardX",
+    "tokenizers",
+}  # imported where they are used: importing backlit brings in none
 ENGINE = {"numpy", "ml_dtypes", "llvmlite"}
 FILES = sorted(p for p in SOURCE.rglob("*.py") if len(p.relative_to(SOURCE).parts) > 1)
 

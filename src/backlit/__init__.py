@@ -1,6 +1,6 @@
 """backlit: backpropagation you can see through."""
 
-from backlit import data, fft, linalg, nn, numpy, optim, random, scipy
+from backlit import data, fft, linalg, nn, numpy, optim, random, scipy, train
 from backlit.arrays.creation import (
     arange,
     asarray,
@@ -271,6 +271,7 @@ from backlit.ops.trigonometry import (
     tan,
 )
 from backlit.optim.findings import audit
+from backlit.train.trainer import Trainer
 
 __array_api_version__ = "2024.12"
 
@@ -284,6 +285,7 @@ __all__ = [
     "ShapeError",
     "Tensor",
     "TraceError",
+    "Trainer",
     "abs",
     "acos",
     "acosh",
@@ -538,6 +540,7 @@ __all__ = [
     "tile",
     "topk",
     "trace",
+    "train",
     "tree",
     "tril",
     "triu",

@@ -11,7 +11,7 @@ from backlit.cli.inspect import inspect
 from backlit.cli.predict import predict
 from backlit.cli.train import train
 from backlit.core.errors import BacklitError
-from backlit.train.loop import TrainingDivergedError
+from backlit.train.step import TrainingDivergedError
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -35,7 +35,7 @@ def run(arguments: list[str]) -> int:
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return _complain("stopped; nothing was written", 130)
+        return _complain("stopped", 130)
     except TrainingDivergedError as error:
         return _complain(str(error), 1)
     except BacklitError as error:

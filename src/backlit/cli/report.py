@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import numpy as np
 from backlit.diagnose.record import Sampler
 from backlit.diagnose.recording import Example, Recording
 from backlit.inspector.file import save
+from backlit.train.callbacks import Callback
 from backlit.train.job import Problem, Result, Settings, outputs_of
-from backlit.train.loop import Epoch
+from backlit.train.trainer import Trainer
 
 N_STEPS = 6  # so many are recorded, the first and the last among them
 N_EXAMPLES = 24
@@ -21,40 +23,42 @@ N_POINTS = 2000  # a curve has at most so many
 MAX_MB = 4.0
 
 
-class TrainingPage:
+class TrainingPage(Callback):
     """Collects what the page of a run shows while the run goes on."""
 
     def __init__(self, problem: Problem, settings: Settings) -> None:
         self.problem = problem
-        self.per_epoch = max(1, math.ceil(len(problem.train[0]) / settings.batch_size))
-        total = self.per_epoch * settings.epochs
+        total = max(1, math.ceil(len(problem.train[0]) / settings.batch_size)) * settings.epochs
         self.chosen = {round(n) - 1 for n in np.geomspace(1, total, N_STEPS)}
         self.sampler = Sampler()
         self.losses: list[float] = []
-        self.epochs: list[Epoch] = []
 
-    def around(self, step: int) -> AbstractContextManager[Any]:
+    def around_step(self, trainer: Trainer) -> AbstractContextManager[Any] | None:
         """What a step runs inside."""
-        return self.sampler.step(step) if step in self.chosen else nullcontext()
+        return self.sampler.step(trainer.step) if trainer.step in self.chosen else None
 
-    def on_step(self, rows: int, loss: float) -> None:
+    def on_step_end(self, trainer: Trainer) -> None:
         """A step is done."""
-        self.losses.append(loss)
+        self.losses.append(trainer.logs["loss"])
 
-    def on_epoch(self, epoch: Epoch) -> None:
-        """An epoch is done."""
-        self.epochs.append(epoch)
+    def state_dict(self) -> dict[str, Any]:
+        """The losses; recorded steps are too large to be kept."""
+        return {"losses": np.array(self.losses, np.float64)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues from what `state_dict` gave."""
+        self.losses = np.asarray(state["losses"]).tolist()
 
     def recording(self, result: Result) -> Recording:
         """The recording, with curves and examples."""
         made = self.sampler.finish()
         every = max(1, math.ceil(len(self.losses) / N_POINTS))
         made.series["loss"] = list(enumerate(self.losses))[::every]
-        for epoch in self.epochs:
-            at = epoch.number * self.per_epoch - 1
-            made.series.setdefault("loss, mean of the epoch", []).append((at, epoch.loss))
-            made.series.setdefault("learning rate", []).append((at, epoch.lr))
-            for name, norm in epoch.gradient_norms.items():
+        for epoch in result.history.epochs:
+            at = epoch["step"] - 1
+            made.series.setdefault("loss, mean of the epoch", []).append((at, epoch["loss"]))
+            made.series.setdefault("learning rate", []).append((at, epoch["lr"]))
+            for name, norm in epoch["gradient_norms"].items():
                 made.series.setdefault(f"gradient norm of {name}", []).append((at, norm))
         made.examples = _mistakes(result, self.problem)
         numbers = ", ".join(str(step.number) for step in made.steps)

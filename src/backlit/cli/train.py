@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from backlit.cli.report import TrainingPage
 from backlit.core.errors import ArgumentError
 from backlit.train import job
+from backlit.train.folder import PAGE, REPORT, output_folder
 from backlit.train.job import Problem, Result, Settings
-from backlit.train.loop import Epoch
 
 _TABLE_DEFAULTS = {"epochs": 150, "batch_size": 32, "lr": 5e-3, "hidden": (64,), "label_smoothing": 0.05}
 
@@ -43,6 +39,7 @@ def train(
     momentum: Annotated[float | None, typer.Option(help="For sgd.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Of the weights.")] = None,
     label_smoothing: Annotated[float | None, typer.Option(help="Share of the labels spread over all classes.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     eager: Annotated[bool, typer.Option("--eager", help="Run steps op by op instead of compiling them.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no report; only errors.")] = False,
 ) -> int:
@@ -63,39 +60,24 @@ def train(
         raise ArgumentError(f"which column of {data} is to be predicted? give --target COLUMN")
     else:
         problem = job.table_problem(data, target, task, tuple(drop or ()))
-    with job.output_folder(out, problem.name, force) as (folder, final):
-        with _progress(problem, settings, quiet) as (on_step, on_epoch):
-            page = TrainingPage(problem, settings)
-            result = job.train(
-                problem,
-                settings,
-                folder,
-                _both(page.on_step, on_step),
-                _both(page.on_epoch, on_epoch),
-                eager,
-                page.around,
-            )
-        page.write(result, folder / job.PAGE)
-        with (folder / job.REPORT).open("w", encoding="utf-8") as file:
+    with output_folder(out, problem.name, force, resume) as (folder, final):
+        page = TrainingPage(problem, settings)
+        verbose = False if quiet else None
+        result = job.train(problem, settings, folder, [page], eager=eager, resume=resume, verbose=verbose)
+        page.write(result, folder / PAGE)
+        with (folder / REPORT).open("w", encoding="utf-8") as file:
             _report(Console(file=file, width=100), problem, settings, result)
     if not quiet:
         _report(Console(highlight=False), problem, settings, result)
-        _locate(final[0])
-    if result.interrupted:
-        typer.echo(f"backlit: stopped after {result.epochs} whole epochs; their model is saved in {final[0]}", err=True)
+        _locate(final)
+    if result.history.interrupted:
+        typer.echo(
+            f"backlit: stopped after {len(result.history)} whole epochs; their model is saved in {final}; "
+            "the same command with --resume goes on",
+            err=True,
+        )
         return 130
     return 0
-
-
-def _both(first: Callable[..., Any], second: Callable[..., Any] | None) -> Callable[..., Any]:
-    if second is None:
-        return first
-
-    def call(*args: Any) -> None:
-        first(*args)
-        second(*args)
-
-    return call
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -103,37 +85,6 @@ def _widths(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError:
         raise ArgumentError(f"--hidden must be whole numbers such as 64,32, got {text!r}") from None
-
-
-@contextmanager
-def _progress(problem: Problem, settings: Settings, quiet: bool) -> Iterator[tuple[Any, Any]]:
-    """What to call after each step and epoch: a bar on a terminal, ten lines elsewhere, nothing when quiet."""
-    rows = len(problem.train[0])
-    if quiet or not sys.stderr.isatty():
-
-        def line(epoch: Epoch) -> None:
-            if not quiet and (epoch.number * 10) // settings.epochs != ((epoch.number - 1) * 10) // settings.epochs:
-                speed = epoch.rows / max(epoch.seconds, 1e-9)
-                typer.echo(
-                    f"epoch {epoch.number}/{settings.epochs}  loss {epoch.loss:.4f}  {speed:,.0f} rows/s", err=True
-                )
-
-        yield None, line
-        return
-    columns = (
-        TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"), BarColumn(), TextColumn("{task.fields[status]}"),
-        MofNCompleteColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=rows * settings.epochs, epoch=1, epochs=settings.epochs, status="starting")
-
-        def step(n: int, loss: float) -> None:
-            bar.update(task, advance=n, status=f"loss {loss:.4f}  {bar.tasks[0].speed or 0.0:,.0f} rows/s")
-
-        def epoch_done(epoch: Epoch) -> None:
-            bar.update(task, epoch=min(epoch.number + 1, settings.epochs))
-
-        yield step, epoch_done
 
 
 def _report(console: Console, problem: Problem, settings: Settings, result: Result) -> None:
@@ -163,9 +114,10 @@ def _report(console: Console, problem: Problem, settings: Settings, result: Resu
     for name, p in result.model.named_parameters():
         norms.add_row(name, " x ".join(map(str, p.shape)), f"{result.gradient_norms[name]:.3e}")
     console.print(norms)
-    rows = len(problem.train[0]) * result.epochs
+    n_epochs = len(result.history)
+    rows = len(problem.train[0]) * n_epochs
     console.print(
-        f"{result.epochs} epochs of {len(problem.train[0])} rows in {result.seconds:.2f} s "
+        f"{n_epochs} epochs of {len(problem.train[0])} rows in {result.seconds:.2f} s "
         f"({rows / max(result.seconds, 1e-9):,.0f} rows/s), seed {settings.seed}",
         soft_wrap=True,
     )
@@ -179,6 +131,6 @@ def _table(console: Console, title: str) -> Table:
 
 def _locate(folder: Path) -> None:
     typer.echo(
-        f"model    {folder / job.MODEL}\nhistory  {folder / job.HISTORY}\nreport   {folder / job.REPORT}\n"
-        f"page     {folder / job.PAGE}  (open it in a browser)"
+        f"model    {folder / job.MODEL}\nhistory  {folder / job.HISTORY}\nreport   {folder / REPORT}\n"
+        f"page     {folder / PAGE}  (open it in a browser)"
     )

@@ -63,6 +63,10 @@ class Reached:
         ]  # fmt: skip
         return any(made)
 
+    def generators(self) -> list[Generator]:
+        """The random generators among what is reached, in the order in which they are found."""
+        return [value for value in self._seen.values() if isinstance(value, Generator)]
+
     def unchanged(self) -> bool:
         """Whether every container and variable still holds the same objects."""
         if changes.count != self.count and not self.recount():

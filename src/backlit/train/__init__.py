@@ -1,7 +1,43 @@
-"""Floor 9: the training loop, metrics, histories and networks for tables."""
+"""Floor 9: the training loop, its callbacks, metrics, checkpoints and histories, and networks for tables."""
 
+from backlit.train.callbacks import Callback, EarlyStopping, KeepBest
 from backlit.train.history import History
-from backlit.train.loop import Epoch, TrainingDivergedError, fit
 from backlit.train.network import build_mlp
+from backlit.train.running import (
+    R2,
+    Accuracy,
+    BinaryAccuracy,
+    ConfusionMatrix,
+    MacroF1,
+    Mean,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    Metric,
+    Perplexity,
+    RootMeanSquaredError,
+    TopKAccuracy,
+)
+from backlit.train.step import TrainingDivergedError
+from backlit.train.trainer import Trainer
 
-__all__ = ["Epoch", "History", "TrainingDivergedError", "build_mlp", "fit"]
+__all__ = [
+    "R2",
+    "Accuracy",
+    "BinaryAccuracy",
+    "Callback",
+    "ConfusionMatrix",
+    "EarlyStopping",
+    "History",
+    "KeepBest",
+    "MacroF1",
+    "Mean",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "Metric",
+    "Perplexity",
+    "RootMeanSquaredError",
+    "TopKAccuracy",
+    "Trainer",
+    "TrainingDivergedError",
+    "build_mlp",
+]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import json
+import math
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,16 @@ from backlit.data.tabular import Encoder
 from backlit.data.target import Target
 from backlit.io.state import save
 from backlit.io.tables import read_table
+from backlit.optim.lr_scheduler import LambdaLR
 from backlit.train import metrics
+from backlit.train.callbacks import Callback
 from backlit.train.history import History
-from backlit.train.loop import Epoch, Stepper, cosine, epochs_of
 from backlit.train.network import build_mlp
+from backlit.train.trainer import Trainer
 
 Array = np.ndarray[Any, Any]
-MODEL, HISTORY, REPORT, PAGE = "model.safetensors", "history.jsonl", "report.txt", "report.html"
+MODEL, HISTORY = "model.safetensors", "history.jsonl"
+CHECKPOINTS, CHECKPOINT_S = "checkpoints", 5.0
 PIXELS = 64
 
 
@@ -143,27 +145,49 @@ class Result:
     metrics: dict[str, float]
     baseline: dict[str, float]
     confusion: Array | None
-    gradient_norms: dict[str, float]
-    epochs: int
-    seconds: float
-    interrupted: bool
+    history: History
     model: nn.Sequential
     how: str  # the steps ran
 
+    @property
+    def gradient_norms(self) -> dict[str, float]:
+        """By parameter, the norm of its gradient, mean over the last epoch."""
+        return dict(self.history.epochs[-1]["gradient_norms"])
+
+    @property
+    def seconds(self) -> float:
+        """That the whole epochs took."""
+        return float(sum(self.history["seconds"]))
+
+
+class _WholeEpochs(Callback):
+    """Keeps the weights as they were after the last whole epoch."""
+
+    def __init__(self) -> None:
+        self.weights: dict[str, Any] = {}
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        self.weights = trainer.model.state_dict()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"weights": self.weights}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.weights = dict(state["weights"])
+
 
 def train(
-    problem: Problem, settings: Settings, folder: Path, on_step: Callable[[int, float], Any] | None = None,
-    on_epoch: Callable[[Epoch], Any] | None = None, eager: bool = False,
-    around: Callable[[int], AbstractContextManager[Any]] = lambda step: nullcontext(),
+    problem: Problem, settings: Settings, folder: Path, callbacks: Sequence[Callback] = (), *, eager: bool = False,
+    resume: bool = False, verbose: bool | None = False,
 ) -> Result:  # fmt: skip
     """Trains, evaluates on the held-out rows, and leaves model and history in `folder`; steps are compiled unless `eager`.
 
-    A step runs inside `around(its number)`.
-
-    Ctrl-C ends the training after the last whole epoch: its weights are evaluated and saved.
+    Ctrl-C ends the training: the weights of the last whole epoch are evaluated and saved, and the checkpoints stay in
+    `folder`, from which `resume` goes on. They are removed when the training is done.
 
     Raises:
       TrainingDivergedError: the loss became infinite or NaN.
+      DataError: the run to be resumed was another one.
       KeyboardInterrupt: before the first epoch was over.
     """
     settings.check()
@@ -178,44 +202,59 @@ def train(
             return nn.functional.cross_entropy(outputs, target, label_smoothing=smoothing)
         return nn.functional.mse_loss(outputs, target)
 
-    last: Epoch | None = None
-    kept: dict[str, Tensor] = {}
-    seconds, interrupted = 0.0, False
-    with History(folder / HISTORY) as history:
-        history.write(
-            "run", problem=problem.name, task=problem.task, rows=len(x), compiled=not eager, **asdict(settings)
-        )
-        stepper = Stepper(model, loss, optimizer, not eager)
-        epochs = epochs_of(
-            stepper, x, y, epochs=settings.epochs, batch_size=settings.batch_size, generator=generator,
-            schedule=cosine, on_step=on_step, around=around,
-        )  # fmt: skip
-        try:
-            for epoch in epochs:
-                last, kept = epoch, model.state_dict()
-                seconds += epoch.seconds
-                history.write("epoch", **asdict(epoch))
-                if on_epoch is not None:
-                    on_epoch(epoch)
-        except KeyboardInterrupt:
-            if last is None:
-                raise
-            interrupted = True
-            model.load_state_dict(kept)
-        assert last is not None
-        found, baseline, table = evaluate(model, problem)
-        history.write("evaluation", metrics=found, baseline=baseline)
+    about = {"problem": problem.name, "task": problem.task, "rows": len(x), "compiled": not eager, **asdict(settings)}
+    if resume:
+        _check_same(folder / HISTORY, about)
+    n_steps = settings.epochs * math.ceil(len(x) / settings.batch_size)
+    whole = _WholeEpochs()
+    trainer = Trainer(
+        model, optimizer, loss, callbacks=[whole, *callbacks], compile=not eager, gradient_norms=True,
+        scheduler=LambdaLR(optimizer, lambda step: cosine(step / n_steps)), scheduler_interval="step",
+    )  # fmt: skip
+    history = trainer.fit(
+        (x, y), settings.epochs, batch_size=settings.batch_size, generator=generator, checkpoints=folder / CHECKPOINTS,
+        keep=2, every_s=CHECKPOINT_S, resume=resume, history=folder / HISTORY, about=about, verbose=verbose,
+    )  # fmt: skip
+    if not history.epochs:
+        raise KeyboardInterrupt
+    if history.interrupted:
+        model.load_state_dict(whole.weights)
+    else:
+        shutil.rmtree(folder / CHECKPOINTS)
+    found, baseline, table = evaluate(model, problem)
+    history.write("evaluation", metrics=found, baseline=baseline)
+    history.close()
     metadata = {
         "format": "backlit model 1",
         "problem": problem.name,
         "network": [x.shape[1], list(settings.hidden), problem.n_outputs, settings.activation],
         "encoder": problem.encoder.to_json() if problem.encoder is not None else None,
         "settings": asdict(settings),
-        "epochs": last.number,
+        "epochs": len(history),
         "metrics": {name: value if np.isfinite(value) else None for name, value in found.items()},
     }
     save(model.state_dict(), folder / MODEL, metadata)
-    return Result(found, baseline, table, last.gradient_norms, last.number, seconds, interrupted, model, stepper.how())
+    return Result(found, baseline, table, history, model, trainer.how())
+
+
+def _check_same(path: Path, about: dict[str, Any]) -> None:
+    """Refuses to resume a run with other options than it was started with."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            before = json.loads(file.readline())
+    except (OSError, ValueError) as error:
+        raise DataError(f"--resume: {path} cannot be read: {error}") from error
+    now = json.loads(json.dumps(about))
+    other = [f"{name} {before.get(name)!r}, now {value!r}" for name, value in now.items() if before.get(name) != value]
+    if other:
+        raise DataError(f"--resume: the run was started with {'; '.join(other)}")
+
+
+def cosine(progress: float, warmup: float = 0.05) -> float:
+    """A factor for the learning rate: linear up over `warmup`, then half a cosine down to 0."""
+    if progress < warmup:
+        return (progress + 1e-3) / (warmup + 1e-3)
+    return 0.5 * (1.0 + math.cos(math.pi * (progress - warmup) / (1.0 - warmup)))
 
 
 def outputs_of(model: nn.Module, x: Array) -> Array:
@@ -241,42 +280,3 @@ def evaluate(model: nn.Module, problem: Problem) -> tuple[dict[str, float], dict
         {"RMSE": metrics.rmse(true, g), "MAE": metrics.mae(true, g), "R2": metrics.r2(true, g)} for g in (guessed, mean)
     )
     return found, baseline, None
-
-
-@contextmanager
-def output_folder(wanted: str | None, name: str, force: bool = False) -> Iterator[tuple[Path, list[Path]]]:
-    """A temporary folder that takes its final name when the block ends well, and that name in a list.
-
-    Without `wanted` the name is `runs/<name>`, with a number when that exists.
-
-    Raises:
-      DataError: the folder exists and `force` is not given, or cannot be made.
-    """
-    final = Path(wanted) if wanted is not None else Path("runs") / name
-    if wanted is None:
-        number = 2
-        while final.exists():
-            final, number = final.with_name(f"{name}-{number}"), number + 1
-    elif final.exists() and not force:
-        raise DataError(f"{final} exists already; choose another --out, or replace it with --force")
-    elif final.exists() and not (
-        final.is_dir() and {p.name for p in final.iterdir()} <= {MODEL, HISTORY, REPORT, PAGE}
-    ):
-        raise DataError(f"{final} holds other things than a model; --force does not replace it")
-    try:
-        parents = [p for p in final.parents if not p.exists()]  # removed again when nothing is written
-        final.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
-    except OSError as error:
-        raise DataError(f"cannot write to {final.parent}: {error.strerror or error}") from error
-    try:
-        yield made, [final]
-        os.chmod(made, 0o755)
-        if final.exists():
-            shutil.rmtree(final)
-        made.rename(final)
-    finally:
-        if made.exists():
-            shutil.rmtree(made)
-            for folder in parents:
-                folder.rmdir()

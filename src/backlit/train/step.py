@@ -1,0 +1,292 @@
+"""One step of training: forward, backward, clipping, update, averages and metrics, compiled as one program or op by op."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from backlit.compiler.compile import Compiled, compile
+from backlit.core.errors import ArgumentError, BacklitError, TraceError
+from backlit.core.tensor import Tensor, as_tensor, assign, no_grad
+from backlit.nn import Module
+from backlit.nn.utils import clip_grad_norm_, clip_grad_value_
+from backlit.ops.elementwise import sqrt, where
+from backlit.ops.rounding import isfinite
+from backlit.ops.shape import stack
+from backlit.ops.statistics import sum as total
+from backlit.optim import Optimizer
+from backlit.optim.swa_utils import AveragedModel
+from backlit.train.running import Metric
+
+Forward = Callable[[Module, Any], "Found"]
+
+
+class TrainingDivergedError(BacklitError, ArithmeticError):
+    """The loss became infinite or NaN."""
+
+
+class Found(NamedTuple):
+    """What a model gives for a batch: the loss, what metrics compare, and numbers to be logged."""
+
+    loss: Any
+    output: Any
+    target: Any
+    more: dict[str, Any]
+
+
+class ByLoss:
+    """`loss(model(inputs), target)` of a batch `(inputs, target)`.
+
+    Of more than two the last is the target, and the others are the arguments of the model; a batch that is one array, or a
+    tuple of one, has no target, and the loss is `loss(output)`. Inputs that are a tuple or list are the positional
+    arguments of the model, a dictionary those by name.
+    """
+
+    def __init__(self, loss: Callable[..., Any]) -> None:
+        self.loss = loss
+
+    def __call__(self, model: Module, batch: Any) -> Found:
+        inputs, target = batch, None
+        if isinstance(batch, (tuple, list)):
+            *first, target = batch if len(batch) > 1 else (*batch, None)
+            inputs = first[0] if len(first) == 1 else tuple(first)
+        output = called(model, inputs)
+        value = self.loss(output) if target is None else self.loss(output, target)
+        return Found(value, output, target, {})
+
+
+def called(model: Module, inputs: Any) -> Any:
+    """The model's output for inputs: one array, a tuple of arguments, or a dictionary of them."""
+    if isinstance(inputs, dict):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+
+
+class ByStep:
+    """What a user's `step(model, batch)` gives: the loss, or a dictionary with it and more."""
+
+    def __init__(self, step: Callable[[Module, Any], Any]) -> None:
+        self.step = step
+
+    def __call__(self, model: Module, batch: Any) -> Found:
+        found = self.step(model, batch)
+        if not isinstance(found, Mapping):
+            return Found(found, None, None, {})
+        if "loss" not in found:
+            raise ArgumentError(f"Trainer: step gives {', '.join(map(repr, found))}; 'loss' must be among them")
+        more = {name: value for name, value in found.items() if name not in ("loss", "output", "target")}
+        return Found(found["loss"], found.get("output"), found.get("target"), more)
+
+
+class Stepper:
+    """Takes one step after another, and evaluates batches; what it is made of says what a step does.
+
+    With several optimizers the forward function does backward and updates itself.
+    """
+
+    def __init__(
+        self, model: Module, optimizers: Sequence[Optimizer], forward: Forward, metrics: Mapping[str, Metric], *,
+        compiled: bool, clip_norm: float | None = None, clip_value: float | None = None, ema: AveragedModel | None = None,
+        skip: bool = False, norms: bool = False,
+    ) -> None:  # fmt: skip
+        self.model, self.optimizers = model, list(optimizers)
+        self.names = [name for name, _ in model.named_parameters()]
+        self.buffers = list(model.buffers())
+        for optimizer in self.optimizers:
+            optimizer.prepare_state()
+        self._parts = (model, self.optimizers, forward, metrics, clip_norm, clip_value, ema, skip, norms)
+        self._plain = update_of(*self._parts, guarded=None)
+        self._forward = forward
+        self._compiled: Compiled | None = None
+        self._is_compiled = compiled
+        self._measured: dict[int, tuple[Any, ...]] = {}
+
+    def _cells(self) -> list[Tensor]:
+        """All that a step changes."""
+        model, optimizers, _, metrics, _, _, ema, *_ = self._parts
+        found = [*model.parameters(), *model.buffers()]
+        found += [cell for o in optimizers for state in o.state.values() for cell in state.values()]
+        found += [p for o in optimizers for group in o.param_groups for p in group["params"]]
+        found += [cell for metric in metrics.values() for cell in metric.cells.values()]
+        if ema is not None:
+            found += [*ema.parameters(), *ema.buffers()]
+        return list({id(cell): cell for cell in found}.values())
+
+    def step(self, batch: Any) -> dict[str, Any]:
+        """One step; its numbers. Where the loss, or with `skip` a gradient, is not finite, nothing has changed."""
+        if not self._is_compiled:
+            return _numbers(self._plain(batch))
+        if self._compiled is None:
+            self.renew()
+        assert self._compiled is not None
+        try:
+            return _numbers(self._compiled(batch))
+        except TraceError as error:
+            error.add_note("Trainer(..., compile=False) runs steps op by op")
+            raise
+
+    def renew(self) -> None:
+        """The cells of a step may be others than before: another program is made."""
+        for optimizer in self.optimizers:
+            optimizer.prepare_state()
+        self._plain = update_of(*self._parts, guarded=None)
+        self._compiled = compile(update_of(*self._parts, guarded=self._cells())) if self._is_compiled else None
+
+    def measure(self, batch: Any, model: Module, metrics: Mapping[str, Metric]) -> dict[str, Any]:
+        """Loss and numbers of a batch, without a step; the metrics take it."""
+        forward = self._forward
+
+        def measured(batch: Any) -> dict[str, Any]:
+            with no_grad():
+                found = forward(model, batch)
+                for metric in metrics.values():
+                    metric.update(*_compared(found))
+                return _told(found)
+
+        key = id(model)
+        if key not in self._measured:
+            self._measured[key] = (compile(measured) if self._is_compiled else measured, model, metrics)
+        return _numbers(self._measured[key][0](batch))
+
+    def how(self) -> str:
+        """How the steps ran, in words."""
+        if self._compiled is None:
+            return "op by op (eager)"
+        reports = self._compiled.reports()
+        kernels = " and ".join(str(len(r.kernels)) for r in reports)
+        seconds = sum(sum(r.seconds.values()) for r in reports)
+        loaded = "loaded" if all(r.cache_hit for r in reports) else "compiled"
+        programs = "program" if len(reports) == 1 else "programs"
+        return f"{len(reports)} native {programs} of {kernels} kernels, made in {seconds:.2f} s (machine code {loaded})"
+
+    def fallbacks(self) -> list[str]:
+        """The ops of compiled steps that run by their eager forward, each with its reason."""
+        if self._compiled is None:
+            return []
+        reports = self._compiled.reports()
+        return list(dict.fromkeys(f"{k.ops[0]}: {k.why}" for r in reports for k in r.callbacks))
+
+    def diverged(self, batch: Any) -> str:
+        """Which parameters and gradients are not finite at a step whose loss was not, in words."""
+        kept = [(cell, cell._value) for cell in self.buffers]
+        if len(self.optimizers) == 1:
+            self.optimizers[0].zero_grad()
+            self._forward(self.model, batch).loss.backward()
+        for cell, value in kept:
+            cell._value = value
+        values = [n for n, p in self.model.named_parameters() if not _finite(p)]
+        gradients = [n for n, p in self.model.named_parameters() if p.grad is not None and not _finite(p.grad)]
+        return (
+            f"not finite: values of {', '.join(values) or 'no parameter'}; "
+            f"gradients of {', '.join(gradients) or 'no parameter'}"
+        )
+
+
+def update_of(
+    model: Module, optimizers: Sequence[Optimizer], forward: Forward, metrics: Mapping[str, Metric],
+    clip_norm: float | None, clip_value: float | None, ema: AveragedModel | None, skip: bool, norms: bool,
+    *, guarded: list[Tensor] | None,
+) -> Callable[[Any], dict[str, Any]]:  # fmt: skip
+    """A step as a function of the batch, which can be compiled where `guarded` has all cells that it changes."""
+    # what this function names is part of what a compiled step watches, so ops stand in the functions below
+    parameters = list(model.parameters())
+    buffers = list(model.buffers())
+
+    def update(batch: Any) -> dict[str, Any]:
+        before = _values(buffers if guarded is None else guarded)
+        alone = len(optimizers) == 1
+        if alone:
+            optimizers[0].zero_grad()
+        found = forward(model, batch)
+        told = _told(found)
+        if alone:
+            found.loss.backward()
+            if norms:
+                told["gradient_norms"] = _norms(parameters)
+            if clip_value is not None:
+                clip_grad_value_(parameters, clip_value)
+            if clip_norm is not None:
+                told["gradient_norm"] = clip_grad_norm_(parameters, clip_norm)
+            if skip:
+                told["loss"] = _unless_infinite(told["loss"], told.get("gradient_norm"), parameters)
+            if guarded is None and not math.isfinite(told["loss"].item()):
+                _put(buffers, before)
+                return told
+            optimizers[0].step()
+        if ema is not None:
+            ema.update_parameters(model)
+        with no_grad():
+            for metric in metrics.values():
+                metric.update(*_compared(found))
+        if guarded is not None:
+            _put_unless_finite(told["loss"], guarded, before)
+        return told
+
+    return update
+
+
+def _values(cells: Sequence[Tensor]) -> list[Tensor]:
+    """The values as they are now, whatever is written into the cells meanwhile."""
+    return [Tensor(cell._value) for cell in cells]
+
+
+def _put(cells: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    for cell, value in zip(cells, values, strict=True):
+        assign(cell, value)
+
+
+def _put_unless_finite(loss: Tensor, cells: Sequence[Tensor], before: Sequence[Tensor]) -> None:
+    """Takes back what was written where the loss is not finite."""
+    with no_grad():
+        finite = isfinite(loss)
+        _put(cells, [where(finite, Tensor(cell._value), old) for cell, old in zip(cells, before, strict=True)])
+
+
+def _unless_infinite(loss: Tensor, norm: Tensor | None, parameters: Sequence[Tensor]) -> Tensor:
+    """The loss, or NaN where a gradient is not finite."""
+    with no_grad():
+        size = sqrt(_squares(parameters)) if norm is None else norm
+        return where(isfinite(size), loss, math.nan)
+
+
+def _told(found: Found) -> dict[str, Any]:
+    """The numbers of a batch, without a graph."""
+    return {name: as_tensor(value).detach() for name, value in {"loss": found.loss, **found.more}.items()}
+
+
+def _compared(found: Found) -> tuple[Any, Any]:
+    if found.output is None or found.target is None:
+        raise ArgumentError(
+            "Trainer: metrics compare outputs with targets; give batches (inputs, target), or let step give "
+            "'output' and 'target' as well"
+        )
+    return as_tensor(found.output).detach(), found.target
+
+
+def _squares(parameters: Sequence[Tensor]) -> Tensor:
+    with no_grad():
+        found = [total(abs(p.grad.detach()) ** 2.0) for p in parameters if p.grad is not None]
+        return total(stack(found)) if found else Tensor(np.float64(0.0))
+
+
+def _norms(parameters: Sequence[Tensor]) -> Tensor:
+    """The norm of the gradient of every parameter, [parameters]; 0 where there is none."""
+    with no_grad():
+        zero = Tensor(np.float64(0.0))
+        return stack(
+            [
+                zero if p.grad is None else sqrt(total(p.grad.detach() * p.grad.detach())).astype(np.float64)
+                for p in parameters
+            ]
+        )
+
+
+def _numbers(told: dict[str, Any]) -> dict[str, Any]:
+    return {n: v.item() if v.ndim == 0 else np.asarray(v.detach()) for n, v in told.items()}
+
+
+def _finite(cell: Tensor) -> bool:
+    return bool(np.isfinite(np.asarray(cell.detach())).all())
