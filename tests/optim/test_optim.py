@@ -124,8 +124,9 @@ def test_what_all_share(cls):
         cls([])
     with pytest.raises(TypeError, match="ndarray"):
         cls([np.ones(2)])
-    with pytest.raises(ValueError, match="magic"):
-        cls([{"params": [a], "magic": 1}])
+    with pytest.raises(ValueError, match="mean weight_decay"):
+        cls([{"params": [a], "weight_deacy": 1}])
+    assert cls([{"params": [a], "magic": 1}]).param_groups[0]["magic"] == 1
     with pytest.raises(DataError, match="groups of"):
         optimizer.load_state_dict({"state": {}, "param_groups": []})
     a.grad = bl.tensor(np.ones(3))

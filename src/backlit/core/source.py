@@ -58,6 +58,14 @@ def is_inside(file: str) -> bool:
     return inside
 
 
+def user_level() -> int:
+    """The `stacklevel` with which `warnings.warn`, called where this is called, names the user's line."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and is_inside(frame.f_code.co_filename):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 def here() -> str:
     """' (file:line)' of the user's innermost frame, for the end of an error message."""
     found = user_source()

@@ -7,7 +7,8 @@ from typing import Any
 
 from backlit.core.tensor import Tensor
 from backlit.ops.elementwise import maximum, sqrt
-from backlit.optim.base import Group, zeros
+from backlit.optim.base import zeros
+from backlit.optim.group import Group, like
 from backlit.optim.moments import Moments
 
 
@@ -33,6 +34,7 @@ class Adam(Moments):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        **others: Any,
     ) -> None:
         super().__init__(
             params,
@@ -44,15 +46,16 @@ class Adam(Moments):
                 "amsgrad": amsgrad,
                 "maximize": maximize,
             },
+            others,
         )
 
-    def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+    def _initial(self, cell: Tensor, group: Group) -> dict[str, Tensor]:
         names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * group["amsgrad"]
         return zeros(cell, *names)
 
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         self._refuse_complex(value)
-        beta1, beta2 = group["betas"]
+        beta1, beta2 = group.value("betas")
         value, grad = self._decayed(value, grad, group, self.decoupled)
         step = self._keep(state, "step", state["step"] + 1.0)
         first, second = self._first(grad, state, beta1), self._second(grad, state, beta2)
@@ -61,7 +64,7 @@ class Adam(Moments):
         # the corrections of the zero start are of one element, and in double precision
         scale = (1.0 / sqrt(1.0 - beta2**step)).astype(value.dtype)
         rate = (group.cell("lr") / (1.0 - beta1**step)).astype(value.dtype)
-        updated: Tensor = value - rate * (first / (sqrt(second) * scale + group["eps"]))
+        updated: Tensor = value - rate * (first / (sqrt(second) * scale + like(group.value("eps"), value)))
         return updated
 
 
@@ -80,5 +83,6 @@ class AdamW(Adam):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        **others: Any,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, **others)

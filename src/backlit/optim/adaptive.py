@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 from backlit.core.errors import ArgumentError
 from backlit.core.tensor import Tensor
 from backlit.ops.elementwise import sqrt
-from backlit.optim.base import Group, Optimizer, zeros
+from backlit.optim.base import Optimizer, zeros
+from backlit.optim.group import Group, is_zero, like
 
 
 class RMSprop(Optimizer):
@@ -37,31 +38,37 @@ class RMSprop(Optimizer):
         centered: bool = False,
         *,
         maximize: bool = False,
+        **others: Any,
     ) -> None:
         settings = {
             "lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum,
             "centered": centered, "maximize": maximize,
         }  # fmt: skip
-        super().__init__(params, settings)
+        super().__init__(params, settings, others)
 
-    def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
-        names = ["square_avg"] + ["momentum_buffer"] * (group["momentum"] > 0) + ["grad_avg"] * group["centered"]
+    def _initial(self, cell: Tensor, group: Group) -> dict[str, Tensor]:
+        names = (
+            ["square_avg"]
+            + ["momentum_buffer"] * (not is_zero(group.value("momentum")))
+            + ["grad_avg"] * group["centered"]
+        )
         return zeros(cell, *names)
 
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         self._refuse_complex(value)
-        alpha, lr = group["alpha"], group.cell("lr").astype(value.dtype)
+        alpha, momentum, lr = group.value("alpha"), group.value("momentum"), group.cell("lr").astype(value.dtype)
+        alpha, rest = like(alpha, value), like(1 - alpha, value)
         self._keep(state, "step", state["step"] + 1.0)
         value, grad = self._decayed(value, grad, group)
-        square = alpha * state["square_avg"] + (1 - alpha) * (grad * grad)
+        square = alpha * state["square_avg"] + rest * (grad * grad)
         square = self._keep_moment(state, "square_avg", square)
         if group["centered"]:
             mean = Tensor(state["grad_avg"]._value)
-            mean = self._keep_moment(state, "grad_avg", mean + (1 - alpha) * (grad - mean))
+            mean = self._keep_moment(state, "grad_avg", mean + rest * (grad - mean))
             square = square - mean * mean
-        grad = grad / (sqrt(square) + group["eps"])
-        if group["momentum"] > 0:
-            grad = self._keep_moment(state, "momentum_buffer", group["momentum"] * state["momentum_buffer"] + grad)
+        grad = grad / (sqrt(square) + like(group.value("eps"), value))
+        if not is_zero(momentum):
+            grad = self._keep_moment(state, "momentum_buffer", like(momentum, value) * state["momentum_buffer"] + grad)
         return value - lr * grad
 
 
@@ -87,24 +94,25 @@ class Adagrad(Optimizer):
         eps: float = 1e-10,
         *,
         maximize: bool = False,
+        **others: Any,
     ) -> None:
         settings = {
             "lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay,
             "initial_accumulator_value": initial_accumulator_value, "maximize": maximize,
         }  # fmt: skip
-        super().__init__(params, settings)
+        super().__init__(params, settings, others)
 
-    def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+    def _initial(self, cell: Tensor, group: Group) -> dict[str, Tensor]:
         start = np.full(cell.shape, group["initial_accumulator_value"], cell.dtype)
         return {**zeros(cell), "sum": Tensor(start)}
 
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         self._refuse_complex(value)
-        rate = (group.cell("lr") / (1.0 + state["step"] * group["lr_decay"])).astype(value.dtype)
+        rate = (group.cell("lr") / (1.0 + state["step"] * group.value("lr_decay"))).astype(value.dtype)
         self._keep(state, "step", state["step"] + 1.0)
         value, grad = self._decayed(value, grad, group)
         total = self._keep(state, "sum", state["sum"] + grad * grad)
-        updated: Tensor = value - rate * (grad / (sqrt(total) + group["eps"]))
+        updated: Tensor = value - rate * (grad / (sqrt(total) + like(group.value("eps"), value)))
         return updated
 
 
@@ -127,25 +135,28 @@ class Adadelta(Optimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **others: Any,
     ) -> None:
         settings = {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
-        super().__init__(params, settings)
+        super().__init__(params, settings, others)
 
-    def _check(self, group: dict[str, Any]) -> None:
+    @classmethod
+    def _check(cls, group: Mapping[str, Any]) -> None:
         super()._check(group)
         if group["rho"] > 1:
             raise ArgumentError(f"Adadelta: rho must be in [0, 1], got {group['rho']}")
 
-    def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+    def _initial(self, cell: Tensor, group: Group) -> dict[str, Tensor]:
         return zeros(cell, "square_avg", "acc_delta")
 
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         self._refuse_complex(value)
-        rho, eps = group["rho"], group["eps"]
+        rho, eps = group.value("rho"), like(group.value("eps"), value)
+        rho, rest = like(rho, value), like(1 - rho, value)
         self._keep(state, "step", state["step"] + 1.0)
         value, grad = self._decayed(value, grad, group)
-        square = self._keep_moment(state, "square_avg", rho * state["square_avg"] + (1 - rho) * (grad * grad))
+        square = self._keep_moment(state, "square_avg", rho * state["square_avg"] + rest * (grad * grad))
         known = Tensor(state["acc_delta"]._value)
         delta = sqrt(known + eps) / sqrt(square + eps) * grad
-        self._keep_moment(state, "acc_delta", rho * known + (1 - rho) * (delta * delta))
+        self._keep_moment(state, "acc_delta", rho * known + rest * (delta * delta))
         return value - group.cell("lr").astype(value.dtype) * delta

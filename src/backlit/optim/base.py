@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -11,54 +12,36 @@ import numpy as np
 
 from backlit.core import changes, record
 from backlit.core.errors import ArgumentError, DataError, DTypeError, ShapeError
-from backlit.core.tensor import Tensor, as_tensor, assign, no_grad
+from backlit.core.tensor import Tensor, assign, enable_grad, no_grad
 from backlit.ops.elementwise import where
 from backlit.optim import watch
+from backlit.optim.group import NUMBERS, Group, check_range, is_zero, like
+from backlit.optim.skipping import Skipping
+
+SETTINGS = {
+    "betas",
+    "nesterov",
+    "amsgrad",
+    "centered",
+    "initial_accumulator_value",
+    "decoupled_weight_decay",
+    "ns_steps",
+}
+_REFUSED = {
+    "foreach": "a compiled step is one program for all parameters; leave it out",
+    "fused": "a compiled step is one program for all parameters; leave it out",
+    "capturable": "a compiled step reads its counters from cells as it is; leave it out",
+    "differentiable": "steps are not recorded; write the update with ops and use backlit.grad",
+}
 
 
-class Group(dict[str, Any]):
-    """The parameters and settings of one group; the learning rate lives in a cell of its own.
-
-    `group["lr"]` is a number, and `group["lr"] = 0.1` writes it into the cell, which the step reads.
-    """
-
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        super().__init__()
-        self._cells: dict[str, Tensor] = {}
-        for name, value in settings.items():
-            self[name] = value
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if name == "lr":
-            check_range("lr", float(value))
-            cell = self._cells.setdefault("lr", Tensor(np.float64(0.0)))
-            assign(cell, Tensor(np.float64(value)))
-            value = cell  # the same object for every number: who compares groups sees no change
-        else:
-            changes.changed()
-        super().__setitem__(name, value)
-
-    def __getitem__(self, name: str) -> Any:
-        return self._cells[name].item() if name in self._cells else super().__getitem__(name)
-
-    def items(self) -> Any:
-        """Names and values, the learning rate as a number."""
-        return [(name, self[name]) for name in self]
-
-    def cell(self, name: str) -> Tensor:
-        """The cell in which a setting lives."""
-        return self._cells[name]
-
-
-def check_range(name: str, value: float, below: float | None = None) -> None:
-    """Refuses an argument outside `[0, below)`; NaN is outside.
-
-    Raises:
-      ArgumentError: the value is outside.
-    """
-    if not (value >= 0.0 and (below is None or value < below)):
-        limit = "at least 0.0" if below is None else f"in [0.0, {below})"
-        raise ArgumentError(f"optimizer: {name} must be {limit}, got {value}")
+def _refuse(who: str, others: Mapping[str, Any]) -> None:
+    """Refuses arguments of PyTorch's optimizers that ask for something there is not."""
+    for name, value in others.items():
+        if name not in _REFUSED:
+            raise TypeError(f"{who}: got an unexpected argument {name!r}")
+        if value:
+            raise ArgumentError(f"{who}: {name}={value!r} is not supported: {_REFUSED[name]}")
 
 
 def zeros(cell: Tensor, *names: str) -> dict[str, Tensor]:
@@ -89,78 +72,126 @@ class Optimizer(ABC):
             changes.changed()
         super().__setattr__(name, value)
 
-    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+    def __init__(
+        self, params: Iterable[Any], defaults: dict[str, Any], others: Mapping[str, Any] | None = None
+    ) -> None:
+        who = type(self).__name__
         if isinstance(params, (Tensor, Mapping)):
-            raise TypeError(f"{type(self).__name__}: expected an iterable of tensors or groups")
+            raise TypeError(f"{who}: expected an iterable of tensors or groups, got one {type(params).__name__}")
+        if isinstance(params, (set, frozenset)):
+            raise TypeError(f"{who}: a set has no order that a saved state could go by; give a list")
+        _refuse(who, others or {})
         self.defaults = defaults
         self.param_groups: list[Group] = []
-        self.state: dict[int, dict[str, Tensor]] = {}  # by position of the parameter over all groups
+        self.state: dict[int, dict[str, Any]] = {}  # by position of the parameter over all groups
+        self._skipping: Skipping | None = None
         given = list(params)
         if not given:
-            raise ArgumentError(f"{type(self).__name__}: there are no parameters")
+            raise ArgumentError(f"{who}: there are no parameters")
         for group in given if isinstance(given[0], dict) else [{"params": given}]:
             self.add_param_group(group)
         watch.begin(self)
 
-    def add_param_group(self, group: dict[str, Any]) -> None:
-        """Adds parameters with their own settings.
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Adds parameters with their own settings; names that are no settings are kept for the user.
 
         Raises:
-          ArgumentError: a parameter is already there, or a setting is unknown or out of range.
+          ArgumentError: a parameter is already there or not a leaf, only some have names, or a setting is out of range,
+            of another optimizer or misspelled.
           TypeError: something that is not a Tensor is given.
         """
+        who = type(self).__name__
+        if not isinstance(group, Mapping) or "params" not in group:
+            raise TypeError(f"{who}: expected a group with 'params', got {type(group).__name__}")
         given = group["params"]
-        cells = [given] if isinstance(given, Tensor) else list(given)
-        cells = [cell[1] if isinstance(cell, tuple) else cell for cell in cells]
-        seen = {id(cell) for cell in self._cells()}
-        for cell in cells:
-            if not isinstance(cell, Tensor):
-                raise TypeError(f"{type(self).__name__}: expected tensors, got {type(cell).__name__}")
-            if id(cell) in seen:
-                raise ArgumentError(f"{type(self).__name__}: a parameter {list(cell.shape)} is given twice")
-            seen.add(id(cell))
-        unknown = sorted(set(group) - {"params", *self.defaults})
-        if unknown:
-            raise ArgumentError(f"{type(self).__name__}: unknown settings {', '.join(unknown)}")
-        merged = {**self.defaults, **group, "params": cells}
+        if isinstance(given, (set, frozenset)):
+            raise TypeError(f"{who}: a set has no order that a saved state could go by; give a list")
+        pairs = [given] if isinstance(given, Tensor) else list(given)
+        names = [pair[0] for pair in pairs if isinstance(pair, tuple)]
+        cells = [pair[1] if isinstance(pair, tuple) else pair for pair in pairs]
+        self._check_cells(cells, names)
+        self._check_names(group)
+        merged = {**self.defaults, **group, "params": cells, **({"param_names": names} if names else {})}
         self._check(merged)
-        self.param_groups.append(Group(merged))
+        self.param_groups.append(Group(merged, self._check))
         changes.changed()
+
+    def _check_cells(self, cells: list[Any], names: list[str]) -> None:
+        who = type(self).__name__
+        seen = {id(cell) for cell in self._cells()}
+        for k, cell in enumerate(cells):
+            if not isinstance(cell, Tensor):
+                raise TypeError(f"{who}: expected tensors, got {type(cell).__name__}")
+            what = f"{names[k] if len(names) == len(cells) else 'a parameter'} {list(cell.shape)}"
+            if id(cell) in seen:
+                raise ArgumentError(f"{who}: {what} is given twice; model.parameters() gives each once")
+            if not cell.is_leaf:
+                raise ArgumentError(
+                    f"{who}: {what} is computed from others ({cell.node}) and cannot be stepped; give those"
+                )
+            seen.add(id(cell))
+        others = {"param_names" in group for group in self.param_groups}
+        if (names and len(names) != len(cells)) or (cells and others and bool(names) not in others):
+            raise ArgumentError(f"{who}: give names to all parameters or to none")
+
+    def _check_names(self, group: Mapping[str, Any]) -> None:
+        who = type(self).__name__
+        for name in group:
+            if name not in self.defaults and name not in ("params", "param_names", "name", "initial_lr"):
+                if name in NUMBERS or name in SETTINGS:
+                    raise ArgumentError(f"{who}: {name} is no setting of it, those are {', '.join(self.defaults)}")
+                if close := difflib.get_close_matches(name, list(self.defaults), 1, 0.75):
+                    raise ArgumentError(f"{who}: {name} is no setting; did you mean {close[0]}?")
 
     def named_cells(self) -> list[tuple[Tensor, str]]:
         """The parameters over all groups, with the names they were given, or none."""
-        found = []
+        found: list[tuple[Tensor, str]] = []
         for group in self.param_groups:
-            names = group["param_names"] if "param_names" in group else [""] * len(group["params"])
-            found += list(zip(group["params"], names, strict=True))
+            cells = group["params"]
+            found += zip(cells, group.get("param_names") or [""] * len(cells), strict=True)
         return found
 
     def _cells(self) -> list[Tensor]:
         return [cell for group in self.param_groups for cell in group["params"]]
 
-    def _check(self, group: dict[str, Any]) -> None:
+    @classmethod
+    def _check(cls, group: Mapping[str, Any]) -> None:
         """Refuses settings out of range."""
-        for name in self.not_negative:
+        for name in cls.not_negative:
             if name in group:
                 check_range(name, group[name])
         for i, beta in enumerate(group.get("betas", ())):
             check_range(f"betas[{i}]", beta, below=1.0)
 
-    def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+    def _initial(self, cell: Tensor, group: Group) -> dict[str, Tensor]:
         """What is kept for a parameter before its first step."""
         return {}
 
+    def _state_of(self, index: int, cell: Tensor, group: Group) -> dict[str, Tensor]:
+        """What is kept for a parameter, made as far as it is missing."""
+        if index not in self.state:
+            self.state[index] = self._initial(cell, group)
+            changes.changed()
+        elif group.is_changed:
+            wanted = self._initial(cell, group)
+            if not wanted.keys() <= self.state[index].keys():
+                self.state[index] = {**wanted, **self.state[index]}
+                changes.changed()
+        return self.state[index]
+
     def prepare_state(self) -> bool:
         """Makes the state of every parameter that has none yet; whether there was one."""
-        made, index = False, -1
+        before = changes.count
+        for index, cell, group in self._places():
+            self._state_of(index, cell, group)
         for group in self.param_groups:
-            for cell in group["params"]:
-                index += 1
-                if index not in self.state:
-                    self.state[index] = self._initial(cell, group)
-                    changes.changed()
-                    made = True
-        return made
+            group.is_changed = False
+        return changes.count != before
+
+    def _places(self) -> list[tuple[int, Tensor, Group]]:
+        """Every parameter with its position over all groups, and its group."""
+        pairs = [(cell, group) for group in self.param_groups for cell in group["params"]]
+        return [(k, cell, group) for k, (cell, group) in enumerate(pairs)]
 
     @abstractmethod
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
@@ -173,17 +204,23 @@ class Optimizer(ABC):
 
     def _decayed(self, value: Tensor, grad: Tensor, group: Group, decoupled: bool = False) -> tuple[Tensor, Tensor]:
         """The parameter and its gradient with weight decay: of the parameter if `decoupled`, else in the gradient."""
-        decay = group["weight_decay"]
-        if decay == 0:
+        decay = group.value("weight_decay")
+        if is_zero(decay):
             return value, grad
         if decoupled:
             return value * (1.0 - group.cell("lr") * decay).astype(value.dtype), grad
-        return value, grad + decay * value
+        return value, grad + like(decay, value) * value
 
     def _keep(self, state: dict[str, Tensor], name: str, value: Tensor) -> Tensor:
         """Writes `value` into the cell `name` of a parameter's state; gives the value."""
-        assign(state[name], value)
+        self._assign(state[name], value)
         return value
+
+    def _assign(self, cell: Tensor, value: Tensor) -> None:
+        """Writes into a parameter or its state, unless this step is skipped."""
+        if self._skipping is not None and self._skipping.fine is not None:
+            value = where(self._skipping.fine, value, Tensor(cell._value))
+        assign(cell, value)
 
     def _keep_moment(self, state: dict[str, Tensor], name: str, value: Tensor) -> Tensor:
         """Keeps an average over the steps, whose subnormal numbers become 0.
@@ -217,31 +254,62 @@ class Optimizer(ABC):
         Raises:
           ShapeError: a gradient has another shape than its parameter.
         """
-        result = None if closure is None else closure()
+        result = self._loss_of(closure)
         if watch.pending:
             watch.look(self)
-        index = -1
-        for group in self.param_groups:
-            for cell in group["params"]:
-                index += 1
-                if cell.grad is None:
-                    continue
-                grad = cell.grad
-                if grad.shape != cell.shape:
-                    raise ShapeError(
-                        f"{type(self).__name__}: a gradient {list(grad.shape)} for a parameter {list(cell.shape)}"
-                    )
-                with no_grad():
-                    grad = grad if grad.dtype == cell.dtype else grad.astype(cell.dtype)
+        with no_grad():
+            todo = [
+                (k, cell, group, self._gradient(cell)) for k, cell, group in self._places() if cell.grad is not None
+            ]
+            if self._skipping is not None and not self._skipping.begin([(k, grad) for k, _, _, grad in todo], self):
+                return result
+            try:
+                for index, cell, group, grad in todo:
                     value = Tensor(cell._value)  # as it is now, whatever is written meanwhile
-                    if index not in self.state:
-                        self.state[index] = self._initial(cell, group)
-                        changes.changed()
-                    state = self.state[index]
-                    assign(cell, self._update(value, -grad if group["maximize"] else grad, state, group))
+                    state = self._state_of(index, cell, group)
+                    self._assign(cell, self._update(value, -grad if group["maximize"] else grad, state, group))
                     for listener in record.current():
                         listener.updated(cell, value, grad)
+            finally:
+                if self._skipping is not None:
+                    self._skipping.fine = None
+        for group in self.param_groups:
+            group.is_changed = False
         return result
+
+    @staticmethod
+    def _loss_of(closure: Callable[[], Any] | None) -> Any:
+        if closure is None:
+            return None
+        with enable_grad():
+            return closure()
+
+    def _gradient(self, cell: Tensor) -> Tensor:
+        grad = cell.grad
+        assert grad is not None
+        if grad.shape != cell.shape:
+            raise ShapeError(f"{type(self).__name__}: a gradient {list(grad.shape)} for a parameter {list(cell.shape)}")
+        return grad if grad.dtype == cell.dtype else grad.astype(cell.dtype)
+
+    @property
+    def skip_nonfinite(self) -> bool:
+        """Whether a step along gradients with a NaN or an infinity is left out.
+
+        Parameters, moments and counters are then as before, `skipped` counts it, and a warning names the first parameter
+        whose gradient is not finite: at once, or, where the step is compiled, when `skipped` is read. Costs a pass over
+        the gradients.
+        """
+        return self._skipping is not None
+
+    @skip_nonfinite.setter
+    def skip_nonfinite(self, skip: bool) -> None:
+        if skip is not self.skip_nonfinite:
+            self._skipping = Skipping() if skip else None
+
+    @property
+    def skipped(self) -> int:
+        """How many steps were left out since `skip_nonfinite` was set."""
+        return 0 if self._skipping is None else self._skipping.number(self)
 
     def state_dict(self) -> dict[str, Any]:
         """State and settings, as PyTorch lays them out; parameters are positions over all groups.
@@ -281,7 +349,9 @@ class Optimizer(ABC):
             index = order.index(key)
             new[index] = {}
             for name, value in state.items():
-                array = np.asarray(as_tensor(value).detach())
+                if value is None:
+                    continue
+                array = np.asarray(value.detach() if isinstance(value, Tensor) else value)
                 if name not in self.scalars and array.shape != cells[index].shape:
                     raise DataError(
                         f"{who}: {name} of parameter {key} is {list(array.shape)}, expected {list(cells[index].shape)}"
@@ -289,9 +359,13 @@ class Optimizer(ABC):
                 new[index][name] = Tensor(np.array(array, np.float64 if name in self.scalars else cells[index].dtype))
         merged = []
         for group, mine in zip(groups, self.param_groups, strict=True):
-            settings = {k: copy.deepcopy(group[k]) for k in self.defaults if k in group}
-            merged.append(Group({**dict(mine.items()), **settings}))
+            taken = {*self.defaults, *mine, "initial_lr"} - {"params", "param_names"}  # PyTorch's has more
+            settings = {k: copy.deepcopy(v) for k, v in group.items() if k in taken}
+            merged.append(Group({**mine, **settings}, self._check))
             self._check(merged[-1])
+            for name in (*NUMBERS, "betas"):  # what lived in a cell does so again
+                if name in mine and name in merged[-1] and mine.is_held(name):
+                    merged[-1].hold(name)
         self.state, self.param_groups = new, merged
 
     def __repr__(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from backlit.core.errors import ArgumentError, ShapeError
 from backlit.core.tensor import Tensor
 from backlit.ops.elementwise import maximum, sign, sqrt, where
 from backlit.ops.statistics import sum as total
-from backlit.optim.base import Group, Optimizer, zeros
+from backlit.optim.base import Optimizer, zeros
+from backlit.optim.group import Group, like
 from backlit.optim.moments import Moments
 
 
@@ -38,20 +39,23 @@ class Lion(Optimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **others: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize}, others)
 
-    def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+    def _initial(self, cell: Tensor, group: Group) -> dict[str, Tensor]:
         return zeros(cell, "exp_avg")
 
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         self._refuse_complex(value)
-        beta1, beta2 = group["betas"]
+        beta1, beta2 = group.value("betas")
         self._keep(state, "step", state["step"] + 1.0)
         first = Tensor(state["exp_avg"]._value)
-        self._keep_moment(state, "exp_avg", beta2 * first + (1 - beta2) * grad)
+        self._keep_moment(state, "exp_avg", like(beta2, value) * first + like(1 - beta2, value) * grad)
         value, _ = self._decayed(value, grad, group, decoupled=True)
-        updated: Tensor = value - group.cell("lr").astype(value.dtype) * sign(beta1 * first + (1 - beta1) * grad)
+        updated: Tensor = value - group.cell("lr").astype(value.dtype) * sign(
+            like(beta1, value) * first + like(1 - beta1, value) * grad
+        )
         return updated
 
 
@@ -75,19 +79,24 @@ class LAMB(Moments):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **others: Any,
     ) -> None:
         settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
-        super().__init__(params, settings)
+        super().__init__(params, settings, others)
 
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         self._refuse_complex(value)
-        beta1, beta2 = group["betas"]
+        beta1, beta2 = group.value("betas")
         step = self._keep(state, "step", state["step"] + 1.0)
-        first = self._keep_moment(state, "exp_avg", beta1 * state["exp_avg"] + (1 - beta1) * grad)
+        first = like(beta1, value) * state["exp_avg"] + like(1 - beta1, value) * grad
+        first = self._keep_moment(state, "exp_avg", first)
         second = self._second(grad, state, beta2)
         grow = (1.0 / (1.0 - beta1**step)).astype(value.dtype)
         scale = (1.0 / sqrt(1.0 - beta2**step)).astype(value.dtype)
-        update = first * grow / (sqrt(second) * scale + group["eps"]) + group["weight_decay"] * value
+        update = (
+            first * grow / (sqrt(second) * scale + like(group.value("eps"), value))
+            + like(group.value("weight_decay"), value) * value
+        )
         own, other = _norm(value), _norm(update)
         both = (own > 0) & (other > 0)
         trust = where(both, own / where(both, other, 1.0), 1.0)
@@ -123,15 +132,17 @@ class Muon(Optimizer):
         adjust_lr_fn: str | None = None,
         *,
         maximize: bool = False,
+        **others: Any,
     ) -> None:
         settings = {
             "lr": lr, "weight_decay": weight_decay, "momentum": momentum, "nesterov": nesterov,
             "ns_coefficients": ns_coefficients, "eps": eps, "ns_steps": ns_steps, "adjust_lr_fn": adjust_lr_fn,
             "maximize": maximize,
         }  # fmt: skip
-        super().__init__(params, settings)
+        super().__init__(params, settings, others)
 
-    def _check(self, group: dict[str, Any]) -> None:
+    @classmethod
+    def _check(cls, group: Mapping[str, Any]) -> None:
         super()._check(group)
         if not 0 <= group["ns_steps"] < 100:
             raise ArgumentError(f"Muon: ns_steps must be in [0, 100), got {group['ns_steps']}")
@@ -145,18 +156,19 @@ class Muon(Optimizer):
             if cell.ndim != 2:
                 raise ShapeError(f"Muon: expected matrices, got a parameter {list(cell.shape)}")
 
-    def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+    def _initial(self, cell: Tensor, group: Group) -> dict[str, Tensor]:
         return {"momentum_buffer": Tensor(np.zeros(cell.shape, cell.dtype))}
 
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         self._refuse_complex(value)
-        momentum = group["momentum"]
+        momentum = group.value("momentum")
+        momentum, rest = like(momentum, value), like(1 - momentum, value)
         buf = Tensor(state["momentum_buffer"]._value)
-        buf = self._keep_moment(state, "momentum_buffer", buf + (1 - momentum) * (grad - buf))
+        buf = self._keep_moment(state, "momentum_buffer", buf + rest * (grad - buf))
         update = grad + momentum * (buf - grad) if group["nesterov"] else buf
         rows, columns = value.shape
         x = update.T if rows > columns else update
-        x = x / maximum(_norm(x), group["eps"])
+        x = x / maximum(_norm(x), like(group.value("eps"), value))
         a, b, c = group["ns_coefficients"]
         for _ in range(group["ns_steps"]):
             gram = x @ x.T

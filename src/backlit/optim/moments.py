@@ -9,21 +9,23 @@ import numpy as np
 
 from backlit.core.tensor import Tensor
 from backlit.ops.elementwise import maximum, sqrt, where
-from backlit.optim.base import Group, Optimizer, zeros
+from backlit.optim.base import Optimizer, zeros
+from backlit.optim.group import Group, like
 
 
 class Moments(Optimizer):
     """Base of those that keep the averages of the gradients and, most of them, of their squares."""
 
-    def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+    def _initial(self, cell: Tensor, group: Group) -> dict[str, Tensor]:
         return zeros(cell, "exp_avg", "exp_avg_sq")
 
-    def _first(self, grad: Tensor, state: dict[str, Tensor], beta: float) -> Tensor:
+    def _first(self, grad: Tensor, state: dict[str, Tensor], beta: Any) -> Tensor:
         first = Tensor(state["exp_avg"]._value)
-        return self._keep_moment(state, "exp_avg", first + (1 - beta) * (grad - first))
+        return self._keep_moment(state, "exp_avg", first + like(1 - beta, grad) * (grad - first))
 
-    def _second(self, grad: Tensor, state: dict[str, Tensor], beta: float) -> Tensor:
-        return self._keep_moment(state, "exp_avg_sq", beta * state["exp_avg_sq"] + (1 - beta) * (grad * grad))
+    def _second(self, grad: Tensor, state: dict[str, Tensor], beta: Any) -> Tensor:
+        square = like(beta, grad) * state["exp_avg_sq"] + like(1 - beta, grad) * (grad * grad)
+        return self._keep_moment(state, "exp_avg_sq", square)
 
 
 class Adamax(Moments):
@@ -43,20 +45,25 @@ class Adamax(Moments):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **others: Any,
     ) -> None:
         settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
-        super().__init__(params, settings)
+        super().__init__(params, settings, others)
 
-    def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+    def _initial(self, cell: Tensor, group: Group) -> dict[str, Tensor]:
         return zeros(cell, "exp_avg", "exp_inf")
 
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         self._refuse_complex(value)
-        beta1, beta2 = group["betas"]
+        beta1, beta2 = group.value("betas")
         step = self._keep(state, "step", state["step"] + 1.0)
         value, grad = self._decayed(value, grad, group)
         first = self._first(grad, state, beta1)
-        largest = self._keep(state, "exp_inf", maximum(beta2 * state["exp_inf"], abs(grad) + group["eps"]))
+        largest = self._keep(
+            state,
+            "exp_inf",
+            maximum(like(beta2, value) * state["exp_inf"], abs(grad) + like(group.value("eps"), value)),
+        )
         rate = (group.cell("lr") / (1.0 - beta1**step)).astype(value.dtype)
         updated: Tensor = value - rate * (first / largest)
         return updated
@@ -84,19 +91,20 @@ class NAdam(Moments):
         decoupled_weight_decay: bool = False,
         *,
         maximize: bool = False,
+        **others: Any,
     ) -> None:
         settings = {
             "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "momentum_decay": momentum_decay,
             "decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize,
         }  # fmt: skip
-        super().__init__(params, settings)
+        super().__init__(params, settings, others)
 
-    def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+    def _initial(self, cell: Tensor, group: Group) -> dict[str, Tensor]:
         return {**super()._initial(cell, group), "mu_product": Tensor(np.float64(1.0))}
 
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         self._refuse_complex(value)
-        lr, (beta1, beta2), fade = group.cell("lr"), group["betas"], group["momentum_decay"]
+        lr, (beta1, beta2), fade = group.cell("lr"), group.value("betas"), group.value("momentum_decay")
         step = self._keep(state, "step", state["step"] + 1.0)
         value, grad = self._decayed(value, grad, group, group["decoupled_weight_decay"])
         now = beta1 * (1.0 - 0.5 * 0.96 ** (step * fade))
@@ -107,7 +115,9 @@ class NAdam(Moments):
         scale = (1.0 / sqrt(1.0 - beta2**step)).astype(value.dtype)
         of_grad = (lr * (1.0 - now) / (1.0 - product)).astype(value.dtype)
         of_first = (lr * after / (1.0 - product * after)).astype(value.dtype)
-        updated: Tensor = value - (of_grad * grad + of_first * first) / (sqrt(second) * scale + group["eps"])
+        updated: Tensor = value - (of_grad * grad + of_first * first) / (
+            sqrt(second) * scale + like(group.value("eps"), value)
+        )
         return updated
 
 
@@ -129,16 +139,17 @@ class RAdam(Moments):
         decoupled_weight_decay: bool = False,
         *,
         maximize: bool = False,
+        **others: Any,
     ) -> None:
         settings = {
             "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
             "decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize,
         }  # fmt: skip
-        super().__init__(params, settings)
+        super().__init__(params, settings, others)
 
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         self._refuse_complex(value)
-        lr, (beta1, beta2) = group.cell("lr"), group["betas"]
+        lr, (beta1, beta2) = group.cell("lr"), group.value("betas")
         step = self._keep(state, "step", state["step"] + 1.0)
         value, grad = self._decayed(value, grad, group, group["decoupled_weight_decay"])
         first, second = self._first(grad, state, beta1), self._second(grad, state, beta2)
@@ -147,9 +158,14 @@ class RAdam(Moments):
         enough = length > 5.0
         # where the length is short the root is of 0 and not used
         known = where(enough, length, 5.0)
-        factor = 0.0 if longest <= 5 else longest / ((longest - 4) * (longest - 2))
+        factor: Any
+        if isinstance(longest, Tensor):
+            some = where(longest <= 5.0, 6.0, longest)
+            factor = where(longest <= 5.0, 0.0, some / ((some - 4.0) * (some - 2.0)))
+        else:
+            factor = 0.0 if longest <= 5 else longest / ((longest - 4) * (longest - 2))
         rectified = sqrt((known - 4.0) * (known - 2.0) * factor / known * bias2).astype(value.dtype)
         rate = (lr / (1.0 - beta1**step)).astype(value.dtype)
-        adaptive = rectified / (sqrt(second) + group["eps"])
+        adaptive = rectified / (sqrt(second) + like(group.value("eps"), value))
         updated: Tensor = value - rate * (first * where(enough, adaptive, 1.0))
         return updated

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 from backlit.core.errors import ArgumentError
 from backlit.core.tensor import Tensor
 from backlit.ops.elementwise import where
-from backlit.optim.base import Group, Optimizer
+from backlit.optim.base import Optimizer
+from backlit.optim.group import Group, is_zero, like
 
 
 class SGD(Optimizer):
@@ -36,33 +37,36 @@ class SGD(Optimizer):
         nesterov: bool = False,
         *,
         maximize: bool = False,
+        **others: Any,
     ) -> None:
         settings = {
             "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay,
             "nesterov": nesterov, "maximize": maximize,
         }  # fmt: skip
-        super().__init__(params, settings)
+        super().__init__(params, settings, others)
 
-    def _check(self, group: dict[str, Any]) -> None:
+    @classmethod
+    def _check(cls, group: Mapping[str, Any]) -> None:
         super()._check(group)
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ArgumentError("SGD: nesterov needs momentum above 0 and no dampening")
 
-    def _initial(self, cell: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
-        if group["momentum"] == 0:
+    def _initial(self, cell: Tensor, group: Group) -> dict[str, Tensor]:
+        if is_zero(group.value("momentum")):
             return {}
-        steps = {"step": Tensor(np.float64(0.0))} if group["dampening"] else {}
+        steps = {} if is_zero(group.value("dampening")) else {"step": Tensor(np.float64(0.0))}
         return {"momentum_buffer": Tensor(np.zeros(cell.shape, cell.dtype)), **steps}
 
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
-        momentum = group["momentum"]
+        momentum, dampening = group.value("momentum"), group.value("dampening")
         value, grad = self._decayed(value, grad, group)
-        if momentum != 0:
+        if not is_zero(momentum):
+            momentum = like(momentum, value)
             buf = momentum * state["momentum_buffer"]
-            if group["dampening"]:
+            if not is_zero(dampening):
                 fresh = state["step"] == 0
                 self._keep(state, "step", state["step"] + 1.0)
-                buf = buf + where(fresh, grad, (1 - group["dampening"]) * grad)
+                buf = buf + where(fresh, grad, like(1 - dampening, value) * grad)
             else:
                 buf = buf + grad
             buf = self._keep_moment(state, "momentum_buffer", buf)

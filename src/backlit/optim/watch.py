@@ -6,7 +6,6 @@ for what two steps are needed, before the second.
 
 from __future__ import annotations
 
-import sys
 import warnings
 import weakref
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backlit.core import record, staging
-from backlit.core.source import is_inside
+from backlit.core.source import user_level
 from backlit.core.tensor import Tensor
 from backlit.nn.module import Module, alive
 from backlit.optim import findings
@@ -176,9 +175,14 @@ def _models(own: list[Tensor], taught: set[int]) -> tuple[list[Module], dict[int
     return models, paths
 
 
+def names_of(optimizer: Optimizer) -> list[str]:
+    """A name for each parameter: of the models that there are, that given to the optimizer, or its position."""
+    own = findings.cells_of(optimizer)
+    given = {id(cell): name for cell, name in optimizer.named_cells() if name}
+    names = findings.named_by(own, {**given, **_models(own, set())[1]})
+    return [names[id(cell)] for cell in own]
+
+
 def _say(found: list[findings.Finding]) -> None:
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and is_inside(frame.f_code.co_filename):
-        frame, level = frame.f_back, level + 1
     for finding in found:
-        warnings.warn(finding.message, findings.AuditWarning, stacklevel=level)
+        warnings.warn(finding.message, findings.AuditWarning, stacklevel=user_level())

@@ -62,10 +62,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
 
 class _WithMomentum(LRScheduler):
-    """A schedule that writes momentum too.
-
-    The momentum is a setting and no cell: with `cycle_momentum` a compiled step is compiled again for each value.
-    """
+    """A schedule that writes momentum too, into a cell: a compiled step is not compiled again."""
 
     base_momentums: list[float]
     max_momentums: list[float]
@@ -77,6 +74,8 @@ class _WithMomentum(LRScheduler):
         self.use_beta1 = "betas" in self.optimizer.defaults
         if not self.use_beta1 and "momentum" not in self.optimizer.defaults:
             raise ArgumentError(f"{type(self).__name__}: cycle_momentum needs an optimizer with momentum or betas")
+        for group in self.optimizer.param_groups:
+            group.hold("betas" if self.use_beta1 else "momentum")
         self.base_momentums = self._per_group("base_momentum", base)
         self.max_momentums = self._per_group("max_momentum", largest)
 
