@@ -68,7 +68,7 @@ FAMILIES = [
     """),
     _family("contraction", "Products, convolution, pooling", "ops.contract ops.products ops.einsum ops.convolution "
             "ops.windows functional.linear functional.convolution functional.pooling functional.resample functional.grid "
-            "functional.attention", """
+            "functional.attention functional.positions", """
         a, b = np.ones((2, 3, 4)), np.ones((2, 4, 5))
         assert bl.einsum("bij,bjk->bik", a, b).shape == (2, 3, 5)
         image, kernel = np.ones((1, 1, 5, 5)), np.ones((2, 1, 3, 3))

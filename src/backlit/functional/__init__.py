@@ -88,6 +88,7 @@ from backlit.functional.pooling import (
     max_pool3d,
     unfold,
 )
+from backlit.functional.positions import rotary_embedding, sinusoidal_embedding
 from backlit.functional.regression import (
     gaussian_nll_loss,
     huber_loss,
@@ -184,11 +185,13 @@ __all__ = [
     "relu",
     "relu6",
     "rms_norm",
+    "rotary_embedding",
     "rrelu",
     "scaled_dot_product_attention",
     "selu",
     "sigmoid",
     "silu",
+    "sinusoidal_embedding",
     "smooth_l1_loss",
     "soft_margin_loss",
     "softmax",

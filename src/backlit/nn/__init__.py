@@ -33,6 +33,7 @@ from backlit.nn.activation import (
     Threshold,
 )
 from backlit.nn.attention import MultiheadAttention
+from backlit.nn.cache import KeyValueCache
 from backlit.nn.container import ModuleDict, ModuleList, Sequential
 from backlit.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from backlit.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
@@ -111,6 +112,7 @@ from backlit.nn.pooling import (
     MaxPool2d,
     MaxPool3d,
 )
+from backlit.nn.positions import PositionEmbedding, RotaryEmbedding, SinusoidalEmbedding
 from backlit.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from backlit.nn.resample import (
     ChannelShuffle,
@@ -195,6 +197,7 @@ __all__ = [
     "InstanceNorm2d",
     "InstanceNorm3d",
     "KLDivLoss",
+    "KeyValueCache",
     "L1Loss",
     "LPPool1d",
     "LPPool2d",
@@ -228,6 +231,7 @@ __all__ = [
     "PixelShuffle",
     "PixelUnshuffle",
     "PoissonNLLLoss",
+    "PositionEmbedding",
     "RMSNorm",
     "RNNCell",
     "RReLU",
@@ -239,9 +243,11 @@ __all__ = [
     "ReplicationPad1d",
     "ReplicationPad2d",
     "ReplicationPad3d",
+    "RotaryEmbedding",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SinusoidalEmbedding",
     "SmoothL1Loss",
     "SoftMarginLoss",
     "Softmax",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,11 @@ import numpy as np
 from backlit import functional as F
 from backlit.core.dtypes import default_dtype
 from backlit.core.errors import ArgumentError
+from backlit.core.source import here
 from backlit.core.tensor import Tensor
 from backlit.nn import init
 from backlit.nn.attention import MultiheadAttention
+from backlit.nn.cache import KeyValueCache
 from backlit.nn.container import ModuleList
 from backlit.nn.dropout import Dropout
 from backlit.nn.linear import Linear
@@ -29,6 +31,15 @@ def _function(activation: Activation) -> Callable[[Tensor], Tensor]:
     if activation not in ("relu", "gelu"):
         raise ArgumentError(f"transformer: activation must be 'relu', 'gelu' or a function, got {activation!r}")
     return F.relu if activation == "relu" else F.gelu
+
+
+def _one_each(cache: Sequence[Any] | None, layers: ModuleList) -> Sequence[Any]:
+    """The cache of each layer, None where there is none."""
+    if cache is None:
+        return [None] * len(layers)
+    if len(cache) != len(layers):
+        raise ArgumentError(f"transformer: expected a cache for each of {len(layers)} layers, got {len(cache)}{here()}")
+    return cache
 
 
 class TransformerEncoderLayer(Module):
@@ -58,12 +69,13 @@ class TransformerEncoderLayer(Module):
         self.activation = _function(activation)
 
     def forward(
-        self, src: Tensor, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False
+        self, src: Tensor, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False, *,
+        cache: KeyValueCache | None = None,
     ) -> Tensor:  # fmt: skip
-        """The encoded `src`; masks are those of `MultiheadAttention`."""
+        """The encoded `src`; masks and the cache are those of `MultiheadAttention`."""
 
         def attended(x: Tensor) -> Tensor:
-            out, _ = self.self_attn(x, x, x, src_key_padding_mask, False, src_mask, is_causal=is_causal)
+            out, _ = self.self_attn(x, x, x, src_key_padding_mask, False, src_mask, is_causal=is_causal, cache=cache)
             return self.dropout1(out)  # type: ignore[no-any-return]
 
         if self.norm_first:
@@ -104,18 +116,24 @@ class TransformerDecoderLayer(Module):
 
     def forward(
         self, tgt: Tensor, memory: Tensor, tgt_mask: Any = None, memory_mask: Any = None, tgt_key_padding_mask: Any = None,
-        memory_key_padding_mask: Any = None, tgt_is_causal: bool = False, memory_is_causal: bool = False,
+        memory_key_padding_mask: Any = None, tgt_is_causal: bool = False, memory_is_causal: bool = False, *,
+        cache: tuple[KeyValueCache, KeyValueCache] | None = None,
     ) -> Tensor:  # fmt: skip
-        """The decoded `tgt`; masks are those of `MultiheadAttention`."""
+        """The decoded `tgt`; masks are those of `MultiheadAttention`.
+
+        A `cache` is one of what was decoded and a fixed one of the memory, which may then be None.
+        """
+        past, seen = cache or (None, None)
 
         def own(x: Tensor) -> Tensor:
-            out, _ = self.self_attn(x, x, x, tgt_key_padding_mask, False, tgt_mask, is_causal=tgt_is_causal)
+            out, _ = self.self_attn(x, x, x, tgt_key_padding_mask, False, tgt_mask, is_causal=tgt_is_causal, cache=past)
             return self.dropout1(out)  # type: ignore[no-any-return]
 
         def other(x: Tensor) -> Tensor:
+            given = memory if seen is None else None
             out, _ = self.multihead_attn(
-                x, memory, memory, memory_key_padding_mask, False, memory_mask, is_causal=memory_is_causal
-            )  # fmt: skip
+                x, given, given, memory_key_padding_mask, False, memory_mask, is_causal=memory_is_causal, cache=seen
+            )
             return self.dropout2(out)  # type: ignore[no-any-return]
 
         def ahead(x: Tensor) -> Tensor:
@@ -142,12 +160,18 @@ class TransformerEncoder(Module):
         self.num_layers = num_layers
         self.register_module("norm", norm)
 
+    def make_cache(self, batch_size: int, capacity: int) -> list[KeyValueCache]:
+        """An empty cache for each layer, for `batch_size` sequences of up to `capacity` steps."""
+        return [layer.self_attn.make_cache(batch_size, capacity) for layer in self.layers]
+
     def forward(
-        self, src: Tensor, mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool | None = None
+        self, src: Tensor, mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool | None = None, *,
+        cache: Sequence[KeyValueCache] | None = None,
     ) -> Tensor:  # fmt: skip
-        """The encoded `src`."""
-        for layer in self.layers:
-            src = layer(src, mask, src_key_padding_mask, bool(is_causal))
+        """The encoded `src`; with a `cache`, what `make_cache` gave, the next steps of a sequence that is looked at causally."""
+        caches = _one_each(cache, self.layers)
+        for layer, own in zip(self.layers, caches, strict=True):
+            src = layer(src, mask, src_key_padding_mask, bool(is_causal), **({} if own is None else {"cache": own}))
         return src if self.norm is None else self.norm(src)
 
 
@@ -160,15 +184,27 @@ class TransformerDecoder(Module):
         self.num_layers = num_layers
         self.register_module("norm", norm)
 
+    def make_cache(
+        self, memory: Tensor, capacity: int
+    ) -> list[tuple[KeyValueCache, KeyValueCache]]:  # fmt: skip
+        """For each layer an empty cache for up to `capacity` steps, and a fixed one of `memory`, projected once for all calls."""
+        first = self.layers[0].self_attn
+        n = memory.shape[0 if first.batch_first else 1] if memory.ndim == 3 else 1
+        return [
+            (layer.self_attn.make_cache(n, capacity), layer.multihead_attn.remember(memory, memory))
+            for layer in self.layers
+        ]
+
     def forward(
         self, tgt: Tensor, memory: Tensor, tgt_mask: Any = None, memory_mask: Any = None, tgt_key_padding_mask: Any = None,
-        memory_key_padding_mask: Any = None, tgt_is_causal: bool | None = None, memory_is_causal: bool = False,
+        memory_key_padding_mask: Any = None, tgt_is_causal: bool | None = None, memory_is_causal: bool = False, *,
+        cache: Sequence[tuple[KeyValueCache, KeyValueCache]] | None = None,
     ) -> Tensor:  # fmt: skip
-        """The decoded `tgt`."""
-        for layer in self.layers:
+        """The decoded `tgt`; with a `cache`, what `make_cache` gave, the next steps of what is decoded (`memory` may be None)."""
+        for layer, own in zip(self.layers, _one_each(cache, self.layers), strict=True):
             tgt = layer(
                 tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask, bool(tgt_is_causal),
-                memory_is_causal,
+                memory_is_causal, **({} if own is None else {"cache": own}),
             )  # fmt: skip
         return tgt if self.norm is None else self.norm(tgt)
 
