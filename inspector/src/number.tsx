@@ -41,17 +41,31 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 ? size : format(Number(size.toPrecision(3)), 3)} ${UNITS[unit]}`;
 }
 
+const THOUSANDS = ["", "k", "M", "G", "T", "P"];
+
+/** A count of many, three digits: "34.5 M". */
+export function formatCount(count: number): string {
+  let unit = 0;
+  let size = count;
+  while (size >= 999.5 && unit < THOUSANDS.length - 1) {
+    size /= 1000;
+    unit++;
+  }
+  return unit === 0 ? format(size) : `${format(Number(size.toPrecision(3)), 3)} ${THOUSANDS[unit]}`;
+}
+
 /** Nanoseconds in the unit that fits: "12.3 µs". */
 export function formatTime(ns: number): string {
   const [size, unit] = ns < 1e3 ? [ns, "ns"] : ns < 1e6 ? [ns / 1e3, "µs"] : ns < 1e9 ? [ns / 1e6, "ms"] : [ns / 1e9, "s"];
   return `${format(Number(size.toPrecision(3)), 3)} ${unit}`;
 }
 
-export type Unit = "number" | "bytes" | "time" | "percent";
+export type Unit = "number" | "bytes" | "time" | "percent" | "count";
 
 export function formatAs(x: number, unit: Unit, digits = 4): string {
   if (unit === "bytes") return formatBytes(x);
   if (unit === "time") return formatTime(x);
+  if (unit === "count") return formatCount(x);
   if (unit === "percent") return `${format(x * 100, 3)}${SPACE}%`;
   return format(x, digits);
 }

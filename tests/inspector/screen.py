@@ -58,6 +58,11 @@ def written_as(x: float, unit: str, digits: int) -> str:
     x = float(x)
     if unit == "percent":
         return f"{written(x * 100, 3)}{SPACE}%"
+    if unit == "count":
+        place = 0
+        while x >= 999.5 and place < 5:
+            x, place = x / 1000, place + 1
+        return written(x, 4) if place == 0 else f"{written(_rounded(x), 3)} {' kMGTP'[place]}"
     if unit in ("bytes", "time"):
         names = ["B", "kB", "MB", "GB", "TB"] if unit == "bytes" else ["ns", "µs", "ms", "s"]
         limit = 999.5 if unit == "bytes" else 1000.0

@@ -3,6 +3,8 @@
 import { useState } from "preact/hooks";
 import type { ComponentChildren } from "preact";
 import { decade, decadeTicks, linearTicks, logTicks, tickText } from "./axis";
+import { formatAs } from "../number";
+import type { Unit } from "../number";
 import { useWidth } from "./size";
 
 export interface Curve {
@@ -19,6 +21,8 @@ interface Props {
   logX?: boolean;
   logY?: boolean;
   height?: number;
+  /** How numbers on the upright axis are written; from zero for amounts. */
+  yUnit?: Unit;
   /** A vertical mark, such as the step that is shown. */
   at?: number | null;
   onPick?: (x: number) => void;
@@ -48,12 +52,13 @@ function bounds(curves: readonly Curve[], of: "x" | "y", log: boolean): [number,
   return of === "y" ? [low - (high - low) * 0.05, high + (high - low) * 0.05] : [low, high];
 }
 
-export function Lines({ curves, label, xLabel, logX = false, logY = false, height = 170, at, onPick, tell }: Props) {
+export function Lines({ curves, label, xLabel, logX = false, logY = false, height = 170, yUnit = "number", at, onPick, tell }: Props) {
   const [box, width] = useWidth<HTMLDivElement>();
   const [hovered, setHovered] = useState(-1);
   const w = Math.max(width, 200);
   const [x0, x1] = bounds(curves, "x", logX);
-  const [y0, y1] = bounds(curves, "y", logY);
+  const [lowest, y1] = bounds(curves, "y", logY);
+  const y0 = yUnit === "number" ? lowest : 0;
   const px = (x: number) => LEFT + (((logX ? Math.log10(x) : x) - x0) / (x1 - x0)) * (w - LEFT - RIGHT);
   const py = (y: number) => TOP + (1 - ((logY ? Math.log10(y) : y) - y0) / (y1 - y0)) * (height - TOP - BOTTOM);
   const path = (curve: Curve) => {
@@ -102,7 +107,7 @@ export function Lines({ curves, label, xLabel, logX = false, logY = false, heigh
           <g key={y}>
             <line class="grid" x1={LEFT} x2={w - RIGHT} y1={py(y)} y2={py(y)} />
             <text class="tick" x={LEFT - 6} y={py(y) + 3.5} text-anchor="end">
-              {text(y, logY)}
+              {yUnit === "number" ? text(y, logY) : formatAs(y, yUnit)}
             </text>
           </g>
         ))}

@@ -169,7 +169,8 @@ function plain(event: KeyboardEvent): boolean {
 export function startKeys(): void {
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || inText(event.target)) return;
-    // other sliders than that of the events move themselves
+    // boxes are ticked, and other sliders than that of the events move themselves
+    if (event.key === " " && event.target instanceof HTMLInputElement && event.target.type === "checkbox") return;
     const range = event.target instanceof HTMLInputElement && event.target.type === "range" && event.target.id !== "slider";
     if (range && /^(Arrow|Home|End|Page)/.test(event.key)) return;
     if (event.altKey ? alt(event) : plain(event)) event.preventDefault();

@@ -6,7 +6,7 @@ import { useState } from "preact/hooks";
 import { restructure } from "../graph/client";
 import { gunzip, parse } from "../model/decode";
 import { Recording } from "../model/recording";
-import { picked, recording, selected, setRecording, span, step, time, version } from "../model/view";
+import { picked, recording, request, selected, setRecording, span, step, time, version } from "../model/view";
 import { Cell } from "../number";
 import { contents, forget } from "../panel/data";
 import "./live.css";
@@ -200,5 +200,8 @@ export function startLive(draw: () => void): void {
   effect(() => {
     const at = picked.value;
     if (at) send({ ask: recording.name(at.node), element: at.element });
+  });
+  effect(() => {
+    if (request.value) send(request.value);
   });
 }

@@ -17,6 +17,8 @@ export function setRecording(given: Recording): void {
 export const version = signal(0);
 /** The element that is looked at, of the value or of δ of a node. */
 export const picked = signal<{ node: number; which: "value" | "delta"; element: number } | null>(null);
+/** What the reader asks the engine for beside edits, where the page is connected to it. */
+export const request = signal<object | null>(null);
 /** How many events have happened: event e is in the past when e < time. */
 export const time = signal(0);
 /** The node in the panel, or -1. */

@@ -8,6 +8,7 @@ import { Cell, formatAs } from "../number";
 import type { Unit } from "../number";
 import { all, number } from "./data";
 import { shortName } from "./maths";
+import { Plans } from "./plans";
 import { Behind, Section } from "./section";
 
 /** The part of a module's path that tells one block from another: what colours bands. */
@@ -63,7 +64,7 @@ function Checkpoints() {
   return (
     <Behind title={`Computed again by ${recording.table("recompute").rows} checkpoints`} open>
       <p class="quiet">
-        In all <Info name="recomputed_values" /> values, <Info name="recomputed_bytes" unit="bytes" />,{" "}
+        In all <Info name="recomputed_values" /> values, <Info name="recomputed_bytes" unit="bytes" />, <Info name="recomputed_flops" unit="count" /> FLOP,{" "}
         <Info name="recomputed_ns" unit="time" />.
       </p>
       <table class="stats">
@@ -114,6 +115,15 @@ function Checkpoints() {
 }
 
 export function MemoryPanel() {
+  return (
+    <>
+      <Kept />
+      <Plans />
+    </>
+  );
+}
+
+function Kept() {
   const saved = recording.table("saved");
   const [near, setNear] = useState(-1);
   const rows = useMemo(() => {

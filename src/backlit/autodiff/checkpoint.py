@@ -70,7 +70,7 @@ class Segment(Closed):
         return self.f(*map(plain, inputs)) if known is None else known
 
     def joint(self, outs: list[Tensor], lowered: list[Tensor], arrays: bool) -> Joint:
-        return _SegmentJoint(self, lowered, len(outs))
+        return SegmentJoint(self, lowered, len(outs))
 
     def batch(self, trace: BatchTrace, lowered: list[Tensor], flags: list[bool]) -> list[Tensor]:
         known: list[Tensor] | None = None
@@ -100,7 +100,7 @@ class Segment(Closed):
         return found[:n_outs], tree.unflatten(its_structure, found[n_outs:])
 
 
-class _SegmentJoint(Joint):
+class SegmentJoint(Joint):
     """One call of a checkpointed function in a recorded graph."""
 
     def __init__(self, segment: Segment, lowered: list[Tensor], n_outs: int) -> None:

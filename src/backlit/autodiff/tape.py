@@ -17,6 +17,7 @@ from backlit.core import record, tree
 from backlit.core.aval import Aval, aval_of
 from backlit.core.op import Op, bind
 from backlit.core.tensor import Box, Tensor, as_tensor, muted, no_grad
+from backlit.ops.linear import detach
 
 
 class _At(int):
@@ -26,10 +27,14 @@ class _At(int):
 class _Step:
     """One op, or one call: what applies it, and the numbers of its operands and results."""
 
-    __slots__ = ("apply", "args", "dead", "nested", "outs", "quiet")
+    __slots__ = ("apply", "args", "dead", "nested", "op", "outs", "params", "quiet")
 
-    def __init__(self, apply: Callable[..., Any], args: list[Any], outs: range, quiet: bool, nested: bool) -> None:
+    def __init__(
+        self, apply: Callable[..., Any], args: list[Any], outs: range, quiet: bool, nested: bool, op: Op | None,
+        params: dict[str, Any],
+    ) -> None:  # fmt: skip
         self.apply, self.args, self.outs, self.quiet, self.nested = apply, args, outs, quiet, nested
+        self.op, self.params = op, params  # None for what is no single op
         self.dead: list[int] = []  # values that nobody needs behind this step
 
 
@@ -61,7 +66,7 @@ class Program:
             else:
                 outs = step.apply(*args)
             for listener in listeners:
-                listener.reapplied(outs, perf_counter_ns() - begin)
+                listener.reapplied(step.op, args, step.params, outs, perf_counter_ns() - begin)
             values.update(zip(step.outs, outs, strict=True))
             for a in step.dead:
                 del values[a]
@@ -101,6 +106,7 @@ class Tape(Trace):
             _Step(
                 s.apply, [_At(number[a]) if a.__class__ is _At else a for a in s.args],
                 range(number[s.outs[0]], number[s.outs[0]] + len(s.outs)) if s.outs else range(0), s.quiet, s.nested,
+                s.op, s.params,
             )
             for s in self.steps
         ]  # fmt: skip
@@ -113,7 +119,7 @@ class Tape(Trace):
             out = bind(op, tuple(self.plain(a) for a in args), params)
         else:
             out = blank(op.abstract(*(aval_of(a) if isinstance(a, Tensor) else a for a in args), **params))
-        return self._step(lambda *values: [bind(op, values, params)], at, [out])[0]
+        return self._step(lambda *values: [bind(op, values, params)], at, [out], op=op, params=params)[0]
 
     def control(self, call: Any, operands: Sequence[Tensor]) -> list[Tensor]:
         """The results of a call of control flow in a graph."""
@@ -139,7 +145,7 @@ class Tape(Trace):
         return tree.unflatten(its_structure, self._step(again, [self._at(x) for x in operands], outs, nested))
 
     def detach(self, x: Tensor) -> Tensor:
-        return self._step(lambda value: [value.detach()], [self._at(x)], [self.plain(x)])[0]
+        return self._step(lambda value: [value.detach()], [self._at(x)], [self.plain(x)], op=detach)[0]
 
     def plain(self, x: Any) -> Any:
         """The contents of `x` without derivatives."""
@@ -161,11 +167,12 @@ class Tape(Trace):
         return self._captured[key][0]
 
     def _step(
-        self, apply: Callable[..., Any], args: list[Any], outs: Sequence[Tensor], nested: bool = False
-    ) -> list[Tensor]:
+        self, apply: Callable[..., Any], args: list[Any], outs: Sequence[Tensor], nested: bool = False,
+        op: Op | None = None, params: dict[str, Any] = {},  # noqa: B006 - only read
+    ) -> list[Tensor]:  # fmt: skip
         first = self._n
         made = self._new(outs)
-        self.steps.append(_Step(apply, args, range(first, self._n), muted.get() > self.level, nested))
+        self.steps.append(_Step(apply, args, range(first, self._n), muted.get() > self.level, nested, op, params))
         return made
 
     def _new(self, values: Sequence[Tensor]) -> list[Tensor]:

@@ -64,17 +64,19 @@ def bind(op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Tensor:
         raise _refused(op, args, error) from error
     finally:
         _reset_quiet(token)
-    return _recorded(op, wanted, ups, values, out, params, args) if wanted else Tensor(out, cut)
+    if wanted:
+        return _recorded(op, wanted, ups, values, out, params, args)
+    made = Tensor(out, cut)
+    return record.told(op, made, args, params) if record.active else made
 
 
 def _recorded(
     op: Op, wanted: int, ups: list[Node], values: list[Any], out: Any, params: dict[str, Any], args: tuple[Any, ...]
 ) -> Tensor:
     dtype = out.dtype
-    if not op.differentiable or dtype.kind not in "fcV":
-        return Tensor(out)
-    if muted.get():
-        return Tensor(out, Cut("no_grad", ups[0]))
+    if not op.differentiable or dtype.kind not in "fcV" or muted.get():
+        made = Tensor(out, Cut("no_grad", ups[0]) if op.differentiable and dtype.kind in "fcV" else None)
+        return record.told(op, made, args, params) if record.active else made
     node = record_node(op, wanted, ups, values, out, params)
     result = Tensor(out, node)
     if record.active:
@@ -269,7 +271,10 @@ class Elementwise(Op):
                     raise _refused(self, args, error) from error
                 finally:
                     _reset_quiet(token)
-                return _recorded(self, wanted, ups, values, out, _NO_PARAMS, args) if wanted else Tensor(out, cut)
+                if wanted:
+                    return _recorded(self, wanted, ups, values, out, _NO_PARAMS, args)
+                made = Tensor(out, cut)
+                return record.told(self, made, args, _NO_PARAMS) if record.active else made
         args = self.prepare(args, _NO_PARAMS)
         return bind(self, args, _NO_PARAMS) if float not in map(type, args) else self._beside_float(args)
 

@@ -40,6 +40,9 @@ class Listener:
     def recorded(self, node: Any, out: Any, args: Sequence[Any]) -> None:
         """An op was recorded as `node` and gave the tensor `out` for `args`, tensors and Python numbers."""
 
+    def unrecorded(self, op: Any, out: Any, args: Sequence[Any], params: dict[str, Any]) -> None:
+        """`op` gave the tensor `out` for `args` without a node: of integers, of comparisons, or where nothing is recorded."""
+
     def began(self, seeds: dict[Any, Any]) -> None:
         """A reverse walk begins, at nodes with their masked cotangents."""
 
@@ -49,8 +52,9 @@ class Listener:
     def recomputing(self, node: Any) -> None:
         """The rule of `node`, of a checkpoint, computes again what was not kept."""
 
-    def reapplied(self, outs: Sequence[Any], ns: int) -> None:
-        """An op of a program that was written down was applied once more, and gave `outs` in `ns` nanoseconds."""
+    def reapplied(self, op: Any, args: Sequence[Any], params: dict[str, Any], outs: Sequence[Any], ns: int) -> None:
+        """An op of a program that was written down was applied once more, and gave `outs` in `ns` nanoseconds; `op` is
+        None for a call of control flow or of a function with a rule of its own."""
 
     def recomputed(self, node: Any) -> None:
         """What `node` computed again is no longer kept."""
@@ -104,6 +108,13 @@ def timed(op: Any, values: Sequence[Any], params: dict[str, Any], wanted: bool =
             listener.computed(op, ns)
         else:
             listener.computed_aside(op, ns)
+    return out
+
+
+def told(op: Any, out: Any, args: Sequence[Any], params: dict[str, Any]) -> Any:
+    """`out`, of which listeners learn that `op` gave it and that it has no node."""
+    for listener in _listeners.get():
+        listener.unrecorded(op, out, args, params)
     return out
 
 

@@ -24,6 +24,7 @@ from backlit.diagnose.recording import (
     SEED,
     UPDATE,
     VJP,
+    Aside,
     Contribution,
     Kind,
     Node,
@@ -43,6 +44,7 @@ class Capture(Listener):
         self.calls = Calls(recording.modules)
         self.of_graph: dict[int, Node] = {}  # by id of the graph's node, which is never given twice
         self.of_array: dict[int, Node] = {}  # by address of an array that a node keeps alive
+        self.asides: dict[int, Aside] = {}  # by address of their values, which they keep alive
         self.cells: dict[Node, Tensor] = {}  # of values that no op made
         self.keeping = _Keeping(self)
         self.again = Recomputation(self.events, self.keeping.is_held)
@@ -101,6 +103,27 @@ class Capture(Listener):
         if plan is not node.plan:
             self.of_graph[node.up.id] = made
 
+    def unrecorded(self, op: Any, out: Any, args: Sequence[Any], params: dict[str, Any]) -> None:
+        if self.closed or self.walks or self.step is None:
+            return
+        given = [self._known(a) if isinstance(a, Tensor) else a for a in args]
+        if any(a.__class__ is Node or a.__class__ is Aside for a in given):
+            made = Aside(op, params, tuple(given), out._value, len(self.nodes), len(self.asides))
+            self.asides[id(out._value)] = made
+
+    def _known(self, x: Tensor) -> Any:
+        """The op or aside that gave the contents of a tensor, else the contents."""
+        value = x._value
+        aside = self.asides.get(id(value))
+        if aside is not None and aside.value is value:
+            return aside
+        node = self.of_array.get(id(value))
+        return node if node is not None and node.value is value and self._is_own(node) else value
+
+    def _is_own(self, node: Node) -> bool:
+        """Whether a node is of the current step and was computed in it."""
+        return node.kind == "op" and self.step is not None and node.step == self.step.index
+
     def _recorded(
         self, node: graph.Node, plan: Any, params: dict[str, Any], args: Sequence[Any], value: Any, ns: int
     ) -> Node:
@@ -141,6 +164,9 @@ class Capture(Listener):
         made = self._node(kind, None, {}, (), (), value, source)
         made.name = name
         made.uses = 1
+        aside = self.asides.get(id(value))
+        if aside is not None and aside.value is value and source is None:
+            made.aside = aside
         self.cells[made] = x
         return made
 
@@ -194,6 +220,7 @@ class Capture(Listener):
         if self.step is not None:
             self.step.stop_node, self.step.stop_event = len(self.nodes), len(self.events)
             self.step = None
+        self.asides.clear()
 
     # Backward
 
@@ -227,8 +254,8 @@ class Capture(Listener):
     def recomputing(self, node: Any) -> None:
         self.again.begin(self.of_graph.get(node.id))
 
-    def reapplied(self, outs: Sequence[Any], ns: int) -> None:
-        self.again.applied(outs, ns)
+    def reapplied(self, op: Any, args: Sequence[Any], params: dict[str, Any], outs: Sequence[Any], ns: int) -> None:
+        self.again.applied(op, args, params, outs, ns)
 
     def recomputed(self, node: Any) -> None:
         self.again.end()

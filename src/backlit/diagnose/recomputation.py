@@ -10,6 +10,7 @@ import numpy as np
 from backlit.autodiff.walk import Joint, Pick
 from backlit.core import graph
 from backlit.core.tensor import Tensor
+from backlit.diagnose.flops import flops
 from backlit.diagnose.recording import FREE, RECOMPUTE, SAVE, Events, Node, Recomputed
 
 
@@ -42,7 +43,7 @@ class Recomputation:
         if found is not None and not any(found is outer for outer, _ in self.under_way):
             found.to_event = len(self.events) - 1
 
-    def applied(self, outs: Sequence[Any], ns: int) -> None:
+    def applied(self, op: Any, args: Sequence[Any], params: dict[str, Any], outs: Sequence[Any], ns: int) -> None:
         """An op was applied again."""
         found = self.under_way[-1][0] if self.under_way else None
         if found is not None:
@@ -50,6 +51,9 @@ class Recomputation:
             found.count += 1
             found.n_bytes += n_bytes
             found.ns += ns
+            done = flops(op, args, outs[0] if outs else None, params)
+            found.flops += done or 0
+            found.uncounted += done is None
             self.events.add(RECOMPUTE, found.node, None, n_bytes, ns)
 
     def recorded(self, node: graph.Node) -> None:

@@ -143,7 +143,7 @@ class Saved:
 @dataclass(eq=False, slots=True)
 class Recomputed:
     """That the rule of `node`, of a checkpoint, computed again what was not kept: `count` values of `n_bytes` bytes, in `ns`
-    nanoseconds.
+    nanoseconds; that took `flops` floating-point operations, not counting `uncounted` ops (see `flops.flops`).
 
     `kept` bytes of them were needed by rules, from `from_event` to `to_event` (None where an error came between).
     """
@@ -155,6 +155,25 @@ class Recomputed:
     n_bytes: int = 0
     kept: int = 0
     ns: int = 0
+    flops: int = 0
+    uncounted: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class Aside:
+    """An op that was applied to recorded values and passes no gradient on: a comparison, a place of a maximum, what is
+    computed under `no_grad`.
+
+    `args` are nodes, other asides, arrays and Python numbers; `position` is the number of nodes that there were before it,
+    `number` that of asides.
+    """
+
+    op: Op
+    params: dict[str, Any]
+    args: tuple[Any, ...]
+    value: Any
+    position: int
+    number: int
 
 
 @dataclass(eq=False, slots=True)
@@ -190,7 +209,8 @@ class Node:
     complete upstream gradient, None where none arrived) are the arrays of the run itself, not copies. `contributions`
     stand in the order in which they were summed, after `seed` where a backward pass began here. The node of an op with
     several results has no value of its own; a node for each result follows. Where only statistics were kept, `value` and
-    `cotangent` are None and `statistics` has those of both by these names.
+    `cotangent` are None and `statistics` has those of both by these names. `aside` tells how a constant was made of values
+    that are recorded.
     """
 
     index: int
@@ -215,6 +235,7 @@ class Node:
     saved: Saved | None = None
     uses: int = 0
     statistics: dict[str, Statistics] | None = None
+    aside: Aside | None = None
 
     @property
     def label(self) -> str:
@@ -339,11 +360,12 @@ class Recording:
 
         def save(
             self, path: Any, *, max_mb: float | None = None, sources: bool = True, follow: Sequence[Any] = (),
-            bands: Any = None,
+            bands: Any = None, checkpoints: Sequence[Any] = (),
         ) -> None: ...  # fmt: skip
         def show(
-            self, *, max_mb: float | None = None, sources: bool = True, follow: Sequence[Any] = (), bands: Any = None
-        ) -> str: ...
+            self, *, max_mb: float | None = None, sources: bool = True, follow: Sequence[Any] = (), bands: Any = None,
+            checkpoints: Sequence[Any] = (),
+        ) -> str: ...  # fmt: skip
         def frame(self, height: int = 640) -> Any: ...
 
     def __init__(self) -> None:

@@ -118,7 +118,10 @@ class Summary(Capture):
     def recomputing(self, node: Any) -> None:
         pass
 
-    def reapplied(self, outs: Sequence[Any], ns: int) -> None:
+    def reapplied(self, op: Any, args: Sequence[Any], params: dict[str, Any], outs: Sequence[Any], ns: int) -> None:
+        pass
+
+    def unrecorded(self, op: Any, out: Any, args: Sequence[Any], params: dict[str, Any]) -> None:
         pass
 
     def recomputed(self, node: Any) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 from backlit.core.errors import BacklitError
 from backlit.diagnose.cells import FORWARD, Cell, Operand, cell, sampled_cells
@@ -15,6 +15,7 @@ from backlit.diagnose.nudge import Nudge, nudge, sampled_nudges
 from backlit.diagnose.paths import paths
 from backlit.diagnose.recording import Node, Recording
 from backlit.diagnose.tree import ContributionTree, Row
+from backlit.inspector.asked import Question
 from backlit.inspector.columns import Columns
 
 PATH_NODES = 200_000  # of all listed paths together; beyond, the heaviest are there
@@ -25,13 +26,6 @@ _WHICH = {"value": 0, "delta": 1}
 
 Tables = dict[str, dict[str, Any]]
 Edges = Mapping[tuple[int, int], int]  # the row of an edge, by the index of the node it leads to and the argument
-
-
-class Question(NamedTuple):
-    """One element (in the flattened array) of the node `name` that somebody wants to know about."""
-
-    name: str
-    element: int
 
 
 def explored(recording: Recording, edges: Edges, targets: Sequence[Node], asked: Question | None = None) -> Tables:

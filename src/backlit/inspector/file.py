@@ -10,6 +10,7 @@ import numpy as np
 
 from backlit.core.errors import ArgumentError, DataError, FileFormatError
 from backlit.diagnose.bands import Bands
+from backlit.diagnose.checkpoints import Chosen
 from backlit.diagnose.recording import Recording
 from backlit.inspector.diagnosed import Followed
 from backlit.inspector.loading import recording_of
@@ -32,6 +33,7 @@ def save(
     sources: bool = True,
     follow: Sequence[Followed] = (),
     bands: Bands | None = None,
+    checkpoints: Sequence[Chosen] = (),
 ) -> None:
     """Writes the recording to `path`: a page for a name in `.html`, data for one in `.blt`.
 
@@ -39,19 +41,22 @@ def save(
     file has at most `max_mb` megabytes (of 10^6 bytes). Lines of the user's program around every op are in the file unless
     `sources` is false. Of the last step's parameters some are followed back to the loss, and all that `follow` names: values
     and modules by their paths, `(path, element)` for one element of a gradient, `(path, array)` for any direction of one; each
-    costs about two forward passes. `bands` are the limits of health that the page begins with. The file is replaced as a whole, or, on an error, not at all.
+    costs about two forward passes. What the last step would keep and compute again with checkpoints in groups is compared, and
+    with those that `checkpoints` chooses, as `checkpoint_plans` says. `bands` are the limits of health
+    that the page begins with. The file is replaced as a whole, or, on an error, not at all.
 
     Raises:
-      ArgumentError: the name ends in neither, or `follow` has what got no gradient, or asks for more of a recording that was
-        read from a file.
+      ArgumentError: the name ends in neither, or `follow` has what got no gradient, or `checkpoints` what is no call, or they
+        ask for more of a recording that was read from a file.
       DataError: the file cannot be written, or not be made so small.
     """
     name = os.fspath(path)
     if not name.endswith((".html", ".blt")):
         raise ArgumentError(f"save: {name} must end in .html (a page) or .blt (data)")
-    if follow and recording.packed is not None:
-        raise ArgumentError("save: nothing more can be followed in a recording that was read from a file")
-    source, title = _source(recording, sources, follow, bands), os.path.basename(name).rsplit(".", 1)[0]
+    if (follow or checkpoints) and recording.packed is not None:
+        what = "followed" if follow else "compared"
+        raise ArgumentError(f"save: nothing more can be {what} in a recording that was read from a file")
+    source, title = _source(recording, sources, follow, checkpoints, bands), os.path.basename(name).rsplit(".", 1)[0]
     data = _fitting(source, name.endswith(".html"), max_mb, title)
     with replaced(path, "save") as temporary, open(temporary, "wb") as file:
         file.write(data)
@@ -77,10 +82,16 @@ def packed_of(recording: Recording, limits: Limits, sources: bool = True) -> byt
     return pack(*_source(recording, sources)(limits))
 
 
-def _source(recording: Recording, sources: bool, follow: Sequence[Followed] = (), bands: Bands | None = None) -> Source:
+def _source(
+    recording: Recording,
+    sources: bool,
+    follow: Sequence[Followed] = (),
+    checkpoints: Sequence[Chosen] = (),
+    bands: Bands | None = None,
+) -> Source:
     """What gives the tables for limits: made once, or those of the file that the recording was read from."""
     if recording.packed is None:
-        return Written(recording, sources, follow=follow, bands=bands).tables
+        return Written(recording, sources, follow=follow, checkpoints=checkpoints, bands=bands).tables
     tables, info = recording.packed
     if bands is not None:
         info = {**info, "bands": bands.limits()}

@@ -175,7 +175,9 @@ class _Reader:
 
     def recomputed(self) -> None:
         if "recompute" in self.tables:
-            names = ("node", "from_event", "to_event", "count", "bytes", "kept", "ns")
+            names: tuple[str, ...] = ("node", "from_event", "to_event", "count", "bytes", "kept", "ns")
+            if "flops" in self.tables["recompute"]:  # earlier files have no count of operations
+                names += ("flops", "uncounted")
             for node, begin, end, *amounts in self.rows("recompute", *names):
                 found = Recomputed(self.made.nodes[_index(node)], begin, _some(end), *map(int, amounts))
                 self.made.recomputed.append(found)

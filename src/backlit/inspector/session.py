@@ -19,7 +19,7 @@ from backlit.core.rng import default_generator
 from backlit.core.tensor import Tensor
 from backlit.diagnose.capture import Capture
 from backlit.diagnose.recording import Recording
-from backlit.inspector.explored import Question
+from backlit.inspector.asked import Asked, Checkpoints, Question, question
 from backlit.inspector.pictures import Limits
 from backlit.inspector.tables import Written
 from backlit.inspector.wire import pack
@@ -36,7 +36,7 @@ class Session:
         self._cells: dict[str, Tensor] = {}
         self._undo: list[tuple[str, int, Any]] = []
         self._random = default_generator().get_state()
-        self.asked: Question | None = None
+        self.asked = Asked()
         self.recording = self._recorded()
         if not self.recording.nodes:
             raise ArgumentError("live: the function records nothing; it has to compute something that requires grad")
@@ -114,8 +114,8 @@ class Conversation:
     def hear(self, text: str) -> bool:
         """Takes a message of the page; False where it is none."""
         message = understood(text)
-        if isinstance(message, Question):
-            self.session.asked = message
+        if isinstance(message, Question | Checkpoints):
+            self.session.asked.note(message)
             self.owes = True
         elif message is not None:
             self._waiting.append(message)
@@ -153,10 +153,9 @@ def understood(text: str) -> Any:
         found = json.loads(text)
         if isinstance(found, dict) and len(found) == 1 and found.get("undo") is True:
             return "undo"
-        if isinstance(found, dict) and found.keys() == {"ask", "element"}:
-            if type(found["ask"]) is str and type(found["element"]) is int:
-                return Question(found["ask"], found["element"])
-        elif isinstance(found, dict) and found.keys() == {"name", "element", "value"}:
+        if (asked := question(found)) is not None:
+            return asked
+        if isinstance(found, dict) and found.keys() == {"name", "element", "value"}:
             name, element, value = found["name"], found["element"], found["value"]
             if type(name) is str and type(element) is int and type(value) in (int, float) and math.isfinite(value):
                 return name, element, float(value)

@@ -10,16 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core.errors import ArgumentError
 from backlit.core.source import Source
 from backlit.core.version import __version__
 from backlit.diagnose.bands import Bands
+from backlit.diagnose.checkpoints import Chosen
 from backlit.diagnose.recording import CONTRIBUTION, Contribution, Node, Recording, Scope
 from backlit.diagnose.statistics import HISTOGRAM_EDGES, Statistics, measure, plain
+from backlit.inspector.asked import Asked
 from backlit.inspector.columns import Columns
 from backlit.inspector.derived import derived, peak_event
 from backlit.inspector.diagnosed import Followed, flows, formulas, keeps_values, lamps, origins, targets_of
-from backlit.inspector.explored import Question, explored
+from backlit.inspector.explored import explored
 from backlit.inspector.pictures import Limits, Pictures
+from backlit.inspector.plans import compared
 
 VALUE, DELTA, CONTRIBUTED = range(3)
 KINDS = {"parameter": 0, "input": 1, "constant": 2, "op": 3}
@@ -32,17 +36,18 @@ STATISTICS = ("n", "min", "max", "mean", "rms", "absmax", "zeros", "nans", "infs
 class Written:
     """The tables of a recording and `info`, but for the contents of arrays, of which any amount may be added.
 
-    `follow` names what else the page follows back to the loss, as `save` says; `asked` is an element that is taken apart
-    and nudged besides those that are chosen for a file; `bands` are the limits of health that the page begins with. Without `complete` those are left out that
-    take long to find out: balance, flow, provenance, paths, cells, nudges.
+    `follow` names what else the page follows back to the loss, and `checkpoints` what else is compared, as `save` says;
+    `asked` is what a page that is connected asks for besides: an element that is taken apart and nudged, checkpoints, which are
+    compared there only when they are asked for. `bands` are the limits of health that the page begins with. Without `complete` those are left out that
+    take long to find out: balance, flow, provenance, paths, cells, nudges, checkpoints.
     """
 
     def __init__(
         self, recording: Recording, sources: bool, complete: bool = True, follow: Sequence[Followed] = (),
-        asked: Question | None = None, bands: Bands | None = None,
+        asked: Asked | None = None, bands: Bands | None = None, checkpoints: Sequence[Chosen] = (),
     ) -> None:  # fmt: skip
         self._pictures, bands = Pictures(), bands or Bands()
-        self._tables = _Writer(recording, self._pictures, sources, complete, follow, asked, bands).tables()
+        self._tables = _Writer(recording, self._pictures, sources, complete, follow, asked, bands, checkpoints).tables()
         self._info = {**_info(recording), "bands": bands.limits()}
 
     def tables(self, limits: Limits) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
@@ -64,6 +69,7 @@ def _info(recording: Recording) -> dict[str, Any]:
         "peak_event": peak_event(recording),
         "recomputed_values": sum(found.count for found in recording.recomputed),
         "recomputed_bytes": sum(found.n_bytes for found in recording.recomputed),
+        "recomputed_flops": sum(found.flops for found in recording.recomputed),
         "recomputed_ns": sum(found.ns for found in recording.recomputed),
         "hist_edges": list(HISTOGRAM_EDGES),
     }
@@ -72,10 +78,10 @@ def _info(recording: Recording) -> dict[str, Any]:
 class _Writer:
     def __init__(
         self, recording: Recording, pictures: Pictures, sources: bool, complete: bool, follow: Sequence[Followed],
-        asked: Question | None, bands: Bands,
+        asked: Asked | None, bands: Bands, checkpoints: Sequence[Chosen],
     ) -> None:  # fmt: skip
         self.recording, self.pictures, self.with_sources, self.complete = recording, pictures, sources, complete
-        self.follow, self.asked, self.bands = follow, asked, bands
+        self.follow, self.asked, self.bands, self.checkpoints = follow, asked, bands, checkpoints
         self.stat = Columns(
             node="i4", which="u1", edge="i4", **dict.fromkeys(STATISTICS, "f8"), norm="f4", hist_start="i4", array="i4"
         )
@@ -95,7 +101,10 @@ class _Writer:
         if self.complete and keeps_values(self.recording):
             written |= lamps(self.recording) | flows(self.recording, place, self.bands)
             written |= origins(self.recording, self.edge_of, node["module"], module["parent"], self.follow)
-            written |= explored(self.recording, self.edge_of, targets_of(self.recording), self.asked)
+            written |= explored(
+                self.recording, self.edge_of, targets_of(self.recording), self.asked.element if self.asked else None
+            )
+            written |= self.plans()
         elif self.complete:
             written |= flows(self.recording, place, self.bands)
         tables = {
@@ -119,6 +128,17 @@ class _Writer:
             **written,
         }
         return tables
+
+    def plans(self) -> dict[str, dict[str, Any]]:
+        """What other checkpoints would cost; in a page that is connected, once it is asked for."""
+        if self.asked is None:
+            return compared(self.recording, self.checkpoints)
+        if self.asked.checkpoints is None:
+            return {}
+        try:
+            return compared(self.recording, self.asked.chosen(self.recording), everything=True)
+        except ArgumentError:  # of a step that cannot be run again, which the tables tell
+            return compared(self.recording)
 
     def modules(self) -> tuple[dict[str, Any], dict[Scope, int]]:
         """The calls in which something was recorded, and the row of each."""
@@ -241,10 +261,21 @@ class _Writer:
         return {"saved": saved.columns(), "reader": reader.columns()}
 
     def recomputed(self) -> dict[str, Any]:
-        table = Columns(node="i4", from_event="i4", to_event="i4", count="f8", bytes="f8", kept="f8", ns="f8")
+        table = Columns(
+            node="i4",
+            from_event="i4",
+            to_event="i4",
+            count="f8",
+            bytes="f8",
+            kept="f8",
+            ns="f8",
+            flops="f8",
+            uncounted="f8",
+        )
         for found in self.recording.recomputed:
             table.add(
-                found.node.index, found.from_event, _or_none(found.to_event), found.count, found.n_bytes, found.kept, found.ns
+                found.node.index, found.from_event, _or_none(found.to_event), found.count, found.n_bytes, found.kept,
+                found.ns, found.flops, found.uncounted,
             )  # fmt: skip
         return table.columns()
 
