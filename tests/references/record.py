@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import torch_networks
 from record_files import load_weights, write_weights
+from record_signatures import write_signatures
 from recorded import DTYPES, difference, write
 from reference_files import FILES, compute
 from reference_functions import FILES as FUNCTION_FILES
@@ -230,6 +231,7 @@ def main() -> None:
     with mock.patch.object(torch.Tensor, "bfloat16", torch.Tensor.clone):
         keep("optimizers", well_conditioned(recorded(OPTIMIZERS, descend, PROBLEM)))
     keep("schedules", well_conditioned(recorded(SCHEDULED, descend, PROBLEM)))
+    write_signatures()
     write_weights()
     keep("networks", recorded({file: file for file in FILES}, network))
     others = recorded(CLIPS, clipped) | recorded(AVERAGES, averaged)

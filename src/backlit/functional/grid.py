@@ -22,7 +22,7 @@ from backlit.ops.shape import expand_dims
 
 
 @scope
-def affine_grid(theta: Any, size: Sequence[int], align_corners: bool = False) -> Tensor:
+def affine_grid(theta: Any, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
     """Places for `grid_sample` by affine maps `theta: [batch, n, n + 1]`: `[batch, *lengths, n]` for `size` [batch, channels,
     *lengths].
 
