@@ -70,15 +70,6 @@ def test_alpha_dropout_keeps_the_moments():
     assert abs(counts.max() / x.size - 0.3) < 0.01
 
 
-def test_defaults_are_pytorchs():
-    torch = pytest.importorskip("torch")
-    x = np.linspace(-2, 2, 7)
-    for name in ("alpha_dropout", "feature_alpha_dropout", "rrelu"):  # these do nothing unless told to train
-        y = x.reshape(1, 7) if name == "feature_alpha_dropout" else x
-        wanted = getattr(torch.nn.functional, name)(torch.tensor(y)).numpy()
-        np.testing.assert_allclose(getattr(F, name)(y).numpy(), wanted, rtol=1e-15)
-
-
 def test_the_same_bits_eager_and_compiled():
     def parts(x, g):
         return (
@@ -142,49 +133,18 @@ def table_and(*numbers):
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"padding_idx": 1}, {"padding_idx": -1}, {"scale_grad_by_freq": True}])
-def test_embedding_is_pytorchs(kwargs):
-    torch = pytest.importorskip("torch")
+def test_embedding_compiles_without_a_call_back(kwargs):
     table, numbers = table_and([0, 1, 1], [4, 0, 1])
-    theirs = torch.tensor(table, requires_grad=True)
-    wanted = torch.nn.functional.embedding(torch.tensor(numbers), theirs, **kwargs)
-    cotangent = np.random.default_rng(1).standard_normal(wanted.shape)
-    wanted.backward(torch.tensor(cotangent))
-    out, pullback = bl.vjp(lambda w: F.embedding(numbers, w, **kwargs), table)
-    np.testing.assert_array_equal(out.numpy(), wanted.detach().numpy())
-    np.testing.assert_allclose(pullback(cotangent)[0].numpy(), theirs.grad.numpy(), rtol=1e-14, atol=1e-15)
-    program = Program(
-        make_graph(lambda w, i: grad(lambda w: (F.embedding(i, w, **kwargs) ** 2).sum())(w))(table, numbers)
-    )
+    slopes = lambda w, i: grad(lambda w: (F.embedding(i, w, **kwargs) ** 2).sum())(w)
+    program = Program(make_graph(slopes)(table, numbers))
     assert not program.callbacks
+    np.testing.assert_allclose(program(table, numbers)[0], slopes(table, numbers).numpy(), rtol=1e-14)
 
 
-def test_embedding_shortens_long_rows():
-    torch = pytest.importorskip("torch")
-    table, numbers = table_and(0, 3, 3)
-    theirs, ours = torch.tensor(table), bl.tensor(table, requires_grad=True)
-    wanted = torch.nn.functional.embedding(torch.tensor(numbers), theirs, max_norm=1.0, norm_type=1.0)
-    out = F.embedding(numbers, ours, max_norm=1.0, norm_type=1.0)
-    np.testing.assert_allclose(out.detach().numpy(), wanted.numpy(), rtol=1e-12)
-    np.testing.assert_allclose(ours.detach().numpy(), theirs.numpy(), rtol=1e-12)
-    assert ours.is_leaf and ours.requires_grad
-
-
-def test_one_hot_is_pytorchs():
-    torch = pytest.importorskip("torch")
-    for numbers, n in ((np.array([[0, 2], [1, 1]]), -1), (np.array([0, 2]), 5), (np.array(3), 4)):
-        wanted = torch.nn.functional.one_hot(torch.tensor(numbers), n).numpy()
-        got = F.one_hot(numbers, n).numpy()
-        assert got.dtype == wanted.dtype
-        np.testing.assert_array_equal(got, wanted)
-
-
-def test_bilinear_is_pytorchs():
-    torch = pytest.importorskip("torch")
+def test_derivatives_of_bilinear():
     rng = np.random.default_rng(0)
     for lead in ((4,), (2, 3), ()):
         arrays = [rng.standard_normal(s) for s in ((*lead, 3), (*lead, 2), (5, 3, 2), (5,))]
-        wanted = torch.nn.functional.bilinear(*map(torch.tensor, arrays)).numpy()
-        np.testing.assert_allclose(F.bilinear(*arrays).numpy(), wanted, rtol=1e-12, atol=1e-14)
         assert gradcheck(F.bilinear, *arrays)
     np.testing.assert_allclose(F.softmin(arrays[0]).numpy(), F.softmax(-arrays[0]).numpy())
 

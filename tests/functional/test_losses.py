@@ -1,10 +1,9 @@
-"""Losses and distances against PyTorch where it is installed, at kinks as documented, compiled, twice differentiable."""
+"""Losses and distances at kinks as documented, compiled, twice differentiable; values are compared with recorded ones."""
 
 from __future__ import annotations
 
 import itertools
 import math
-import warnings
 
 import numpy as np
 import pytest
@@ -14,8 +13,6 @@ from backlit import grad, gradcheck
 from backlit.compiler import make_graph
 from backlit.compiler.native import Program
 from backlit.nn import functional as F
-
-REDUCTIONS = ("mean", "sum", "none")
 
 
 def normal(*shape):
@@ -116,20 +113,6 @@ CASES = [
     ("triplet_margin_with_distance_loss", [normal(5, 3), normal(5, 3), normal(5, 3)], 3, {"swap": True}),
 ]  # fmt: skip
 
-DISTANCES = [
-    ("pairwise_distance", [normal(5, 3), normal(5, 3)], {}),
-    ("pairwise_distance", [normal(5, 3), normal(3)], {"p": 1.0, "keepdim": True}),
-    ("pairwise_distance", [normal(5, 3), normal(5, 3)], {"p": 3.5, "eps": 0.1}),
-    ("pairwise_distance", [normal(5, 3), normal(5, 3)], {"p": math.inf}),
-    ("cosine_similarity", [normal(5, 3), normal(5, 3)], {}),
-    ("cosine_similarity", [normal(5, 3, 2), normal(3, 2)], {"dim": -1}),
-    ("normalize", [normal(5, 3)], {}),
-    ("normalize", [normal(5, 3, 2)], {"p": 1.0, "dim": 0}),
-    ("normalize", [normal(5, 3)], {"p": 3.0, "dim": -1, "eps": 5.0}),
-    ("pdist", [normal(5, 3)], {}),
-    ("pdist", [normal(5, 3)], {"p": 1.5}),
-]
-
 
 def named(case):
     return f"{case[0]}-{'-'.join(case[-1])}"
@@ -140,52 +123,6 @@ def drawn(inputs, kwargs, dtype="float64"):
     cast = lambda a: a.astype(dtype) if a.dtype == np.float64 else a
     arrays = [cast(np.asarray(make(rng))) for make in inputs]
     return arrays, {k: cast(v(rng)) if callable(v) else v for k, v in kwargs.items()}
-
-
-def theirs(torch, name, arrays, n, kwargs):
-    """PyTorch's value, the cotangent used and the gradients of the first `n` inputs."""
-    given = [torch.tensor(a) for a in arrays]
-    for t in given[:n]:
-        t.requires_grad_()
-    kwargs = {k: torch.tensor(v) if isinstance(v, np.ndarray) else v for k, v in kwargs.items()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the mean of kl_div is not the mathematical one
-        out = getattr(torch.nn.functional, name)(*given, **kwargs)
-    cotangent = np.random.default_rng(3).standard_normal(tuple(out.shape))
-    out.backward(torch.tensor(cotangent, dtype=out.dtype))
-    return out.detach().numpy(), cotangent, [t.grad.numpy() for t in given[:n]]
-
-
-def compare(name, arrays, n, kwargs, tolerance):
-    torch = pytest.importorskip("torch")
-    wanted, cotangent, slopes = theirs(torch, name, arrays, n, kwargs)
-    out, pullback = bl.vjp(lambda *xs: getattr(F, name)(*xs, *arrays[n:], **kwargs), *arrays[:n])
-    assert out.dtype == arrays[0].dtype and out.shape == wanted.shape
-    np.testing.assert_allclose(out.numpy(), wanted, rtol=tolerance, atol=tolerance)
-    for got, slope in zip(pullback(cotangent.astype(out.dtype)), slopes, strict=True):
-        np.testing.assert_allclose(got.numpy(), slope, rtol=tolerance, atol=tolerance)
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("case", CASES, ids=named)
-def test_values_and_gradients_are_pytorchs(case, reduction, dtype):
-    name, inputs, n, kwargs = case
-    arrays, kwargs = drawn(inputs, kwargs, dtype)
-    compare(name, arrays, n, {**kwargs, "reduction": reduction}, 1e-12 if dtype == "float64" else 1e-5)
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("case", DISTANCES, ids=named)
-def test_distances_are_pytorchs(case, dtype):
-    name, inputs, kwargs = case
-    arrays, kwargs = drawn(inputs, kwargs, dtype)
-    compare(name, arrays, len(arrays), kwargs, 1e-12 if dtype == "float64" else 1e-5)
-
-
-def test_batchmean():
-    arrays, _ = drawn([log_p(4, 3), simplex(4, 3)], {})
-    compare("kl_div", arrays, 2, {"reduction": "batchmean"}, 1e-13)
 
 
 @pytest.mark.parametrize("case", CASES, ids=named)
@@ -278,11 +215,10 @@ def test_divergence_of_a_target_with_zeros():
 
 
 def test_distances_of_all_rows():
-    torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((2, 4, 3)), rng.standard_normal((5, 3))
     for p in (0.0, 1.0, 2.0, 2.5, math.inf):
-        wanted = torch.cdist(torch.tensor(x), torch.tensor(y), p).numpy()
+        wanted = np.linalg.norm(x[:, :, None] - y, p, axis=-1)
         np.testing.assert_allclose(F.cdist(x, y, p).numpy(), wanted, rtol=1e-12)
     assert gradcheck(F.cdist, x, y)
 
@@ -291,27 +227,6 @@ def ctc_inputs(lengths=(12, 9, 10), targets=(4, 2, 0), n=5, seed=0):
     rng = np.random.default_rng(seed)
     logits = rng.standard_normal((max(lengths), len(lengths), n))
     return logits, rng.integers(1, n, (len(lengths), max(targets))), np.array(lengths), np.array(targets)
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize(("reduction", "blank"), list(itertools.product(REDUCTIONS, [0, 3])))
-def test_ctc_is_pytorchs(reduction, blank, dtype):
-    torch = pytest.importorskip("torch")
-    z, t, frames, longest = ctc_inputs()
-    z, t = z.astype(dtype), np.where(t == blank, (blank + 1) % 5, t)
-    t[0, 1] = t[0, 0]  # equal neighbours need a blank between
-    theirs = torch.tensor(z, requires_grad=True)
-    args = [torch.tensor(a) for a in (t, frames, longest)]
-    wanted = torch.nn.functional.ctc_loss(theirs.log_softmax(2), *args, blank=blank, reduction=reduction)
-    cotangent = np.random.default_rng(1).standard_normal(tuple(wanted.shape)).astype(dtype)
-    wanted.backward(torch.tensor(cotangent))
-    tolerance = 1e-12 if dtype == "float64" else 2e-5
-    flat = np.concatenate([row[:k] for row, k in zip(t, longest, strict=True)])
-    for given in (t, flat):
-        f = lambda z, t=given: F.ctc_loss(F.log_softmax(z), t, frames, longest, blank=blank, reduction=reduction)
-        out, pullback = bl.vjp(f, z)
-        np.testing.assert_allclose(out.numpy(), wanted.detach().numpy(), rtol=tolerance)
-        np.testing.assert_allclose(pullback(cotangent)[0].numpy(), theirs.grad.numpy(), rtol=tolerance, atol=tolerance)
 
 
 def test_ctc_without_a_batch_axis_and_too_short():

@@ -1,8 +1,7 @@
-"""Initial values: spread and structure, in place, from the generator that is given; arguments are PyTorch's."""
+"""Initial values: spread and structure, in place, from the generator that is given."""
 
 from __future__ import annotations
 
-import inspect
 import math
 
 import numpy as np
@@ -55,44 +54,6 @@ def test_structure():
         q = filled("orthogonal_", 2.0, shape=shape).reshape(shape[0], -1)
         small = q @ q.T if q.shape[0] <= q.shape[1] else q.T @ q
         np.testing.assert_allclose(small, 4 * np.eye(len(small)), atol=1e-12)
-    for groups in (1, 2):
-        torch = pytest.importorskip("torch")
-        for shape in ((4, 2, 3), (4, 3, 3, 5), (2, 4, 1, 2, 3)):
-            wanted = torch.nn.init.dirac_(torch.empty(shape), groups).numpy()
-            np.testing.assert_array_equal(filled("dirac_", groups, shape=shape), wanted)
-
-
-def test_gains_are_pytorchs():
-    torch = pytest.importorskip("torch")
-    for name in ("linear", "conv2d", "sigmoid", "tanh", "relu", "selu", "leaky_relu"):
-        assert init.calculate_gain(name) == torch.nn.init.calculate_gain(name)
-    assert init.calculate_gain("leaky_relu", 0.3) == torch.nn.init.calculate_gain("leaky_relu", 0.3)
-
-
-NAMES = [
-    "uniform_",
-    "normal_",
-    "trunc_normal_",
-    "constant_",
-    "ones_",
-    "zeros_",
-    "eye_",
-    "dirac_",
-    "xavier_uniform_",
-    "xavier_normal_",
-    "kaiming_uniform_",
-    "kaiming_normal_",
-    "orthogonal_",
-    "sparse_",
-    "calculate_gain",
-]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_arguments_are_pytorchs(name):
-    torch = pytest.importorskip("torch")
-    listed = lambda f: [(p.name, p.default) for p in inspect.signature(f).parameters.values()]
-    assert listed(getattr(init, name)) == listed(getattr(torch.nn.init, name))
 
 
 @pytest.mark.parametrize(
