@@ -53,6 +53,7 @@ def write_signatures() -> None:
         place: Any = torch
         for part in theirs.split(".")[1:]:
             place = getattr(place, part)
+        found[f"{space}"] = sorted(n for n in dir(place) if n[0] != "_" and callable(getattr(place, n)))
         for name in names_of(space):
             value = getattr(torch if name == "cdist" else place, name, None)
             if value is None:
@@ -62,4 +63,4 @@ def write_signatures() -> None:
                 found[f"{space}.{name}.forward"] = listed(f"{name}.forward", value.forward)
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in sorted(found.items())]
     (FOLDER / "signatures.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    print(f"signatures: {len(found) - 1}")
+    print(f"signatures: {len(found) - 1 - len(NAMESPACES)}")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import json
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from backlit import functional, nn, optim
@@ -22,6 +25,14 @@ def names_of(space: str) -> list[str]:
     if names is None:
         names = [n for n, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__ and n[0] != "_"]
     return sorted(n for n in names if not inspect.ismodule(getattr(module, n)))
+
+
+RECORDED: dict[str, Any] = json.loads((Path(__file__).parent / "signatures.json").read_text(encoding="utf-8"))
+
+
+def of_pytorch(space: str, names: Iterable[str]) -> set[str]:
+    """Those of `names` that PyTorch has as well."""
+    return set(names) & set(RECORDED[space])
 
 
 def told(default: Any) -> Any:

@@ -10,6 +10,7 @@ from recorded import DTYPES, Backlit, agree, read, taken
 from reference_functions import MODULES
 from reference_layers import FAMILIES, FILE_OF, HOLDERS, LAYERS, WITHOUT_A_CASE
 from reference_run import build, run
+from reference_signatures import of_pytorch
 
 import backlit as bl
 from backlit import nn
@@ -51,7 +52,7 @@ def test_names_and_shapes_of_what_only_holds(name):
 
 
 def test_every_class_has_a_case_and_every_record_its_case():
-    classes = {name for name in nn.__all__ if name[0].isupper()}
+    classes = {name for name in of_pytorch("nn", nn.__all__) if name[0].isupper()}
     assert classes == {case.name for case in LAYERS.values()} | set(MODULES.values()) | set(HOLDERS) | WITHOUT_A_CASE
     for family, cases in FAMILIES.items():
         assert set(read(family)[2]) == set(cases)
