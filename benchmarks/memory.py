@@ -6,8 +6,8 @@
 
 `steps`: every 100th step after 1,000 for warm-up the garbage is collected, then resident anonymous memory (RssAnon of
 /proc/self/status: what the process has taken for itself, pages of files left aside), the blocks that Python has
-allocated and the objects that its collector knows are noted. Printed are the first and the last value and the slope
-of a straight line through all of them by least squares, a step. A leak of one small array a step, 100 bytes, would show as
+allocated and the objects that its collector knows are noted. Printed are the first, a middle and the last value, and the
+slope of a straight line through the second half by least squares, a step. A leak of one small array a step, 100 bytes, would show as
 100 bytes and a block a step; each run is its own process.
 
 `large`: a child process trains under RLIMIT_AS, a limit of 1 GiB on all addresses that it has in use: stacks, libraries and
@@ -80,24 +80,25 @@ def steps(kind: str, how: str) -> None:
     bl.random.seed(0)
     net, loader = network(kind)
     step = stepper(net, how == "compiled")
-    done, noted, begun = 0, [], time.perf_counter()
+    done = noted = 0
+    table = np.zeros((1 + (STEPS - WARM_UP) // EVERY, 4))  # made before, for it to be no growth itself
     while done < STEPS:
         for x, y in loader:
             step(x, y).item()
             done += 1
             if done % EVERY == 0 and done >= WARM_UP:
                 gc.collect()
-                noted.append((done, status("RssAnon"), sys.getallocatedblocks(), len(gc.get_objects())))
+                table[noted] = done, status("RssAnon"), sys.getallocatedblocks(), len(gc.get_objects())
+                noted += 1
             if done == STEPS:
                 break
-    table = np.array(noted, np.float64)
-    slopes = [np.polyfit(table[:, 0], table[:, column], 1)[0] for column in (1, 2, 3)]
-    print(
-        f"| {kind}, {how} | {table[0, 1] / 2**20:.1f} | {table[-1, 1] / 2**20:.1f} | {slopes[0]:+.1f} | "
-        f"{table[0, 2]:,.0f} | {table[-1, 2]:,.0f} | {slopes[1]:+.4f} | {table[0, 3]:,.0f} | {table[-1, 3]:,.0f} | "
-        f"{slopes[2]:+.4f} | {(time.perf_counter() - begun) / STEPS * 1e6:,.0f} |",
-        flush=True,
-    )
+    half = len(table) // 2
+    cells = [f"{table[row, 1] / 2**20:.2f}" for row in (0, half, -1)]
+    cells.append(f"{np.polyfit(table[half:, 0], table[half:, 1], 1)[0]:+.1f}")
+    for column in (2, 3):
+        cells += [f"{table[row, column]:,.0f}" for row in (0, half, -1)]
+        cells.append(f"{np.polyfit(table[half:, 0], table[half:, column], 1)[0]:+.4f}")
+    print(f"| {kind}, {how} | {' | '.join(cells)} |", flush=True)
 
 
 def write_rows(folder: Path, n_rows: int) -> None:
@@ -166,10 +167,9 @@ def main() -> None:
     elif given.what == "one-large":
         large(Path(given.arguments[0]), given.arguments[1], 512)
     elif given.what == "steps":
-        print(
-            "| | RssAnon first, MB | last | bytes a step | blocks first | last | a step | objects first | last | a step | us a step |"
-        )
-        print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
+        places = f"{WARM_UP:,} | {(STEPS + WARM_UP) // 2:,} | {STEPS:,} | a step"
+        print(f"| | RssAnon, MiB, after {places} (bytes) | blocks {places} | objects {places} |")
+        print("|---" * 13 + "|", flush=True)
         for kind in given.arguments or ["mlp", "cnn"]:
             for how in ("eager", "compiled"):
                 subprocess.run([sys.executable, __file__, "one-steps", kind, how], check=True)

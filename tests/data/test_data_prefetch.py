@@ -115,7 +115,7 @@ ABANDONED = """
 
 def test_an_interpreter_ends_with_a_pass_open():
     done = run(ABANDONED)
-    out, err = done.communicate(timeout=60)
+    out, err = done.communicate(timeout=100)
     assert (done.returncode, out.strip(), err) == (0, "0", "")
 
 
@@ -149,7 +149,7 @@ def test_ctrl_c_ends_a_loop_and_the_program(seconds):
         assert process.stdout.readline().strip() == "1"
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=100)
         assert out.strip().endswith("interrupted") and process.returncode == 0, err
         assert not err
     finally:

@@ -1,16 +1,21 @@
 """Work done ahead of its use, in threads in the background, given out in order.
 
 The threads know the state they share with the iterator, never the iterator itself: when nobody holds it any more, or the
-interpreter ends, they are told to stop, and stop after the piece of work at hand.
+interpreter ends, they are told to stop, and stop after the piece of work at hand. The interpreter waits for that a little
+while, for a thread that it stops in the middle may hold what others need, such as the lock of the standard output.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextvars
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
+
+PATIENCE_S = 2.0  # at the end of the interpreter
 
 
 class Prefetched:
@@ -23,9 +28,12 @@ class Prefetched:
     def __init__(self, tasks: Iterator[Any], work: Callable[[Any], Any], n_threads: int, ahead: int) -> None:
         self._shared = _Shared(tasks, work, ahead)
         self._closing = weakref.finalize(self, self._shared.close)
+        self._closing.atexit = False  # `_end_all` does it
         for _ in range(n_threads):
             run = contextvars.copy_context().run
-            threading.Thread(target=run, args=(_serve, self._shared), name="backlit-data", daemon=True).start()
+            thread = threading.Thread(target=run, args=(_serve, self._shared), name="backlit-data", daemon=True)
+            thread.start()
+            _running[thread] = self._shared
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -99,6 +107,20 @@ class _Shared:
             self.given += 1
             self.changed.notify_all()
             return self.done.pop(self.given - 1)
+
+
+_running: weakref.WeakKeyDictionary[threading.Thread, _Shared] = weakref.WeakKeyDictionary()
+
+
+@atexit.register
+def _end_all() -> None:
+    """Tells all threads to stop, and waits a while until they have."""
+    left = list(_running.items())
+    for _, shared in left:
+        shared.close()
+    deadline = time.monotonic() + PATIENCE_S
+    for thread, _ in left:
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _serve(shared: _Shared) -> None:
