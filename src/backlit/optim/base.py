@@ -44,6 +44,13 @@ def _refuse(who: str, others: Mapping[str, Any]) -> None:
             raise ArgumentError(f"{who}: {name}={value!r} is not supported: {_REFUSED[name]}")
 
 
+def _kept(x: Any) -> Any:
+    """A value of the state as it is now."""
+    if isinstance(x, Tensor):
+        return x.detach()
+    return [_kept(each) for each in x] if isinstance(x, list) else x
+
+
 def zeros(cell: Tensor, *names: str) -> dict[str, Tensor]:
     """A state of zeros like the parameter, by name, and the counter of the steps."""
     return {"step": Tensor(np.float64(0.0)), **{name: Tensor(np.zeros(cell.shape, cell.dtype)) for name in names}}
@@ -322,8 +329,15 @@ class Optimizer(ABC):
             settings = {k: copy.deepcopy(v) for k, v in group.items() if k != "params"}
             groups.append({**settings, "params": list(range(start, start + n))})
             start += n
-        state = {i: {name: cell.detach() for name, cell in s.items()} for i, s in self.state.items()}
+        state = {i: {name: _kept(x) for name, x in s.items()} for i, s in self.state.items()}
         return {"state": state, "param_groups": groups}
+
+    def _load_value(self, who: str, key: Any, name: str, value: Any, cell: Tensor) -> Any:
+        """What is kept of a saved state under a name; None where it is not needed."""
+        array = np.asarray(value.detach() if isinstance(value, Tensor) else value)
+        if name not in self.scalars and array.shape != cell.shape:
+            raise DataError(f"{who}: {name} of parameter {key} is {list(array.shape)}, expected {list(cell.shape)}")
+        return Tensor(np.array(array, np.float64 if name in self.scalars else cell.dtype))
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continues from what `state_dict` gave. On an error nothing has changed.
@@ -349,14 +363,9 @@ class Optimizer(ABC):
             index = order.index(key)
             new[index] = {}
             for name, value in state.items():
-                if value is None:
-                    continue
-                array = np.asarray(value.detach() if isinstance(value, Tensor) else value)
-                if name not in self.scalars and array.shape != cells[index].shape:
-                    raise DataError(
-                        f"{who}: {name} of parameter {key} is {list(array.shape)}, expected {list(cells[index].shape)}"
-                    )
-                new[index][name] = Tensor(np.array(array, np.float64 if name in self.scalars else cells[index].dtype))
+                made = None if value is None else self._load_value(who, key, name, value, cells[index])
+                if made is not None:
+                    new[index][name] = made
         merged = []
         for group, mine in zip(groups, self.param_groups, strict=True):
             taken = {*self.defaults, *mine, "initial_lr"} - {"params", "param_names"}  # PyTorch's has more

@@ -52,6 +52,13 @@ class Skipping:
         self.fine = fine
         return True
 
+    def leave_out(self, position: int, optimizer: Optimizer) -> None:
+        """Counts a step that is left out for the parameter at a position."""
+        assign(self.count, self.count + 1)
+        if self.first.item() < 0:
+            assign(self.first, Tensor(np.int64(position)))
+        self.number(optimizer)
+
     def number(self, optimizer: Optimizer) -> int:
         """How many steps were left out; the first time that there is one a warning says so."""
         count, first = int(self.count.item()), int(self.first.item())
