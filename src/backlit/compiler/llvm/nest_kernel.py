@@ -7,12 +7,17 @@ import math
 from backlit.compiler.ir import Literal
 from backlit.compiler.llvm import totals
 from backlit.compiler.llvm.along_rows import AlongRows
+from backlit.compiler.llvm.conversion import SCALARS
 from backlit.compiler.llvm.down_rows import DownRows
-from backlit.compiler.llvm.kernel import PARAMETERS, Kernel
+from backlit.compiler.llvm.kernel import PARAMETERS, Kernel, Operand
 from backlit.compiler.llvm.maps import Maps
-from backlit.compiler.llvm.nest import Apply, Nest, Store
+from backlit.compiler.llvm.matvec import matvec
+from backlit.compiler.llvm.nest import Apply, Load, Nest, Store
 from backlit.compiler.llvm.order import Order
-from backlit.compiler.llvm.writer import Writer
+from backlit.compiler.llvm.target import features
+from backlit.compiler.llvm.writer import Index, Writer
+
+LONG = 512  # elements of a row from which on several rows are read beside one another
 
 
 def nest_kernel(name: str, nest: Nest, axes: tuple[int, ...] | None) -> tuple[Kernel, int | None]:
@@ -25,10 +30,35 @@ def nest_kernel(name: str, nest: Nest, axes: tuple[int, ...] | None) -> tuple[Ke
         return Kernel(name, w.text(), 0), None
     if nest.reductions and len(order.sizes) == order.n_kept:
         _copied(nest)
+    if dots := _dots(name, nest, order):
+        return dots, None
     kind = Maps if not nest.reductions else AlongRows if order.last_reduced else DownRows
     units, grain, blocks = kind(w, nest, order).write()
     along, step = _chunked(nest, order, blocks)
     return Kernel(name, w.text(), units, grain, aligned=along, step=step), blocks
+
+
+def _dots(name: str, nest: Nest, order: Order) -> Kernel | None:
+    """The kernel of a nest that does nothing but multiply long rows of a matrix by one row: several rows are read at once."""
+    if nest.stores or len(nest.reductions) != 1 or len(order.sizes) != 2 or order.n_kept != 1:
+        return None
+    (r,), (m, k) = nest.reductions, order.sizes
+    factors = [nest.nodes[f][0] for f in r.factors or ()]
+    if k < LONG or not all(isinstance(load, Load) and load.index < 0 for load in factors):
+        return None
+    pitches = {order.stride(load.strides, 0): load for load in factors}
+    if any(order.stride(load.strides, 1) != 1 for load in factors) or len(pitches) != 2 or 0 not in pitches:
+        return None
+    x, (pitch, matrix) = pitches.pop(0), pitches.popitem()
+    kind, out = SCALARS[nest.dtype(r)], Operand(r.slot, 0, (order.stride(r.strides, 0),))
+
+    def give(w: Writer, place: list[Index], number: Index, value: str, mask: str | None) -> None:
+        w.store(kind, value, w.at(out.pointer(w, kind), kind, w.mul(number, out.strides[0])), mask)
+
+    vectors = out.strides[0] == 1
+    row = Operand(x.slot, x.offset, (0, 1))
+    rows = Operand(matrix.slot, matrix.offset, (0, 1, pitch))
+    return matvec(name, kind, (1,), m, k, row, rows, give, vectors=vectors, allowed=features())
 
 
 def _copied(nest: Nest) -> None:

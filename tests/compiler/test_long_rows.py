@@ -1,0 +1,50 @@
+"""Products of a matrix with one long row: several rows are read beside one another, each sum with the bits of a row alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from watched import check_arena, watching
+
+from backlit.compiler import make_graph
+from backlit.compiler.llvm import nest_kernel
+from backlit.compiler.llvm.target import features, restricted
+from backlit.compiler.native import Program
+
+RNG = np.random.default_rng(0)
+FUNCTIONS = {
+    "one row": (lambda x, w: w[None] @ x.mT, lambda x, w: w[None] @ x.T),
+    "one column": (lambda x, w: x @ w[:, None], lambda x, w: x @ w[:, None]),
+    "sum": (lambda x, w: (x * w).sum(axis=1), lambda x, w: (x * w).sum(axis=1)),
+    "every second row": (lambda x, w: (x[::2] * w).sum(axis=1), lambda x, w: x[::2] @ w),
+    "backwards": (lambda x, w: (x[::-1] * w).sum(axis=1), lambda x, w: x[::-1] @ w),
+}
+
+
+def runs(f, x, w, n_threads):
+    with watching() as outputs:
+        program = Program(make_graph(f)(x, w), threads=n_threads)
+        found = np.array(program(x, w)[0])
+        check_arena(program)
+        outputs.check()
+    return found
+
+
+@pytest.mark.parametrize("without", [None, "avx512f", "avx2", "sse4.2"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_products_with_a_long_row_are_numpys(name, dtype, without):
+    f, reference = FUNCTIONS[name]
+    used = []
+    rows = nest_kernel._dots
+    with restricted(features(without)), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nest_kernel, "_dots", lambda *args: used.append(rows(*args)) or used[-1])
+        for m, k in ((40, 700), (9, 2049), (3, 6000)):
+            x, w = RNG.standard_normal((m, k)).astype(dtype), RNG.standard_normal(k).astype(dtype)
+            wide = reference(x.astype(float), w.astype(float))
+            scale = np.sqrt((x.astype(float) ** 2).sum(1).max() * (w.astype(float) ** 2).sum())
+            got = runs(f, x, w, 1)
+            assert got.shape == wide.shape and got.dtype == dtype
+            assert np.abs(got - wide).max() <= 8 * np.finfo(dtype).eps * scale
+            assert runs(f, x, w, 3).tobytes() == got.tobytes(), (m, k)
+    assert any(used), "no program was made of dots"
