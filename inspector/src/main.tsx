@@ -6,6 +6,8 @@ import "./theme.css";
 import "./frame/frame.css";
 import { App, start } from "./frame/app";
 import { startLive } from "./frame/live";
+import { setRedraw } from "./frame/swap";
+import { startSweep } from "./frame/sweep";
 import { startTheme } from "./frame/theme";
 import { startWorker } from "./graph/client";
 import { decode } from "./model/decode";
@@ -29,12 +31,14 @@ async function boot(): Promise<void> {
     root.append(message);
     return;
   }
+  startSweep();
   start();
   render(<App />, root);
-  startLive(() => {
+  setRedraw(() => {
     render(null, root);
     render(<App />, root);
   });
+  startLive();
 }
 
 void boot();

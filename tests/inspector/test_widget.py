@@ -288,7 +288,8 @@ def test_in_jupyterlab(browser, tmp_path):
                 time.sleep(0.5)
         tab = context.new_page()
         tab.goto(f"{address}/lab/tree/live.ipynb?token=secret&reset")
-        tab.locator(".jp-Cell .cm-content").first.click(timeout=60_000)
+        tab.get_by_text("| Idle").wait_for(timeout=90_000)  # the kernel is there
+        tab.locator(".jp-Cell .cm-content").first.click()
         tab.keyboard.press("Shift+Enter")
         tab.keyboard.press("Shift+Enter")
         frame = tab.frame_locator(".jp-OutputArea iframe")

@@ -16,6 +16,7 @@ import { Tree } from "../tree/tree";
 import { Help } from "./help";
 import { Icon } from "./icons";
 import { startKeys } from "./keys";
+import { Sweep } from "./sweep";
 import { read, startPermalink, written } from "./permalink";
 import { toggleTheme } from "./theme";
 
@@ -124,6 +125,7 @@ export function App() {
       <aside class="panels" aria-label="Details">
         <Panels key={version.value} />
       </aside>
+      <Sweep />
       <Slider />
       <Live />
       {helpShown.value ? <Help /> : null}

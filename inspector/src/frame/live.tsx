@@ -1,77 +1,24 @@
 /** A page that stays connected to the engine: a number is edited, the engine runs again, the page shows what it found. */
 
-import { batch, effect, signal } from "@preact/signals";
+import { effect, signal } from "@preact/signals";
 import { render } from "preact";
 import { useState } from "preact/hooks";
-import { restructure } from "../graph/client";
 import { gunzip, parse } from "../model/decode";
 import { Recording } from "../model/recording";
-import { picked, recording, request, selected, setRecording, span, step, time, version } from "../model/view";
+import { picked, recording, request, selected, step } from "../model/view";
 import { Cell } from "../number";
-import { contents, forget } from "../panel/data";
+import { contents } from "../panel/data";
+import { show, turn } from "./swap";
 import "./live.css";
 
 const connected = signal(false);
 const trouble = signal("");
-/** How often another recording has come. */
-const turn = signal(0);
 const comparing = signal(false);
 let before: Recording;
 let now: Recording;
 let say: (text: string) => void = () => {};
 /** Whether an answer of the engine is overdue. */
 const waiting = signal(false);
-let redraw: () => void = () => {};
-
-/** Whether the same values were computed in the same places, so that the drawing stays. */
-function alike(a: Recording, b: Recording): boolean {
-  if (a.nodes !== b.nodes || a.edges !== b.edges || a.modules !== b.modules || a.events !== b.events) return false;
-  for (let n = 0; n < a.nodes; n++) if (a.name(n) !== b.name(n)) return false;
-  return true;
-}
-
-/** What every number on the page says. */
-function said(): Map<string, string> {
-  const found = new Map<string, string>();
-  for (const cell of document.querySelectorAll<HTMLElement>("[data-cell]")) found.set(cell.dataset.cell!, cell.title);
-  return found;
-}
-
-/** Lights the numbers that are others than before, once they are drawn. */
-function flash(old: ReadonlyMap<string, string>): void {
-  requestAnimationFrame(() => {
-    for (const cell of document.querySelectorAll<HTMLElement>("[data-cell]")) {
-      const was = old.get(cell.dataset.cell!);
-      if (was !== undefined && was !== cell.title) cell.classList.add("changed");
-    }
-  });
-}
-
-function show(next: Recording): void {
-  if (alike(recording, next)) {
-    flash(said());
-    batch(() => {
-      setRecording(next);
-      forget();
-      version.value++;
-      turn.value++;
-    });
-    return;
-  }
-  const atEnd = time.peek() >= span.peek()[1];
-  const name = selected.peek() >= 0 ? recording.name(selected.peek()) : "";
-  batch(() => {
-    setRecording(next);
-    forget();
-    picked.value = null;
-    step.value = Math.min(step.peek(), Math.max(0, next.table("step").rows - 1));
-    selected.value = name ? next.find(name) : -1;
-    time.value = atEnd ? next.events : Math.min(time.peek(), next.events);
-    turn.value++;
-  });
-  redraw();
-  restructure();
-}
 
 async function received(data: ArrayBuffer | string): Promise<void> {
   if (typeof data === "string") {
@@ -185,11 +132,10 @@ function Bar() {
   );
 }
 
-/** Connects, where the page was made to; `draw` draws the application anew. */
-export function startLive(draw: () => void): void {
+/** Connects, where the page was made to. */
+export function startLive(): void {
   const path = document.getElementById("socket")?.textContent;
   if (!path) return;
-  redraw = draw;
   before = now = recording;
   const place = document.createElement("div");
   document.body.append(place);

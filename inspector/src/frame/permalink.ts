@@ -2,6 +2,7 @@
 
 import { effect } from "@preact/signals";
 import { readLimits, writtenLimits } from "../model/bands";
+import { sweptFind, sweptName, sweptTo } from "../model/sweep";
 import {
   colourBy, goTo, panel, type PanelName, query, recording, reveal, selected, selectedModule, span, step, target,
   time, widthBy,
@@ -21,6 +22,7 @@ export function written(): string {
   if (colourBy.value !== "time") parts.set("c", colourBy.value);
   if (widthBy.value !== "norm") parts.set("w", widthBy.value);
   if (query.value) parts.set("q", query.value);
+  if (sweptTo.value >= 0) parts.set("v", sweptName(sweptTo.value));
   if (writtenLimits()) parts.set("b", writtenLimits());
   return parts.toString();
 }
@@ -45,6 +47,7 @@ export function read(hash: string): void {
   const width = parts.get("w");
   if (width === "none" || width === "share") widthBy.value = width;
   query.value = parts.get("q") ?? "";
+  sweptTo.value = sweptFind(parts.get("v") ?? "");
   readLimits(parts.get("b") ?? "");
 }
 

@@ -12,6 +12,7 @@ from backlit.core.rng import Generator
 from backlit.core.tensor import Tensor
 from backlit.diagnose.record import record
 from backlit.diagnose.recording import Recording
+from backlit.inspector.state import State
 
 
 def record_compiled(self: Compiled, *args: Any, **kwargs: Any) -> Recording:
@@ -27,7 +28,7 @@ def record_compiled(self: Compiled, *args: Any, **kwargs: Any) -> Recording:
     step = self._step(args, kwargs)
     leaves = [x for x in tree.leaves((args, kwargs)) if isinstance(x, Tensor)]
     cells = {f"argument {k}": x for k, x in enumerate(leaves)} | dict(step.reached.cells.values())
-    state = _State(cells, [s.owner for s in step.sources if isinstance(s.owner, Generator)])
+    state = State(cells, [s.owner for s in step.sources if isinstance(s.owner, Generator)])
     with record() as recording:
         eager = self.function(*args, **kwargs)
     expected = {**_arrays(eager), **state.values()}
@@ -40,31 +41,6 @@ def record_compiled(self: Compiled, *args: Any, **kwargs: Any) -> Recording:
         f"program differ from it by at most {recording.difference:.1e} of their largest element{where}."
     )
     return recording
-
-
-class _State:
-    """What a call may change, to be put back."""
-
-    def __init__(self, cells: dict[str, Tensor], generators: list[Generator]) -> None:
-        self.cells = cells
-        self.kept = [(x, np.array(x._value), x.node, x._grad, _copied(x._grad)) for x in cells.values()]
-        self.generators = [(g, g.get_state()) for g in generators]
-
-    def restore(self) -> None:
-        for cell, value, node, grad, contents in self.kept:
-            cell._value, cell.node, cell._grad = value, node, grad
-            if isinstance(grad, Tensor):
-                grad._value = contents
-        for generator, state in self.generators:
-            generator.set_state(state)
-
-    def values(self) -> dict[str, Any]:
-        """Copies of what the cells hold."""
-        return {name: np.array(cell._value) for name, cell in self.cells.items()}
-
-
-def _copied(grad: Any) -> Any:
-    return np.array(grad._value) if isinstance(grad, Tensor) else None
 
 
 def _arrays(found: Any) -> dict[str, Any]:

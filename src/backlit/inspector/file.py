@@ -14,8 +14,9 @@ from backlit.diagnose.checkpoints import Chosen
 from backlit.diagnose.recording import Recording
 from backlit.inspector.diagnosed import Followed
 from backlit.inspector.loading import recording_of
-from backlit.inspector.page import page
+from backlit.inspector.page import added, page
 from backlit.inspector.pictures import Limits
+from backlit.inspector.sweep import Sweep, Swept, recorded, sweep_table
 from backlit.inspector.tables import Written
 from backlit.inspector.wire import MAX_BYTES, pack, unpack
 from backlit.io.replace import replaced
@@ -34,6 +35,8 @@ def save(
     follow: Sequence[Followed] = (),
     bands: Bands | None = None,
     checkpoints: Sequence[Chosen] = (),
+    sweep: Sweep | None = None,
+    run: Callable[..., Any] | None = None,
 ) -> None:
     """Writes the recording to `path`: a page for a name in `.html`, data for one in `.blt`.
 
@@ -42,12 +45,16 @@ def save(
     `sources` is false. Of the last step's parameters some are followed back to the loss, and all that `follow` names: values
     and modules by their paths, `(path, element)` for one element of a gradient, `(path, array)` for any direction of one; each
     costs about two forward passes. What the last step would keep and compute again with checkpoints in groups is compared, and
-    with those that `checkpoints` chooses, as `checkpoint_plans` says. `bands` are the limits of health
-    that the page begins with. The file is replaced as a whole, or, on an error, not at all.
+    with those that `checkpoints` chooses, as `checkpoint_plans` says. `bands` are the limits of health that the page begins with.
+
+    With `sweep` the page also has `run()` recorded for each of the values it declares, and slides over them: `{"x": [..]}` of an
+    input or a parameter, `{("0/weight", (2, 1)): [..]}` of one element, `{"lr": [..]}` of an argument of `run`, which
+    does a forward and a backward pass. Each value costs a run and adds a recording to the file. The file is replaced as a whole,
+    or, on an error, not at all.
 
     Raises:
       ArgumentError: the name ends in neither, or `follow` has what got no gradient, or `checkpoints` what is no call, or they
-        ask for more of a recording that was read from a file.
+        ask for more of a recording that was read from a file, or `sweep` has a variable that `run` has not.
       DataError: the file cannot be written, or not be made so small.
     """
     name = os.fspath(path)
@@ -57,22 +64,39 @@ def save(
         what = "followed" if follow else "compared"
         raise ArgumentError(f"save: nothing more can be {what} in a recording that was read from a file")
     source, title = _source(recording, sources, follow, checkpoints, bands), os.path.basename(name).rsplit(".", 1)[0]
-    data = _fitting(source, name.endswith(".html"), max_mb, title)
+    swept: list[tuple[Swept, Source]] = []
+    if sweep is not None or run is not None:
+        if sweep is None or run is None:
+            raise ArgumentError(
+                "save: a sweep needs sweep=, the values, and run=, the function that is recorded with each"
+            )
+        if not name.endswith(".html"):
+            raise ArgumentError(f"save: a sweep is part of a page; {name} must end in .html")
+        swept = [
+            (found, _source(found.recording, sources, follow, checkpoints, bands)) for found in recorded(sweep, run)
+        ]
+    data = _fitting(source, name.endswith(".html"), max_mb, title, swept)
     with replaced(path, "save") as temporary, open(temporary, "wb") as file:
         file.write(data)
 
 
-def _fitting(source: Source, as_page: bool, max_mb: float | None, title: str) -> bytes:
+def _fitting(
+    source: Source, as_page: bool, max_mb: float | None, title: str, swept: Sequence[tuple[Swept, Source]]
+) -> bytes:
     limits = Limits()
     while True:
-        packed = pack(*source(limits))
-        data = page(packed, title=title).encode() if as_page else packed
+        others = [pack(*of(limits.tighter().tighter())) for _, of in swept]
+        tables, info = source(limits)
+        if swept:
+            tables = {**tables, "sweep": sweep_table([found for found, _ in swept], [added(other) for other in others])}
+        packed = pack(tables, info)
+        data = page(packed, title=title, swept=others).encode() if as_page else packed
         if max_mb is None or len(data) <= max_mb * _MEGABYTE:
             return data
         if limits.side <= 1:
             raise DataError(
                 f"save: the recording takes {len(data) / _MEGABYTE:.2f} MB without the contents of arrays, more than "
-                f"max_mb={max_mb}; record fewer steps"
+                f"max_mb={max_mb}; record fewer steps{' or values' if swept else ''}"
             )
         limits = limits.tighter()
 

@@ -32,8 +32,8 @@ class Session:
     """A run that is repeated from edited values."""
 
     def __init__(self, run: Callable[[], Any]) -> None:
-        self._run = run
-        self._cells: dict[str, Tensor] = {}
+        self.call = run
+        self.cells: dict[str, Tensor] = {}  # of parameters and inputs that the last run recorded
         self._undo: list[tuple[str, int, Any]] = []
         self._random = default_generator().get_state()
         self.asked = Asked()
@@ -43,17 +43,17 @@ class Session:
 
     def _recorded(self) -> Recording:
         default_generator().set_state(self._random)  # else every difference would be noise
-        for cell in self._cells.values():
+        for cell in self.cells.values():
             if cell.requires_grad:
                 cell.grad = None
         recording = Recording()
         capture = Capture(recording)
         try:
             with listening(capture):
-                self._run()
+                self.call()
         finally:
             capture.finish()
-        self._cells = {
+        self.cells = {
             node.name: capture.cells[node]
             for node in reversed(recording.nodes)
             if node.kind in ("parameter", "input") and node in capture.cells
@@ -80,7 +80,7 @@ class Session:
         return True
 
     def _array(self, name: str) -> Any:
-        cell = self._cells.get(name)
+        cell = self.cells.get(name)
         if cell is None:
             raise ArgumentError(f"live: there is no value {name!r} that can be edited")
         return np.asarray(cell._value)
@@ -88,7 +88,7 @@ class Session:
     def _put(self, name: str, element: int, value: Any) -> None:
         changed = np.array(self._array(name), order="C")
         changed.reshape(-1)[element] = value
-        self._cells[name]._value = changed
+        self.cells[name]._value = changed
 
     def run(self) -> None:
         """Runs again."""
