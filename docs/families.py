@@ -68,7 +68,7 @@ FAMILIES = [
     """),
     _family("contraction", "Products, convolution, pooling", "ops.contract ops.products ops.einsum ops.convolution "
             "ops.windows functional.linear functional.convolution functional.pooling functional.resample functional.grid "
-            "functional.attention functional.positions", """
+            "functional.attention functional.positions functional.unpooling", """
         a, b = np.ones((2, 3, 4)), np.ones((2, 4, 5))
         assert bl.einsum("bij,bjk->bik", a, b).shape == (2, 3, 5)
         image, kernel = np.ones((1, 1, 5, 5)), np.ones((2, 1, 3, 3))
@@ -95,7 +95,7 @@ FAMILIES = [
         assert abs(F.cross_entropy(logits, target).item() - np.log(4.0)) < 1e-6
     """),
     _family("normalisation", "Normalisation, dropout, tables", "functional.normalization functional.dropout "
-            "functional.embedding", """
+            "functional.embedding functional.bags", """
         x = np.array([[1.0, 2.0, 3.0, 6.0]])
         assert np.allclose(F.layer_norm(x, (4,)).mean().item(), 0.0)
         assert F.embedding(np.array([2, 0]), np.eye(3)).tolist() == [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]

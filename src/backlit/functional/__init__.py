@@ -29,6 +29,7 @@ from backlit.functional.activation import (
     threshold,
 )
 from backlit.functional.attention import scaled_dot_product_attention
+from backlit.functional.bags import embedding_bag
 from backlit.functional.classification import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -100,6 +101,13 @@ from backlit.functional.regression import (
 )
 from backlit.functional.resample import channel_shuffle, interpolate, pixel_shuffle, pixel_unshuffle
 from backlit.functional.stochastic import gumbel_softmax, rrelu
+from backlit.functional.unpooling import (
+    fractional_max_pool2d,
+    fractional_max_pool3d,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+)
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -136,8 +144,11 @@ __all__ = [
     "dropout3d",
     "elu",
     "embedding",
+    "embedding_bag",
     "feature_alpha_dropout",
     "fold",
+    "fractional_max_pool2d",
+    "fractional_max_pool3d",
     "gaussian_nll_loss",
     "gelu",
     "glu",
@@ -167,6 +178,9 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "mish",
     "mse_loss",
     "multi_margin_loss",

@@ -37,7 +37,7 @@ from backlit.nn.cache import KeyValueCache
 from backlit.nn.container import ModuleDict, ModuleList, Sequential
 from backlit.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from backlit.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
-from backlit.nn.embedding import Embedding
+from backlit.nn.embedding import Embedding, EmbeddingBag
 from backlit.nn.linear import Bilinear, Linear
 from backlit.nn.loss import (
     BCELoss,
@@ -64,7 +64,7 @@ from backlit.nn.loss import (
     TripletMarginLoss,
     TripletMarginWithDistanceLoss,
 )
-from backlit.nn.module import Module, Parameter
+from backlit.nn.module import Buffer, Module, Parameter
 from backlit.nn.normalization import (
     BatchNorm1d,
     BatchNorm2d,
@@ -132,6 +132,7 @@ from backlit.nn.transformer import (
     TransformerEncoder,
     TransformerEncoderLayer,
 )
+from backlit.nn.unpooling import FractionalMaxPool2d, FractionalMaxPool3d, MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
 
 __all__ = [
     "CELU",
@@ -158,6 +159,7 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "Bilinear",
+    "Buffer",
     "CTCLoss",
     "ChannelShuffle",
     "CircularPad1d",
@@ -180,9 +182,12 @@ __all__ = [
     "Dropout2d",
     "Dropout3d",
     "Embedding",
+    "EmbeddingBag",
     "FeatureAlphaDropout",
     "Flatten",
     "Fold",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
     "GRUCell",
     "GaussianNLLLoss",
     "GroupNorm",
@@ -214,6 +219,9 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
     "Mish",
     "Module",
     "ModuleDict",

@@ -40,7 +40,7 @@ class Handle:
         self.remove()
 
 
-def register(module: Module, kind: str, hook: Callable[..., Any], *options: bool, prepend: bool = False) -> Handle:
+def register(module: Any, kind: str, hook: Callable[..., Any], *options: bool, prepend: bool = False) -> Handle:
     """Adds a hook behind those of its kind, or before them.
 
     Raises:
@@ -64,6 +64,66 @@ def of_kind(module: Module, kind: str) -> tuple[tuple[Any, ...], ...]:
     """The hooks of one kind with their options."""
     tables: Tables = module.__dict__["_hooks"] or {}
     return tables.get(kind, ())
+
+
+class Hooked:
+    """What a module has to register hooks."""
+
+    _hooks: Tables | None
+
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> Handle:
+        """Calls `hook(module, args)` before `forward`; what it returns, unless None, takes the place of the arguments.
+
+        With `with_kwargs` it is `hook(module, args, kwargs)`, which returns None or `(args, kwargs)`.
+        """
+        return register(self, "forward_pre", hook, with_kwargs, prepend=prepend)
+
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
+    ) -> Handle:
+        """Calls `hook(module, args, out)` after `forward`; what it returns, unless None, takes the place of `out`.
+
+        With `with_kwargs` it is `hook(module, args, kwargs, out)`. With `always_call` it is called also where something
+        raises, with what there is of `out`.
+        """
+        return register(self, "forward", hook, with_kwargs, always_call, prepend=prepend)
+
+    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+        """Calls `hook(module, grad_output)` when the gradients of all outputs are there: a tuple, None where there is none.
+
+        What it returns, unless None, takes their place.
+        """
+        return register(self, "backward_pre", hook, prepend=prepend)
+
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+        """Calls `hook(module, grad_input, grad_output)` when the gradients of the positional arguments are there.
+
+        They are tuples, with None where there is no gradient. What it returns, unless None, takes the place of `grad_input`.
+        Without an argument of which a gradient is wanted it is called when those of the outputs are there. It works under
+        `backward`, `grad` and the other reverse transforms; forward mode passes it.
+        """
+        return register(self, "backward", hook, prepend=prepend)
+
+    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Calls `hook(module, prefix, keep_vars)` before `state_dict` looks at the module."""
+        return register(self, "state_pre", hook)
+
+    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Calls `hook(module, state_dict, prefix, {})`, which may change the state dict that is to be given."""
+        return register(self, "state", hook)
+
+    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Calls `hook(module, state_dict, prefix, {}, strict, [], [], [])`, which may change a copy of what is to be loaded.
+
+        So names of an earlier version become those of today. The last three lists are PyTorch's, and not looked at.
+        """
+        return register(self, "load_pre", hook)
+
+    def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Calls `hook(module, incompatible_names)` when everything has been loaded."""
+        return register(self, "load", hook)
 
 
 def call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

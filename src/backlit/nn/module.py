@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
@@ -13,8 +12,8 @@ from backlit.core import changes, record, tree
 from backlit.core.dtypes import bfloat16, is_float
 from backlit.core.errors import ArgumentError
 from backlit.core.tensor import Tensor, tensor
-from backlit.nn import hooks
-from backlit.nn.hooks import Handle
+from backlit.nn import hooks, leaves
+from backlit.nn.hooks import Hooked
 from backlit.nn.printing import drawn
 from backlit.nn.state import float_dtype, load, put
 
@@ -36,6 +35,19 @@ class Parameter(Tensor):
             self.requires_grad_()
 
 
+class Buffer(Tensor):
+    """A tensor that a module keeps and does not train: assigned to an attribute of a module, it is registered there.
+
+    Holds a copy of `data`, in its shape and dtype; one that is not `persistent` is left out of `state_dict`.
+    """
+
+    __slots__ = ("persistent",)
+
+    def __init__(self, data: Any, *, persistent: bool = True) -> None:
+        super().__init__(tensor(data)._value)
+        self.persistent = persistent
+
+
 class IncompatibleNames(NamedTuple):
     """What `load_state_dict(strict=False)` passed over."""
 
@@ -51,7 +63,7 @@ def alive() -> list[Module]:
     return list(_alive.values())
 
 
-class Module:
+class Module(Hooked):
     """Base of every layer and network.
 
     Attributes that hold a `Parameter` or a `Module` are registered under their name, in the
@@ -80,7 +92,7 @@ class Module:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        tree.register(cls, _flatten, _unflatten, _n_trained)
+        tree.register(cls, leaves.flatten, leaves.unflatten, leaves.n_trained)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The value of the module; a subclass states it."""
@@ -113,6 +125,9 @@ class Module:
 
     def __setattr__(self, name: str, value: Any) -> None:
         changes.changed()
+        if isinstance(value, Buffer) and name not in self._tables()[1]:
+            self.register_buffer(name, value, getattr(value, "persistent", True))
+            return
         if isinstance(value, (Parameter, Module)):
             parameters, _, modules = self._tables()
             self._register(parameters if isinstance(value, Parameter) else modules, name, value)
@@ -183,43 +198,6 @@ class Module:
 
     add_module = register_module
 
-    # Hooks
-
-    def register_forward_pre_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
-    ) -> Handle:
-        """Calls `hook(module, args)` before `forward`; what it returns, unless None, takes the place of the arguments.
-
-        With `with_kwargs` it is `hook(module, args, kwargs)`, which returns None or `(args, kwargs)`.
-        """
-        return hooks.register(self, "forward_pre", hook, with_kwargs, prepend=prepend)
-
-    def register_forward_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
-    ) -> Handle:
-        """Calls `hook(module, args, out)` after `forward`; what it returns, unless None, takes the place of `out`.
-
-        With `with_kwargs` it is `hook(module, args, kwargs, out)`. With `always_call` it is called also where something
-        raises, with what there is of `out`.
-        """
-        return hooks.register(self, "forward", hook, with_kwargs, always_call, prepend=prepend)
-
-    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
-        """Calls `hook(module, grad_output)` when the gradients of all outputs are there: a tuple, None where there is none.
-
-        What it returns, unless None, takes their place.
-        """
-        return hooks.register(self, "backward_pre", hook, prepend=prepend)
-
-    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
-        """Calls `hook(module, grad_input, grad_output)` when the gradients of the positional arguments are there.
-
-        They are tuples, with None where there is no gradient. What it returns, unless None, takes the place of `grad_input`.
-        Without an argument of which a gradient is wanted it is called when those of the outputs are there. It works under
-        `backward`, `grad` and the other reverse transforms; forward mode passes it.
-        """
-        return hooks.register(self, "backward", hook, prepend=prepend)
-
     # Walking
 
     def get_submodule(self, target: str) -> Module:
@@ -235,6 +213,20 @@ class Module:
                 there = ", ".join(n for n, _ in self.named_modules() if n) or "none"
                 raise AttributeError(f"{type(self).__name__} has no module {target!r}; there are {there}")
         return found  # type: ignore[no-any-return]
+
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Puts a module in the place of the one with a dotted name; with `strict` there must be one.
+
+        Raises:
+          AttributeError: a module on the way is not there, or with `strict` the one itself.
+          ArgumentError: the name is empty.
+        """
+        if not target:
+            raise ArgumentError(f"{type(self).__name__}.set_submodule: expected the name of a module, got ''")
+        if strict:
+            self.get_submodule(target)
+        path, _, name = target.rpartition(".")
+        self.get_submodule(path).register_module(name, module)
 
     def _get(self, table: str, what: str, target: str) -> Tensor:
         path, _, name = target.rpartition(".")
@@ -352,7 +344,15 @@ class Module:
         The tensors keep the values of this moment: later steps of an optimizer do not show in
         them. Nothing is copied. A cell with two names appears under both. With `keep_vars` it is the cells themselves.
         """
-        return {prefix + name: value if keep_vars else value.detach() for name, value in self._state().items()}
+        places = [(f"{prefix}{path}." if path else prefix, module) for path, module in self._walk("", None)]
+        for at, module in places:
+            for (hook,) in hooks.of_kind(module, "state_pre"):
+                hook(module, at, keep_vars)
+        found = {prefix + name: value if keep_vars else value.detach() for name, value in self._state().items()}
+        for at, module in reversed(places):
+            for (hook,) in hooks.of_kind(module, "state"):
+                hook(module, found, at, {})
+        return found
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -367,7 +367,16 @@ class Module:
           TypeError: `state_dict` is no mapping.
           DataError: names are missing or unexpected, or shapes differ; all are listed.
         """
-        return IncompatibleNames(*load(type(self).__name__, self._state(), state_dict, strict, assign))
+        modules = list(self._walk("", None))
+        for path, module in modules:
+            for (hook,) in hooks.of_kind(module, "load_pre"):
+                state_dict = dict(state_dict)
+                hook(module, state_dict, f"{path}." if path else "", {}, strict, [], [], [])
+        found = IncompatibleNames(*load(type(self).__name__, self._state(), state_dict, strict, assign))
+        for _, module in reversed(modules):
+            for (hook,) in hooks.of_kind(module, "load"):
+                hook(module, found)
+        return found
 
     # Dtypes
 
@@ -387,6 +396,10 @@ class Module:
                 put(cell, cell.detach().numpy().astype(new))
         changes.changed()
         return self
+
+    def type(self, dst_type: Any) -> Self:
+        """Floating parameters and buffers in another dtype; see `to`."""
+        return self.to(dtype=dst_type)
 
     def float(self) -> Self:
         """Floating parameters and buffers in float32."""
@@ -445,37 +458,4 @@ class Module:
         return drawn(self)
 
 
-class _Skeleton(NamedTuple):
-    module: Module
-    cells: tuple[Tensor, ...]
-
-
-def _flatten(module: Module) -> tuple[tuple[Tensor, ...], _Skeleton]:
-    found = {id(v): v for _, v in (*module.named_parameters(), *module.named_buffers())}
-    cells = tuple(found.values())
-    return cells, _Skeleton(module, cells)
-
-
-def _n_trained(module: Module) -> int:
-    return len({id(p) for p in module.parameters()})
-
-
-def _unflatten(skeleton: _Skeleton, children: tuple[Any, ...]) -> Module:
-    new = {id(cell): child for cell, child in zip(skeleton.cells, children, strict=True)}
-    made: dict[int, Module] = {}
-
-    def build(module: Module) -> Module:
-        if id(module) in made:
-            return made[id(module)]
-        result = made[id(module)] = copy.copy(module)  # attributes that are no leaves are shared
-        state = result.__dict__
-        for table in ("_parameters", "_buffers"):
-            state[table] = {name: new.get(id(v), v) for name, v in state[table].items()}
-        state["_modules"] = {n: None if m is None else build(m) for n, m in state["_modules"].items()}
-        state["_transient"] = set(state["_transient"])
-        return result
-
-    return build(skeleton.module)
-
-
-tree.register(Module, _flatten, _unflatten, _n_trained)
+tree.register(Module, leaves.flatten, leaves.unflatten, leaves.n_trained)
