@@ -45,6 +45,10 @@ faults: .venv/test
 	$(BIN)/python tests/faults/compiler_faults.py
 	$(BIN)/python tests/faults/recorder_faults.py
 
+# a training run killed 60 times, and 1,500 damaged checkpoints
+kill: .venv/test
+	$(BIN)/python tests/train/killing.py
+
 # errors and speed of the elementary functions, and the page of the documentation that shows them
 functions: .venv/test
 	$(BIN)/python benchmarks/functions.py errors
@@ -80,4 +84,4 @@ inspector:
 clean:
 	rm -rf .venv .site runs inspector/node_modules
 
-.PHONY: demo test exhaustive fuzz faults functions standard check references docs bench inspector clean
+.PHONY: demo test exhaustive fuzz faults kill functions standard check references docs bench inspector clean

@@ -2,7 +2,12 @@
 
 The arrays of a tree are the tensors of the file, named by their path (`model.layers.0.weight`). What remains is JSON in
 the file's metadata under "backlit": a checksum of the JSON, then the tree, the user's metadata and a checksum of the
-tensors. Other programs read the tensors and pass over the metadata. No code is run when a file is read.
+tensors. Other programs read the tensors and pass over the metadata. No code is run when a file is read, and no name in it
+is taken for a path.
+
+A file that anybody may have written is read within bounds: the header, at most 16 MiB, is looked at before anything in it is
+believed; a name that is there twice, a tensor that the tree takes twice or not at all, and tensors beyond the memory of the
+machine are refused.
 
 In the tree plain values stand for themselves and lists for lists; everything else is an object with one of the
 keys "dict" (a list of pairs, since keys may be integers), "tuple", "tensor", "scalar", "float" and "complex".
@@ -27,6 +32,7 @@ from backlit.core.tensor import Tensor
 from backlit.io.replace import Path, replaced
 
 _VERSION = 1
+MAX_HEADER_BYTES = 16 << 20  # of a file: read as Python objects 16 MiB take at most some 400 MB
 _STORED = {
     "BOOL": "bool", "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64", "U8": "uint8", "U16": "uint16",
     "U32": "uint32", "U64": "uint64", "F16": "float16", "F32": "float32", "F64": "float64", "C64": "complex64",
@@ -62,6 +68,12 @@ def save(obj: Any, path: Path, metadata: Mapping[str, Any] | None = None) -> Non
     head = f'{{"version": {_VERSION}, "metadata": {extra}, "tensors_crc32": {_checksum(arrays)}, "tree": {tree}}}'
     # one entry: the library writes several in an order that changes from run to run, and the file's bits with it
     header = {"backlit": f"{zlib.crc32(head.encode())} {head}"}
+    n_bytes = len(json.dumps(header)) + sum(len(name.encode()) + 40 + 22 * a.ndim + 60 for name, a in arrays.items())
+    if n_bytes > MAX_HEADER_BYTES:
+        raise DataError(
+            f"save: all that is no array would take {n_bytes >> 20} MiB as JSON, {MAX_HEADER_BYTES >> 20} are the most; make "
+            "long lists of numbers NumPy arrays"
+        )
     specs = {
         name: TensorSpec(dtype=a.dtype.name, shape=a.shape, data_ptr=a.ctypes.data, data_len=a.nbytes)
         for name, a in arrays.items()
@@ -88,9 +100,12 @@ def load(path: Path) -> Any:
     if head.get("tensors_crc32") != _checksum(arrays):
         raise FileFormatError(f"load: {os.fspath(path)} is damaged: its tensors do not match their checksum")
     try:
-        return _rebuilt(head["tree"], arrays)
+        tree = _rebuilt(head["tree"], arrays)
+        if arrays:
+            raise ValueError(f"tensor {next(iter(arrays))!r} has no place in it")
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise FileFormatError(f"load: {os.fspath(path)} is damaged: its tree is malformed ({error!r})") from error
+    return tree
 
 
 def load_metadata(path: Path) -> dict[str, Any]:
@@ -177,23 +192,71 @@ def _checksum(arrays: dict[str, Array]) -> int:
 
 
 def _read(path: Path, with_tensors: bool) -> tuple[dict[str, str], dict[str, Array]]:
+    """The text metadata and the tensors; nothing is read of tensors where the header is damaged."""
     name = os.fspath(path)
     if not os.path.isfile(name):  # a device or a pipe cannot be mapped into memory
         what = "is no ordinary file" if os.path.exists(name) else "does not exist"
         raise FileFormatError(f"load: {name} {'is a folder' if os.path.isdir(name) else what}")
     arrays = {}
     try:
+        _check_header(name)
         with safe_open(name, framework="np") as file:
+            header = file.metadata() or {}
+            if _is_own(header):
+                _head(path, header)
             for key in file.keys() if with_tensors else ():
                 dtype = file.get_slice(key).get_dtype()
                 if dtype not in _STORED:
                     raise FileFormatError(f"load: {name}: tensor {key!r} has the type {dtype}, which backlit has not")
-                arrays[key] = file.get_tensor(key)
-            return file.metadata() or {}, arrays
+                array = arrays[key] = file.get_tensor(key)
+                if dtype == "BOOL" and array.size and array.view(np.uint8).max() > 1:
+                    raise FileFormatError(f"load: {name} is damaged: booleans of {key!r} are neither 0 nor 1")
+            return header, arrays
     except SafetensorError as error:
         raise FileFormatError(f"load: {name} is damaged or no safetensors file: {error}") from error
     except OSError as error:
         raise FileFormatError(f"load: cannot read {name}: {error.strerror or error}") from error
+    except (ValueError, MemoryError) as error:  # a shape that NumPy refuses
+        if isinstance(error, FileFormatError):
+            raise
+        raise FileFormatError(f"load: {name} is damaged: {error or 'it does not fit into memory'}") from error
+
+
+def _check_header(name: str) -> None:
+    """Refuses what the library lets pass, or reads at a cost without bound, before it reads the file."""
+    size = os.path.getsize(name)
+    with open(name, "rb") as file:
+        n_bytes = int.from_bytes(file.read(8), "little")
+        if n_bytes > MAX_HEADER_BYTES:
+            raise FileFormatError(
+                f"load: {name} is damaged or no safetensors file: a header of {n_bytes} bytes, where "
+                f"{MAX_HEADER_BYTES >> 20} MiB are the most"
+            )
+        text = file.read(n_bytes)
+    memory = _memory_bytes()
+    if memory is not None and size > memory:
+        raise FileFormatError(f"load: {name} is of {size >> 20} MiB, this machine has {memory >> 20} MiB of memory")
+    try:
+        json.loads(text, object_pairs_hook=_without_doubles)
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"load: {name} is damaged or no safetensors file: its header: {error}") from error
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"the name {twice[:80]!r} is there twice")
+    return found
+
+
+def _memory_bytes() -> int | None:
+    """The memory of the machine, where the system tells."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def _is_own(header: dict[str, str]) -> bool:
@@ -205,7 +268,7 @@ def _head(path: Path, header: dict[str, str]) -> dict[str, Any]:
     if checksum != str(zlib.crc32(text.encode())):
         raise FileFormatError(f"load: {os.fspath(path)} is damaged: its header does not match its checksum")
     try:
-        head = json.loads(text)
+        head = json.loads(text, object_pairs_hook=_without_doubles)
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"load: {os.fspath(path)} is damaged: its header is no JSON ({error!r})") from error
     version = head.get("version") if isinstance(head, dict) else None
@@ -223,7 +286,10 @@ def _rebuilt(node: Any, arrays: dict[str, Array]) -> Any:
         case list():
             return [_rebuilt(child, arrays) for child in node]
         case {"dict": pairs}:
-            return {key: _rebuilt(child, arrays) for key, child in pairs}
+            found = {_key(key): _rebuilt(child, arrays) for key, child in pairs}
+            if len(found) < len(pairs):
+                raise ValueError("a key is there twice")
+            return found
         case {"tuple": children}:
             return tuple([_rebuilt(child, arrays) for child in children])
         case {"tensor": reference}:
@@ -237,8 +303,16 @@ def _rebuilt(node: Any, arrays: dict[str, Array]) -> Any:
     raise ValueError(f"unknown entry {node!r}")
 
 
+def _key(key: Any) -> Any:
+    if type(key) not in (str, int):
+        raise TypeError(f"the key {key!r}")
+    return key
+
+
 def _fetch(reference: Any, arrays: dict[str, Array]) -> Array:
+    """The array of that name, which nothing else has."""
     if not isinstance(reference, list):
-        return arrays[reference]
-    pairs = arrays[reference[0]]  # [..., 2], see _keep
+        return arrays.pop(reference)
+    (name,) = reference
+    pairs = arrays.pop(name)  # [..., 2], see _keep
     return pairs.view(np.complex128).reshape(pairs.shape[:-1])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from backlit.core.errors import DataError, FileFormatError
+from backlit.core.tensor import Tensor
 from backlit.io.state import load, load_metadata, save
 
 FORMAT = "backlit checkpoint 1"
@@ -68,11 +72,11 @@ class Checkpoints:
             try:
                 return load_checkpoint(path), path
             except FileFormatError as error:
-                before = [p for p in paths if p < path]
-                if not before:
-                    raise
-                warnings.warn(f"{error}; going back to {before[-1].name}", RuntimeWarning, stacklevel=4)
+                number = paths.index(path)
+                if number == 0:
+                    raise FileFormatError(f"{error}; no other checkpoint is left in {self.folder}") from error
                 os.replace(path, path.with_name(path.name + ".damaged"))
+                warnings.warn(f"{error}; going back to {paths[number - 1].name}", RuntimeWarning, stacklevel=4)
         return None
 
 
@@ -85,6 +89,41 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     if load_metadata(path).get("format") != FORMAT:
         raise FileFormatError(f"load: {os.fspath(path)} is no checkpoint of a training run")
     state = load(path)
-    if not isinstance(state, dict) or not all(isinstance(state.get(part), dict) for part in ("progress", "model")):
-        raise FileFormatError(f"load: {os.fspath(path)} is damaged: it lacks what a checkpoint has")
-    return state
+    try:
+        _check(state)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise FileFormatError(f"load: {os.fspath(path)} is damaged: no run leaves such a state ({error!r})") from error
+    return dict(state)
+
+
+def _check(state: Any) -> None:
+    """Raises where a state has not the entries that every run has, or numbers that none can have."""
+    for name, kind in (
+        ("model", dict), ("optimizers", list), ("metrics", dict), ("callbacks", list), ("generators", list),
+    ):  # fmt: skip
+        if not isinstance(state[name], kind):
+            raise TypeError(f"{name} is a {type(state[name]).__name__}")
+    progress, history = state["progress"], state["history"]
+    counts = {name: progress[name] for name in ("epoch", "step", "batch", "rows", "skipped")}
+    counts |= {name: history[name] for name in ("bytes", "crc32")}
+    for generator in state["generators"]:
+        counts |= {name: generator[name] for name in ("counter", "children")}
+        if np.asarray(generator["key"]).shape != (2,) or np.asarray(generator["key"]).dtype != np.uint64:
+            raise ValueError("a generator whose key is no key")
+        _refuse(counts)
+    _refuse(counts)
+    if not (isinstance(progress["seconds"], float) and 0.0 <= progress["seconds"] < math.inf):
+        raise ValueError(f"seconds: {progress['seconds']!r}")
+    if not all(isinstance(progress[name], bool) for name in ("trained", "stopped")):
+        raise TypeError("trained or stopped is no truth value")
+    for sum_, count in progress["sums"].values():
+        _refuse({"count": count})
+        np.asarray(sum_, np.float64)
+    if not all(isinstance(value, Tensor) for value in state["model"].values()):
+        raise TypeError("model holds something else than tensors")
+
+
+def _refuse(counts: dict[str, Any]) -> None:
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 63:
+            raise ValueError(f"{name}: {value!r}"[:100])

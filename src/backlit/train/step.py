@@ -108,7 +108,13 @@ class Stepper:
         """All that a step changes."""
         model, optimizers, _, metrics, _, _, ema, *_ = self._parts
         found = [*model.parameters(), *model.buffers()]
-        found += [cell for o in optimizers for state in o.state.values() for cell in state.values()]
+        found += [
+            cell
+            for o in optimizers
+            for state in o.state.values()
+            for cell in state.values()
+            if isinstance(cell, Tensor)
+        ]
         found += [p for o in optimizers for group in o.param_groups for p in group["params"]]
         found += [cell for metric in metrics.values() for cell in metric.cells.values()]
         if ema is not None:
