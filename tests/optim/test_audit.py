@@ -134,7 +134,7 @@ MISTAKES = {
     in_two: ["Adam and SGD both step along the same gradient of weight, bias"],
     never_reset: ["gradients of weight, bias that still hold"],
     stepped_twice: ["gradients of weight, bias that still hold"],
-    evaluating: [r"eval mode, in which 1 (BatchNorm1d), 2 (Dropout) acts otherwise: call train()"],
+    evaluating: [r"eval mode, in which 1 (BatchNorm1d), 2 (Dropout) act otherwise: call train()"],
     reset_too_late: ["no parameter of SGD has a gradient"],
 }
 

@@ -182,7 +182,9 @@ def in_eval_mode(models: Iterable[Module]) -> list[Finding]:
             continue
         names = tuple(_path(path, module) for path, module in modules if depends_on_mode(module))
         if names:
-            text = f"audit: {type(model).__name__} trains in eval mode, in which {_list(names)} acts otherwise: call train()"
+            text = (
+                f"audit: {type(model).__name__} trains in eval mode, in which {_acting(names)} otherwise: call train()"
+            )
             found.append(Finding("eval", names, text))
     return found
 
@@ -193,10 +195,14 @@ def in_training_mode(model: Module) -> list[Finding]:
     if not names:
         return []
     text = (
-        f"audit: {type(model).__name__} is evaluated in training mode, in which {_list(names)} acts otherwise: call eval() "
+        f"audit: {type(model).__name__} is evaluated in training mode, in which {_acting(names)} otherwise: call eval() "
         "before, and train() afterwards"
     )
     return [Finding("train", names, text)]
+
+
+def _acting(names: Sequence[str]) -> str:
+    return f"{_list(names)} {'acts' if len(names) == 1 else 'act'}"
 
 
 def _path(path: str, module: Module) -> str:
