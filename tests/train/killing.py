@@ -31,7 +31,7 @@ def run(folder: Path, small: bool = False) -> None:
 
     A small one is shorter, and runs op by op.
     """
-    epochs = 3 if small else 25
+    epochs = 6 if small else 40
     bl.random.seed(5)
     rng = np.random.default_rng(5)
     x = rng.standard_normal((ROWS + 100, 12)).astype(np.float32)
@@ -82,34 +82,41 @@ def history(folder: Path) -> list[dict[str, object]]:
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
 
 
+def newest(folder: Path) -> int:
+    """After how many steps the last checkpoint was written; -1 where there is none."""
+    return max((int(path.name[5:14]) for path in folder.glob("run/step-*.safetensors")), default=-1)
+
+
 def kill_often(folder: Path, kills: int, seed: int, small: bool = False) -> dict[str, int]:
-    """Runs once to the end, and once more killed `kills` times; raises unless both leave the same bits."""
+    """Runs once to the end, and once more killed `kills` times; raises unless both leave the same bits.
+
+    A kill comes at a random instant of up to some ten steps after a random number of steps; one of ten comes while the run
+    is set up.
+    """
     chance = random.Random(seed)
     whole, killed = folder / "whole", folder / "killed"
-    for place in (whole,) if small else (folder / "first", whole):  # the first fills the cache of machine code
-        process = start(place, small)
-        wait(process, (place / "run" / "history.jsonl").exists)
-        began = time.monotonic()
-        assert process.wait() == 0, "the run that nobody kills failed"
-    length_s = time.monotonic() - began
+    process = start(whole, small)
+    assert process.wait() == 0, "the run that nobody kills failed"
+    total = newest(whole)
     found = {"kills": 0, "before the first step": 0, "within a write": 0, "in the middle of an epoch": 0}
     while found["kills"] < kills:
-        before = set(killed.glob("run/step-*"))
+        before = newest(killed)
         process = start(killed, small)
         alive = wait(process, (killed / "started").exists)
-        if alive and chance.random() < 0.9:  # the others are killed while the run is set up
-            alive = wait(process, lambda before=before: bool(set(killed.glob("run/step-*")) - before))
+        if alive and chance.random() < 0.9:
+            most = (total - max(before, 0)) / (kills - found["kills"] + 1)
+            target = max(before, 0) + chance.uniform(0.0, 1.5 * most)
+            alive = wait(process, lambda target=target: newest(killed) >= target)
         if alive:
-            time.sleep(chance.uniform(0.0, 1.0 * length_s / kills))
+            time.sleep(chance.uniform(0.0, 0.05))
             process.send_signal(signal.SIGKILL)
         if process.wait() != -signal.SIGKILL:
             raise AssertionError(f"the run ended after {found['kills']} kills (exit code {process.returncode})")
         found["kills"] += 1
         found["within a write"] += bool(list(killed.glob("run/.backlit-*.tmp")))
-        after = set(killed.glob("run/step-*"))
+        after = newest(killed)
         found["before the first step"] += after == before
-        step = max((int(path.name[5:14]) for path in after), default=0)
-        found["in the middle of an epoch"] += step % PER_EPOCH != 0
+        found["in the middle of an epoch"] += max(after, 0) % PER_EPOCH != 0
     process = start(killed, small)
     assert process.wait() == 0, "the run failed after the last kill"
     assert (whole / "final.safetensors").read_bytes() == (killed / "final.safetensors").read_bytes(), "other bits"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from backlit.train import (
     KeepBest,
     MeanSquaredError,
     Metric,
+    TensorBoard,
     Trainer,
     TrainingDivergedError,
     build_mlp,
@@ -374,3 +376,76 @@ def test_a_metric_of_ones_own(compile):
     found = trainer.evaluate((x, y), batch_size=5)
     assert found["largest"] == pytest.approx(np.abs(np.asarray(model(x).detach()) - y).max(), rel=1e-6)
     assert trainer.fit((x, y), 2)["largest"][0] > 0
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_accumulated_gradients_are_those_of_one_large_batch(compile):
+    x, y = classes()
+    found = []
+    for batch_size, accumulate in ((30, 1), (10, 3)):
+        model = build_mlp(6, (8,), 3, "tanh", Generator(0))
+        optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        trainer = Trainer(
+            model, optimizer, nn.CrossEntropyLoss(), [Accuracy()], accumulate=accumulate, clip_norm=0.3, compile=compile
+        )
+        history = trainer.fit(
+            (x, y), 2, batch_size=batch_size, shuffle=False
+        )  # the last: 20 rows, or two batches of 10
+        found.append((history, [p.numpy() for p in model.parameters()], trainer.step))
+    (large, weights, steps), (small, others, same) = found
+    assert steps == same == 4
+    for name in ("loss", "accuracy", "gradient_norm"):
+        np.testing.assert_allclose(small[name], large[name], rtol=1e-5)
+    for a, b in zip(weights, others, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+    with pytest.raises(ArgumentError, match="accumulate must be at least 1"):
+        Trainer(model, optimizer, nn.MSELoss(), accumulate=0)
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_the_learning_rate_finder_changes_nothing(compile, tmp_path):
+    x, y = classes(200)
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.1), nn.Linear(8, 3))
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    trainer = Trainer(model, optimizer, nn.CrossEntropyLoss(), [Accuracy()], ema=0.9, compile=compile)
+    trainer.fit((x, y), 1)
+
+    def everything():
+        state = trainer.state_dict()
+        return [np.asarray(leaf).tolist() for leaf in bl.tree.leaves({**state, "history": None, "loader": None})]
+
+    before = everything()
+    found = trainer.find_lr((x, y), low=1e-5, high=1e3, steps=60)
+    assert everything()[4:] == before[4:] and optimizer.lr == 0.1
+    assert 1e-3 < found.suggestion < 10.0 and found.rates == sorted(found.rates) and len(found.rates) < 60
+    with pytest.raises(ArgumentError, match="0 < low < high"):
+        trainer.find_lr((x, y), low=1.0, high=0.1)
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
+    assert found.plot().get_xscale() == "log"
+    ax = trainer.history.plot()
+    ax.figure.savefig(tmp_path / "curves.png")
+    assert [line.get_label() for line in ax.get_lines()] == ["loss"]
+    pyplot.close("all")
+
+
+def test_tensorboard_gets_the_numbers(tmp_path):
+    pytest.importorskip("tensorboardX")
+    from tensorboardX.proto.event_pb2 import Event
+
+    x, y, model = line()
+    board = TensorBoard(tmp_path, every=4)
+    trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1), nn.MSELoss(), callbacks=[board])
+    history = trainer.fit((x, y), 3, batch_size=8, validation=(x, y))
+    (path,) = tmp_path.iterdir()
+    content, found = path.read_bytes(), {}
+    while content:
+        (size,) = struct.unpack("<Q", content[:8])
+        event = Event.FromString(content[12 : 12 + size])
+        content = content[16 + size :]
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append((event.step, value.simple_value))
+    assert found["epoch/val_loss"] == [(4 * k, pytest.approx(v)) for k, v in enumerate(history["val_loss"], 1)]
+    assert [step for step, _ in found["step/loss"]] == [4, 8, 12] and {"epoch/loss", "epoch/lr", "step/lr"} <= set(
+        found
+    )

@@ -2,6 +2,7 @@
 
 from backlit.train.callbacks import Callback, EarlyStopping, KeepBest
 from backlit.train.history import History
+from backlit.train.lr_finder import LRFinder
 from backlit.train.network import build_mlp
 from backlit.train.running import (
     R2,
@@ -18,6 +19,7 @@ from backlit.train.running import (
     TopKAccuracy,
 )
 from backlit.train.step import TrainingDivergedError
+from backlit.train.tensorboard import TensorBoard
 from backlit.train.trainer import Trainer
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "EarlyStopping",
     "History",
     "KeepBest",
+    "LRFinder",
     "MacroF1",
     "Mean",
     "MeanAbsoluteError",
@@ -36,6 +39,7 @@ __all__ = [
     "Metric",
     "Perplexity",
     "RootMeanSquaredError",
+    "TensorBoard",
     "TopKAccuracy",
     "Trainer",
     "TrainingDivergedError",

@@ -83,3 +83,10 @@ def length(loader: Any) -> int | None:
     """How many batches an epoch has, if that is known."""
     source = loader.source if isinstance(loader, Counted) else loader
     return len(source) if isinstance(source, Sized) else None
+
+
+def grouped(batches: Iterable[Any], n: int) -> Iterator[list[Any]]:
+    """Lists of `n` batches, the last of what is left."""
+    rest = iter(batches)
+    while group := list(islice(rest, n)):
+        yield group

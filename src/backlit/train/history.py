@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from backlit.core.errors import DataError
+from backlit.train.plots import curves
 
 
 class History:
@@ -78,6 +79,16 @@ class History:
     def epochs(self) -> list[dict[str, Any]]:
         """What each epoch gave, in order."""
         return [record for record in self.records if record["event"] == "epoch"]
+
+    def plot(self, *names: str, ax: Any = None) -> Any:
+        """These numbers of the epochs, "loss" and "val_loss" unless given, as curves on matplotlib axes, which it gives.
+
+        Raises:
+          ArgumentError: matplotlib is not installed.
+        """
+        return curves(
+            self.epochs, names or [n for n in ("loss", "val_loss") if self.epochs and n in self.epochs[0]], ax
+        )
 
     def __getitem__(self, name: str) -> list[Any]:
         found = [record[name] for record in self.epochs if name in record]

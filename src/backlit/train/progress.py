@@ -55,10 +55,10 @@ class Reporter:
         finally:
             self._bar = None
 
-    def stepped(self, epoch: int, batch: int, loss: float) -> None:
+    def stepped(self, epoch: int, batch: int, taken: int, loss: float) -> None:
         """A step is done."""
         if self._bar is not None:
-            self._bar.update(self._task, advance=1, status=f"loss {loss:.4f}", epoch=min(epoch + 1, self._epochs))
+            self._bar.update(self._task, advance=taken, status=f"loss {loss:.4f}", epoch=min(epoch + 1, self._epochs))
         elif self.verbose is not False and time.monotonic() - self._said >= SILENT_S:
             self._said = time.monotonic()
             of = "" if self._per_epoch is None else f"/{self._per_epoch}"

@@ -17,9 +17,9 @@ from backlit.ops.elementwise import sqrt, where
 from backlit.ops.rounding import isfinite
 from backlit.ops.shape import stack
 from backlit.ops.statistics import sum as total
-from backlit.optim import Optimizer
+from backlit.optim import Optimizer, accumulate
 from backlit.optim.swa_utils import AveragedModel
-from backlit.train.running import Metric
+from backlit.train.running import Metric, n_rows
 
 Forward = Callable[[Module, Any], "Found"]
 
@@ -90,14 +90,15 @@ class Stepper:
     def __init__(
         self, model: Module, optimizers: Sequence[Optimizer], forward: Forward, metrics: Mapping[str, Metric], *,
         compiled: bool, clip_norm: float | None = None, clip_value: float | None = None, ema: AveragedModel | None = None,
-        skip: bool = False, norms: bool = False,
+        skip: bool = False, norms: bool = False, accumulated: bool = False,
     ) -> None:  # fmt: skip
         self.model, self.optimizers = model, list(optimizers)
         self.names = [name for name, _ in model.named_parameters()]
         self.buffers = list(model.buffers())
         for optimizer in self.optimizers:
             optimizer.prepare_state()
-        self._parts = (model, self.optimizers, forward, metrics, clip_norm, clip_value, ema, skip, norms)
+        micro = accumulate(self.optimizers) if accumulated else None
+        self._parts = (model, self.optimizers, forward, metrics, micro, clip_norm, clip_value, ema, skip, norms)
         self._plain = update_of(*self._parts, guarded=None)
         self._forward = forward
         self._compiled: Compiled | None = None
@@ -106,7 +107,7 @@ class Stepper:
 
     def _cells(self) -> list[Tensor]:
         """All that a step changes."""
-        model, optimizers, _, metrics, _, _, ema, *_ = self._parts
+        model, optimizers, _, metrics, _, _, _, ema, *_ = self._parts
         found = [*model.parameters(), *model.buffers()]
         found += [
             cell
@@ -121,15 +122,15 @@ class Stepper:
             found += [*ema.parameters(), *ema.buffers()]
         return list({id(cell): cell for cell in found}.values())
 
-    def step(self, batch: Any) -> dict[str, Any]:
-        """One step; its numbers. Where the loss, or with `skip` a gradient, is not finite, nothing has changed."""
+    def step(self, *batches: Any) -> dict[str, Any]:
+        """One step on a batch, or on several whose gradients are added up; its numbers. Where the loss, or with `skip` a gradient, is not finite, nothing has changed."""
         if not self._is_compiled:
-            return _numbers(self._plain(batch))
+            return _numbers(self._plain(*batches))
         if self._compiled is None:
             self.renew()
         assert self._compiled is not None
         try:
-            return _numbers(self._compiled(batch))
+            return _numbers(self._compiled(*batches))
         except TraceError as error:
             error.add_note("Trainer(..., compile=False) runs steps op by op")
             raise
@@ -175,12 +176,13 @@ class Stepper:
         reports = self._compiled.reports()
         return list(dict.fromkeys(f"{k.ops[0]}: {k.why}" for r in reports for k in r.callbacks))
 
-    def diverged(self, batch: Any) -> str:
+    def diverged(self, *batches: Any) -> str:
         """Which parameters and gradients are not finite at a step whose loss was not, in words."""
         kept = [(cell, cell._value) for cell in self.buffers]
         if len(self.optimizers) == 1:
             self.optimizers[0].zero_grad()
-            self._forward(self.model, batch).loss.backward()
+            for batch in batches:
+                self._forward(self.model, batch).loss.backward()
         for cell, value in kept:
             cell._value = value
         values = [n for n, p in self.model.named_parameters() if not _finite(p)]
@@ -192,24 +194,31 @@ class Stepper:
 
 
 def update_of(
-    model: Module, optimizers: Sequence[Optimizer], forward: Forward, metrics: Mapping[str, Metric],
+    model: Module, optimizers: Sequence[Optimizer], forward: Forward, metrics: Mapping[str, Metric], micro: accumulate | None,
     clip_norm: float | None, clip_value: float | None, ema: AveragedModel | None, skip: bool, norms: bool,
     *, guarded: list[Tensor] | None,
-) -> Callable[[Any], dict[str, Any]]:  # fmt: skip
-    """A step as a function of the batch, which can be compiled where `guarded` has all cells that it changes."""
+) -> Callable[..., dict[str, Any]]:  # fmt: skip
+    """A step as a function of the batch, or of several, which can be compiled where `guarded` has all cells that it changes."""
     # what this function names is part of what a compiled step watches, so ops stand in the functions below
     parameters = list(model.parameters())
     buffers = list(model.buffers())
 
-    def update(batch: Any) -> dict[str, Any]:
+    def update(*batches: Any) -> dict[str, Any]:
         before = _values(buffers if guarded is None else guarded)
         alone = len(optimizers) == 1
+        if micro is not None:
+            with micro:
+                every = [forward(model, batch) for batch in batches]
+                for found, batch in zip(every, batches, strict=True):
+                    micro.add(found.loss, n_rows(batch))
+        else:
+            if alone:
+                optimizers[0].zero_grad()
+            every = [forward(model, batches[0])]
+            if alone:
+                every[0].loss.backward()
+        told = _mean([_told(found) for found in every], [n_rows(batch) for batch in batches])
         if alone:
-            optimizers[0].zero_grad()
-        found = forward(model, batch)
-        told = _told(found)
-        if alone:
-            found.loss.backward()
             if norms:
                 told["gradient_norms"] = _norms(parameters)
             if clip_value is not None:
@@ -225,8 +234,9 @@ def update_of(
         if ema is not None:
             ema.update_parameters(model)
         with no_grad():
-            for metric in metrics.values():
-                metric.update(*_compared(found))
+            for found in every if metrics else ():
+                for metric in metrics.values():
+                    metric.update(*_compared(found))
         if guarded is not None:
             _put_unless_finite(told["loss"], guarded, before)
         return told
@@ -261,6 +271,17 @@ def _unless_infinite(loss: Tensor, norm: Tensor | None, parameters: Sequence[Ten
 def _told(found: Found) -> dict[str, Any]:
     """The numbers of a batch, without a graph."""
     return {name: as_tensor(value).detach() for name, value in {"loss": found.loss, **found.more}.items()}
+
+
+def _mean(told: list[dict[str, Any]], rows: list[int]) -> dict[str, Any]:
+    """The numbers of several batches, each weighed by its rows."""
+    if len(told) == 1:
+        return told[0]
+    with no_grad():
+        return {
+            name: total(stack([t[name].astype(np.float64) * (n / sum(rows)) for t, n in zip(told, rows, strict=True)]))
+            for name in told[0]
+        }
 
 
 def _compared(found: Found) -> tuple[Any, Any]:

@@ -22,10 +22,11 @@ from backlit.core.tensor import Tensor, no_grad
 from backlit.nn import Module
 from backlit.optim import Optimizer, lr_scheduler
 from backlit.optim.swa_utils import AveragedModel, get_ema_avg_fn
-from backlit.train.batches import as_loader, length
+from backlit.train.batches import as_loader, grouped, length
 from backlit.train.callbacks import Callback, watched
 from backlit.train.checkpoints import Checkpoints
 from backlit.train.history import History
+from backlit.train.lr_finder import LRFinder, find_lr
 from backlit.train.progress import Reporter
 from backlit.train.running import as_metrics, n_rows
 from backlit.train.signals import Interruption, Stop, interruption
@@ -47,7 +48,8 @@ class Trainer:
       be logged and, for metrics, "output" and "target". With several optimizers (a list) it does `backward` and `step()` too.
     - `scheduler` is stepped after each "epoch" or "step" (`scheduler_interval`; by itself OneCycleLR and CyclicLR a step, all
       others an epoch); ReduceLROnPlateau gets the number named `monitor`, "val_loss" where there is validation, else "loss".
-    - `clip_norm`, `clip_value` clip gradients before the update. `ema=0.999` keeps an exponential average of the weights,
+    - `clip_norm`, `clip_value` clip gradients before the update. `accumulate=n` adds up the gradients of n batches for a
+      step, of which the means count by their rows; all n are in one program. `ema=0.999` keeps an exponential average of the weights,
       `trainer.ema`, which validation, `evaluate` and `predict` use.
     - `nonfinite="raise"` ends the run where the loss is not finite; "skip" passes over steps whose loss or gradients are not,
       and says so. Either way such a step changes nothing.
@@ -64,7 +66,7 @@ class Trainer:
         self, model: Module, optimizer: Optimizer | Sequence[Optimizer], loss: Callable[..., Any] | None = None,
         metrics: Any = None, callbacks: Iterable[Callback] = (), *, step: Callable[[Module, Any], Any] | None = None,
         scheduler: Any = None, scheduler_interval: str | None = None, monitor: str | None = None, compile: bool = True,
-        clip_norm: float | None = None, clip_value: float | None = None, ema: float | None = None, nonfinite: str = "raise",
+        clip_norm: float | None = None, clip_value: float | None = None, accumulate: int = 1, ema: float | None = None, nonfinite: str = "raise",
         gradient_norms: bool = False, generators: Iterable[Generator] = (),
     ) -> None:  # fmt: skip
         if (loss is None) == (step is None):
@@ -77,8 +79,10 @@ class Trainer:
         self.optimizers: list[Optimizer] = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
         if step is None and len(self.optimizers) > 1:
             raise ArgumentError("Trainer: several optimizers need a step, which does backward and updates itself")
-        if len(self.optimizers) > 1 and (clip_norm, clip_value) != (None, None):
-            raise ArgumentError("Trainer: with several optimizers the step clips gradients itself")
+        if len(self.optimizers) > 1 and (clip_norm, clip_value, accumulate) != (None, None, 1):
+            raise ArgumentError("Trainer: with several optimizers the step clips and accumulates gradients itself")
+        if accumulate < 1:
+            raise ArgumentError(f"Trainer: accumulate must be at least 1, got {accumulate}")
         self.metrics = as_metrics(metrics)
         self._validation_metrics = copy.deepcopy(self.metrics)
         self.callbacks = list(callbacks)
@@ -86,13 +90,13 @@ class Trainer:
         self.scheduler, self.monitor = scheduler, monitor
         self._each_step = (scheduler_interval or _usual_interval(scheduler)) == "step"
         self.ema = None if ema is None else AveragedModel(model, get_ema_avg_fn(ema))
-        self.nonfinite = nonfinite
+        self.nonfinite, self.accumulate = nonfinite, accumulate
         self._given_generators = list(generators)
         self._forward = ByStep(step) if step is not None else ByLoss(loss)  # type: ignore[arg-type]
         self._is_compiled = compile
         self._stepper = Stepper(
             model, self.optimizers, self._forward, self.metrics, compiled=compile, clip_norm=clip_norm, clip_value=clip_value,
-            ema=self.ema, skip=nonfinite == "skip", norms=gradient_norms,
+            ema=self.ema, skip=nonfinite == "skip", norms=gradient_norms, accumulated=accumulate > 1,
         )  # fmt: skip
         self._predicted: dict[int, Any] = {}
         self._reporter = Reporter(None)
@@ -173,8 +177,8 @@ class Trainer:
                     if self.batch == 0:
                         self._start_epoch()
                     while not self._trained:  # once, or not at all where a resumed epoch lacks only its validation
-                        for batch in loader:
-                            self._take(batch)
+                        for batches in grouped(loader, self.accumulate):
+                            self._take(batches)
                             stop.check()
                             if self._is_due(every, every_s):
                                 self.save_checkpoint()
@@ -216,17 +220,17 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_epoch_start(self)
 
-    def _take(self, batch: Any) -> None:
-        """A step on a batch, and what is counted."""
+    def _take(self, batches: Sequence[Any]) -> None:
+        """A step, and what is counted."""
         with ExitStack() as stack:
             for callback in self._around:
                 if (context := callback.around_step(self)) is not None:
                     stack.enter_context(context)
-            self.logs = numbers = self.train_step(batch)
+            self.logs = numbers = self.train_step(*batches)
         self.step += 1
-        self.batch += 1
+        self.batch += len(batches)
         if math.isfinite(numbers["loss"]):
-            rows = n_rows(batch)
+            rows = sum(n_rows(batch) for batch in batches)
             self._rows += rows
             for name, value in numbers.items():
                 weight = 1 if name.startswith("gradient_norm") else rows
@@ -234,25 +238,25 @@ class Trainer:
                 self._sums[name] = total + value * weight, count + weight
         if self._each_step and self.scheduler is not None:
             self.scheduler.step()
-        self._reporter.stepped(self.epoch, self.batch, numbers["loss"])
+        self._reporter.stepped(self.epoch, self.batch, len(batches), numbers["loss"])
         for callback in self.callbacks:
             callback.on_step_end(self)
 
-    def train_step(self, batch: Any) -> dict[str, Any]:
-        """One step on a batch `(inputs, target)`; gives its numbers, "loss" among them.
+    def train_step(self, *batches: Any) -> dict[str, Any]:
+        """One step on a batch `(inputs, target)`, or on several whose gradients are added up; gives its numbers.
 
         This is all that a loop of your own needs; the model must be in training mode.
 
         Raises:
           TrainingDivergedError: the loss is not finite, unless such steps are passed over.
         """
-        batch = tree.map(_as_array, batch)
-        numbers = self._stepper.step(batch)
+        batches = tuple(tree.map(_as_array, batch) for batch in batches)
+        numbers = self._stepper.step(*batches)
         if not math.isfinite(numbers["loss"]):
             if self.nonfinite == "raise":
                 raise TrainingDivergedError(
                     f"the loss became {numbers['loss']} in step {self.step + 1} (epoch {self.epoch + 1}); "
-                    f"{self._stepper.diverged(batch)}; try a smaller learning rate"
+                    f"{self._stepper.diverged(*batches)}; try a smaller learning rate"
                 )
             self.skipped += 1
             if self.skipped == 1:
@@ -334,6 +338,35 @@ class Trainer:
             return {}
         found = {name: total / count for name, (total, count) in sums.items()}
         return found | {name: metric.compute() for name, metric in metrics.items()}
+
+    def find_lr(
+        self, data: Any, *, low: float = 1e-7, high: float = 10.0, steps: int = 100, batch_size: int = 32
+    ) -> LRFinder:
+        """A range test of learning rates (Smith, 2017): the loss over steps whose rate grows from `low` to `high`.
+
+        It ends early where the loss is four times the lowest. Everything is put back afterwards: weights, optimizer,
+        random numbers. `trainer.find_lr(...).suggestion` is a rate, `.plot()` a picture.
+
+        Raises:
+          ArgumentError: `low` is not above 0, `high` not above it, or there are fewer than 3 steps.
+        """
+
+        def take(batch: Any) -> float:
+            return float(self._stepper.step(tree.map(_as_array, batch))["loss"])
+
+        def set_lr(rate: float) -> None:
+            for optimizer in self.optimizers:
+                optimizer.lr = rate
+
+        self._loader = self._held_out = None
+        loader = as_loader(data, batch_size, True, Generator(0))
+        position, before = loader.state_dict(), self.state_dict()
+        try:
+            with _training(self.model):
+                return find_lr(take, set_lr, loader, low, high, steps)
+        finally:
+            self._load(before)
+            loader.load_state_dict(position)
 
     def predict(self, inputs: Any, *, batch_size: int = 256) -> Any:
         """The model's outputs for `inputs`, arrays or an iterable of batches of inputs, in evaluation mode.
