@@ -360,11 +360,13 @@ class Recording:
 
         def save(
             self, path: Any, *, max_mb: float | None = None, sources: bool = True, follow: Sequence[Any] = (),
-            bands: Any = None, checkpoints: Sequence[Any] = (), sweep: Any = None, run: Any = None,
+            bands: Any = None, checkpoints: Sequence[Any] = (), tree_depth: int | None = None,
+            sweep: Any = None, run: Any = None,
         ) -> None: ...  # fmt: skip
         def show(
             self, *, max_mb: float | None = None, sources: bool = True, follow: Sequence[Any] = (), bands: Any = None,
-            checkpoints: Sequence[Any] = (), sweep: Any = None, run: Any = None,
+            checkpoints: Sequence[Any] = (), tree_depth: int | None = None,
+            sweep: Any = None, run: Any = None,
         ) -> str: ...  # fmt: skip
         def frame(self, height: int = 640) -> Any: ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,14 +23,15 @@ class Row:
     """One part of the gradient of a target: what came through the contributions of `way`, the last of which is nearest
     to the loss.
 
-    `value` is that part, `share` its part of the whole, <value, g> / <g, g>. `rest` says that the row stands for the
-    remaining ones of its level, or for what a backward pass began with: it cannot be opened.
+    `value` is that part, `share` its part of the whole, <value, g> / <g, g>. `rest` says that the row stands for `others`,
+    the remaining ones of its level, or for what a backward pass began with, which cannot be opened.
     """
 
     way: tuple[Contribution, ...]
     value: Array
     share: float
     rest: bool = False
+    others: tuple[Row, ...] = field(default=(), repr=False)
 
     @property
     def node(self) -> Node | None:
@@ -43,7 +44,7 @@ class ContributionTree:
 
     A row is opened by one partial backward pass: the contributions to the node where it came from are taken through the
     rules on the row's way. Stretches where a gradient has one source are gone through at once. At most `most` rows a level;
-    the others are one row of the rest.
+    the others are one row of the rest, which can be opened in turn.
 
     Raises:
       ArgumentError: there is no such node, no gradient reached it, or the recording was read from a file or holds statistics.
@@ -62,22 +63,42 @@ class ContributionTree:
 
     def open(self, row: Row) -> list[Row]:
         """The parts of a row, the largest first; empty where it came from the beginning of the backward pass."""
-        way = row.way
-        node = self.target if not way else way[-1].child
-        while not row.rest and _goes_on(node) and len(node.contributions) == 1 and node.seed is None:
-            way = (*way, node.contributions[0])
-            node = way[-1].child
-        if row.rest or not _goes_on(node) or (not node.contributions and node.seed is None):
+        if row.rest:
+            return self._shown(row.way, list(row.others))
+        way, node = self._parting(row)
+        if not self.parts(row):
             return []
         found = [self._row((*way, c), c.value) for c in node.contributions]
         if node.seed is not None and node.contributions:
             found.append(self._row(way, node.seed, seeded=True))
         found.sort(key=lambda r: -abs(r.share))
-        if len(found) > self.most:
-            others = found[self.most - 1 :]
-            value = np.sum([r.value for r in others], axis=0)
-            found = [*found[: self.most - 1], Row(way, value, self._share(value), rest=True)]
-        return found
+        return self._shown(way, found)
+
+    def parts(self, row: Row) -> int:
+        """How many parts a row has; nothing is computed."""
+        if row.rest:
+            return len(row.others)
+        _, node = self._parting(row)
+        if not _goes_on(node):
+            return 0
+        return len(node.contributions) + (node.seed is not None and bool(node.contributions))
+
+    def _parting(self, row: Row) -> tuple[tuple[Contribution, ...], Node]:
+        """Where the ways behind a row part, and the way until there."""
+        way = row.way
+        node = self.target if not way else way[-1].child
+        while _goes_on(node) and len(node.contributions) == 1 and node.seed is None:
+            way = (*way, node.contributions[0])
+            node = way[-1].child
+        return way, node
+
+    def _shown(self, way: tuple[Contribution, ...], found: list[Row]) -> list[Row]:
+        """Rows, of many the first and one for the rest."""
+        if len(found) <= self.most:
+            return found
+        others = tuple(found[self.most - 1 :])
+        value = np.sum([r.value for r in others], axis=0)
+        return [*found[: self.most - 1], Row(way, value, self._share(value), rest=True, others=others)]
 
     def _row(self, way: tuple[Contribution, ...], value: Array, seeded: bool = False) -> Row:
         carried: Masked = (Tensor(value), None)

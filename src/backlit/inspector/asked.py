@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from backlit.diagnose.checkpoints import checkpoint_parts
 from backlit.diagnose.recording import Recording
 
 MAX_PARTS = 512  # of a choice of checkpoints
+MAX_OPENED = 512  # rows of trees
 
 
 class Question(NamedTuple):
@@ -24,19 +25,37 @@ class Checkpoints(NamedTuple):
     parts: tuple[int, ...]
 
 
+class Opened(NamedTuple):
+    """A row of the tree of contributions to the node `name` whose parts somebody wants to see.
+
+    `way` has the rows of the table `edge` at which the row and those above it part, -1 for that of the rest.
+    """
+
+    name: str
+    way: tuple[int, ...]
+
+
+Asking = Question | Checkpoints | Opened
+
+
 @dataclass
 class Asked:
-    """All that was asked for last."""
+    """All that was asked for last; of the trees every row that was opened."""
 
     element: Question | None = None
     checkpoints: Checkpoints | None = None
+    opened: dict[Opened, None] = field(default_factory=dict)
 
-    def note(self, question: Question | Checkpoints) -> None:
+    def note(self, question: Asking) -> None:
         """Takes a question up; it replaces an earlier one of its kind."""
         if isinstance(question, Question):
             self.element = question
-        else:
+        elif isinstance(question, Checkpoints):
             self.checkpoints = question
+        else:
+            self.opened[question] = None
+            while len(self.opened) > MAX_OPENED:
+                del self.opened[next(iter(self.opened))]
 
     def chosen(self, recording: Recording) -> list[str]:
         """The names of the parts that are to be checkpoints, as far as the recording has them."""
@@ -46,7 +65,7 @@ class Asked:
         return [names[k] for k in sorted(set(self.checkpoints.parts)) if k < len(names)]
 
 
-def question(found: Any) -> Question | Checkpoints | None:
+def question(found: Any) -> Asking | None:
     """The question that a message is; None where it is none."""
     if not isinstance(found, dict):
         return None
@@ -56,4 +75,7 @@ def question(found: Any) -> Question | Checkpoints | None:
         parts = found["checkpoints"]
         if len(parts) <= MAX_PARTS and all(type(k) is int and k >= 0 for k in parts):
             return Checkpoints(tuple(parts))
+    if found.keys() == {"open", "way"} and type(found["open"]) is str and type(found["way"]) is list:
+        way = tuple(found["way"])
+        return Opened(found["open"], way) if all(type(k) is int and k >= -1 for k in way) else None
     return None

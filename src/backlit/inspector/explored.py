@@ -3,7 +3,7 @@ elements taken apart and nudged. Each has a bound on its work, so that a large r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import Any
@@ -14,35 +14,28 @@ from backlit.diagnose.graded import graded, residual_sums
 from backlit.diagnose.nudge import Nudge, nudge, sampled_nudges
 from backlit.diagnose.paths import paths
 from backlit.diagnose.recording import Node, Recording
-from backlit.diagnose.tree import ContributionTree, Row
 from backlit.inspector.asked import Question
 from backlit.inspector.columns import Columns
 
 PATH_NODES = 200_000  # of all listed paths together; beyond, the heaviest are there
-TREE_TARGETS, TREE_ROWS, TREE_DEPTH = 2, 24, 3
 CELLS = 400
 PATH_WORK, GRADED_WORK, NUDGE_WORK = 6e6, 5e7, 1e6  # elements that are read
 _WHICH = {"value": 0, "delta": 1}
 
 Tables = dict[str, dict[str, Any]]
-Edges = Mapping[tuple[int, int], int]  # the row of an edge, by the index of the node it leads to and the argument
 
 
-def explored(recording: Recording, edges: Edges, targets: Sequence[Node], asked: Question | None = None) -> Tables:
-    """Paths, graded splits and trees for the targets; cells and nudges for elements of all nodes, and that which is asked for."""
-    return {
-        **_paths(recording, targets),
-        **_tree(recording, edges, targets),
-        **_cells(recording, asked),
-        **_nudges(recording, asked),
-    }
+def explored(recording: Recording, asked: Question | None = None) -> Tables:
+    """Cells and nudges for elements of all nodes, and that which is asked for."""
+    return {**_cells(recording, asked), **_nudges(recording, asked)}
 
 
 def _size(recording: Recording) -> int:
     return sum(int(node.value.size) for node in recording.nodes if node.value is not None)
 
 
-def _paths(recording: Recording, targets: Sequence[Node]) -> Tables:
+def ways(recording: Recording, targets: Sequence[Node]) -> Tables:
+    """Paths and graded splits for the targets."""
     of = Columns(target="i4", count="", entropy="f8", exact="u1", heaviest_start="i4", heaviest_count="i4", listed="u1")
     path = Columns(paths="i4", start="i4", count="i4", weight="f8")
     along = Columns(node="i4")
@@ -73,29 +66,6 @@ def _paths(recording: Recording, targets: Sequence[Node]) -> Tables:
             for k, share in enumerate(parts.shares):
                 split.add(target.index, k, share)
     return {"paths": of.columns(), "path": path.columns(), "pathnode": along.columns(), "graded": split.columns()}
-
-
-def _tree(recording: Recording, edges: Edges, targets: Sequence[Node]) -> Tables:
-    table = Columns(target="i4", parent="i4", node="i4", edge="i4", share="f8", rest="u1")
-    for target in targets[:TREE_TARGETS]:
-        tree = ContributionTree(recording, target)
-        waiting: list[tuple[Row, int, int]] = [(tree.root, -1, 0)]
-        made = 0
-        while waiting and made < TREE_ROWS:
-            above, parent, depth = waiting.pop(0)
-            found = tree.open(above)
-            if depth and len(found) == 1:
-                continue  # nothing parts here
-            for row in found:
-                last = row.way[-1] if row.way else None
-                edge = -1 if last is None else edges.get((last.child.index, last.argnum), -1)
-                node = -1 if row.node is None else row.node.index
-                at = table.add(target.index, parent, node, edge, row.share, row.rest)
-                made += 1
-                if depth + 1 < TREE_DEPTH and not row.rest:
-                    waiting.append((row, at, depth + 1))
-            waiting.sort(key=lambda entry: -abs(entry[0].share))
-    return {"tree": table.columns()}
 
 
 def _asked(recording: Recording, asked: Question | None) -> tuple[Node, int] | None:

@@ -35,6 +35,7 @@ def save(
     follow: Sequence[Followed] = (),
     bands: Bands | None = None,
     checkpoints: Sequence[Chosen] = (),
+    tree_depth: int | None = None,
     sweep: Sweep | None = None,
     run: Callable[..., Any] | None = None,
 ) -> None:
@@ -45,7 +46,9 @@ def save(
     `sources` is false. Of the last step's parameters some are followed back to the loss, and all that `follow` names: values
     and modules by their paths, `(path, element)` for one element of a gradient, `(path, array)` for any direction of one; each
     costs about two forward passes. What the last step would keep and compute again with checkpoints in groups is compared, and
-    with those that `checkpoints` chooses, as `checkpoint_plans` says. `bands` are the limits of health that the page begins with.
+    with those that `checkpoints` chooses, as `checkpoint_plans` says. `bands` are the limits of health that the page begins with. Trees
+    of contributions, of two parameters and of what `follow` names, have three levels and a few rows, or `tree_depth` levels and
+    up to 2,000 rows.
 
     With `sweep` the page also has `run()` recorded for each of the values it declares, and slides over them: `{"x": [..]}` of an
     input or a parameter, `{("0/weight", (2, 1)): [..]}` of one element, `{"lr": [..]}` of an argument of `run`, which
@@ -60,10 +63,13 @@ def save(
     name = os.fspath(path)
     if not name.endswith((".html", ".blt")):
         raise ArgumentError(f"save: {name} must end in .html (a page) or .blt (data)")
-    if (follow or checkpoints) and recording.packed is not None:
-        what = "followed" if follow else "compared"
+    if tree_depth is not None and (type(tree_depth) is not int or tree_depth < 1):
+        raise ArgumentError(f"save: tree_depth is a positive number of levels, not {tree_depth!r}")
+    if (follow or checkpoints or tree_depth) and recording.packed is not None:
+        what = "followed" if follow else "compared" if checkpoints else "opened"
         raise ArgumentError(f"save: nothing more can be {what} in a recording that was read from a file")
-    source, title = _source(recording, sources, follow, checkpoints, bands), os.path.basename(name).rsplit(".", 1)[0]
+    source = _source(recording, sources, follow, checkpoints, bands, tree_depth)
+    title = os.path.basename(name).rsplit(".", 1)[0]
     swept: list[tuple[Swept, Source]] = []
     if sweep is not None or run is not None:
         if sweep is None or run is None:
@@ -73,7 +79,8 @@ def save(
         if not name.endswith(".html"):
             raise ArgumentError(f"save: a sweep is part of a page; {name} must end in .html")
         swept = [
-            (found, _source(found.recording, sources, follow, checkpoints, bands)) for found in recorded(sweep, run)
+            (found, _source(found.recording, sources, follow, checkpoints, bands, tree_depth))
+            for found in recorded(sweep, run)
         ]
     data = _fitting(source, name.endswith(".html"), max_mb, title, swept)
     with replaced(path, "save") as temporary, open(temporary, "wb") as file:
@@ -112,10 +119,14 @@ def _source(
     follow: Sequence[Followed] = (),
     checkpoints: Sequence[Chosen] = (),
     bands: Bands | None = None,
+    tree_depth: int | None = None,
 ) -> Source:
     """What gives the tables for limits: made once, or those of the file that the recording was read from."""
     if recording.packed is None:
-        return Written(recording, sources, follow=follow, checkpoints=checkpoints, bands=bands).tables
+        written = Written(
+            recording, sources, follow=follow, checkpoints=checkpoints, bands=bands, tree_depth=tree_depth
+        )
+        return written.tables
     tables, info = recording.packed
     if bands is not None:
         info = {**info, "bands": bands.limits()}

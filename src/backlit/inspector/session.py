@@ -19,7 +19,7 @@ from backlit.core.rng import default_generator
 from backlit.core.tensor import Tensor
 from backlit.diagnose.capture import Capture
 from backlit.diagnose.recording import Recording
-from backlit.inspector.asked import Asked, Checkpoints, Question, question
+from backlit.inspector.asked import Asked, Asking, question
 from backlit.inspector.pictures import Limits
 from backlit.inspector.tables import Written
 from backlit.inspector.wire import pack
@@ -37,6 +37,7 @@ class Session:
         self._undo: list[tuple[str, int, Any]] = []
         self._random = default_generator().get_state()
         self.asked = Asked()
+        self._known: tuple[Any, dict[str, Any]] = None, {}  # what was found out of a recording, whatever is asked of it
         self.recording = self._recorded()
         if not self.recording.nodes:
             raise ArgumentError("live: the function records nothing; it has to compute something that requires grad")
@@ -96,7 +97,10 @@ class Session:
 
     def packed(self, complete: bool) -> bytes:
         """What the page gets: everything, or without what takes long to find out."""
-        tables, info = Written(self.recording, sources=True, complete=complete, asked=self.asked).tables(_LIMITS)
+        if self._known[0] is not self.recording:
+            self._known = self.recording, {}
+        written = Written(self.recording, sources=True, complete=complete, asked=self.asked, known=self._known[1])
+        tables, info = written.tables(_LIMITS)
         return pack(tables, {**info, "live": True, "complete": complete}, level=1)
 
 
@@ -114,7 +118,7 @@ class Conversation:
     def hear(self, text: str) -> bool:
         """Takes a message of the page; False where it is none."""
         message = understood(text)
-        if isinstance(message, Question | Checkpoints):
+        if isinstance(message, Asking):
             self.session.asked.note(message)
             self.owes = True
         elif message is not None:

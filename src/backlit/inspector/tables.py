@@ -21,9 +21,10 @@ from backlit.inspector.asked import Asked
 from backlit.inspector.columns import Columns
 from backlit.inspector.derived import derived, peak_event
 from backlit.inspector.diagnosed import Followed, flows, formulas, keeps_values, lamps, origins, targets_of
-from backlit.inspector.explored import explored
+from backlit.inspector.explored import explored, ways
 from backlit.inspector.pictures import Limits, Pictures
 from backlit.inspector.plans import compared
+from backlit.inspector.trees import DEPTH, trees
 
 VALUE, DELTA, CONTRIBUTED = range(3)
 KINDS = {"parameter": 0, "input": 1, "constant": 2, "op": 3}
@@ -38,17 +39,20 @@ class Written:
 
     `follow` names what else the page follows back to the loss, and `checkpoints` what else is compared, as `save` says;
     `asked` is what a page that is connected asks for besides: an element that is taken apart and nudged, checkpoints, which are
-    compared there only when they are asked for. `bands` are the limits of health that the page begins with. Without `complete` those are left out that
+    compared there only when they are asked for, rows of trees of contributions; `tree_depth` is how deep these are in a file. `known` takes up what was found out of the recording and gives it again. `bands` are the limits of health that the page begins with. Without `complete` those are left out that
     take long to find out: balance, flow, provenance, paths, cells, nudges, checkpoints.
     """
 
     def __init__(
         self, recording: Recording, sources: bool, complete: bool = True, follow: Sequence[Followed] = (),
         asked: Asked | None = None, bands: Bands | None = None, checkpoints: Sequence[Chosen] = (),
+        tree_depth: int | None = None, known: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self._pictures, bands = Pictures(), bands or Bands()
-        self._tables = _Writer(recording, self._pictures, sources, complete, follow, asked, bands, checkpoints).tables()
-        self._info = {**_info(recording), "bands": bands.limits()}
+        self._tables = _Writer(
+            recording, self._pictures, sources, complete, follow, asked, bands, checkpoints, tree_depth, known
+        ).tables()
+        self._info = {**_info(recording), "bands": bands.limits(), "tree_depth": tree_depth or DEPTH}
 
     def tables(self, limits: Limits) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
         """The tables, with contents within the limits."""
@@ -79,9 +83,11 @@ class _Writer:
     def __init__(
         self, recording: Recording, pictures: Pictures, sources: bool, complete: bool, follow: Sequence[Followed],
         asked: Asked | None, bands: Bands, checkpoints: Sequence[Chosen],
+        tree_depth: int | None, known: dict[str, Any] | None,
     ) -> None:  # fmt: skip
         self.recording, self.pictures, self.with_sources, self.complete = recording, pictures, sources, complete
         self.follow, self.asked, self.bands, self.checkpoints = follow, asked, bands, checkpoints
+        self.tree_depth, self.known = tree_depth, {} if known is None else known
         self.stat = Columns(
             node="i4", which="u1", edge="i4", **dict.fromkeys(STATISTICS, "f8"), norm="f4", hist_start="i4", array="i4"
         )
@@ -99,12 +105,9 @@ class _Writer:
         edge = self.edges()
         written, node["formula"] = formulas(self.recording)
         if self.complete and keeps_values(self.recording):
-            written |= lamps(self.recording) | flows(self.recording, place, self.bands)
-            written |= origins(self.recording, self.edge_of, node["module"], module["parent"], self.follow)
-            written |= explored(
-                self.recording, self.edge_of, targets_of(self.recording), self.asked.element if self.asked else None
-            )
-            written |= self.plans()
+            written |= self.found(place, node["module"], module["parent"])
+            written |= explored(self.recording, self.asked.element if self.asked else None)
+            written |= self.trees() | self.plans()
         elif self.complete:
             written |= flows(self.recording, place, self.bands)
         tables = {
@@ -128,6 +131,22 @@ class _Writer:
             **written,
         }
         return tables
+
+    def found(self, place: dict[Scope, int], module: Sequence[int], parent: Sequence[int]) -> dict[str, dict[str, Any]]:
+        """What takes long and is the same whatever is asked: known already, or found out."""
+        if not self.known:
+            self.known.update(lamps(self.recording) | flows(self.recording, place, self.bands))
+            self.known.update(origins(self.recording, self.edge_of, module, parent, self.follow))
+            self.known.update(ways(self.recording, targets_of(self.recording)))
+        return self.known
+
+    def trees(self) -> dict[str, dict[str, Any]]:
+        """Trees of contributions, of what is followed by name as well."""
+        names = [f if isinstance(f, str) else f[0] for f in self.follow]
+        last = len(self.recording.steps) - 1
+        followed = [n for n in self.recording.nodes if n.name in names and n.step == last and n.cotangent is not None]
+        opened = self.asked.opened if self.asked else ()
+        return trees(self.recording, self.edge_of, targets_of(self.recording), self.tree_depth, followed, opened)
 
     def plans(self) -> dict[str, dict[str, Any]]:
         """What other checkpoints would cost; in a page that is connected, once it is asked for."""
