@@ -1,6 +1,7 @@
 import gc
 import itertools
 import threading
+import time
 from collections import namedtuple
 
 import numpy as np
@@ -201,6 +202,12 @@ def test_threads_change_nothing():
         assert found[0] == found[1] == found[2]
 
 
+def test_every_batch_draws_numbers_of_its_own():
+    loader = data.DataLoader(Items(40), 5, num_workers=2)
+    drawn = [x for _ in range(2) for batch in loader for x in batch["noise"].tolist()]
+    assert len(set(drawn)) == 80
+
+
 def test_collating_keeps_the_structure():
     Point = namedtuple("Point", "x label")
     dataset = [{"a": Point(np.ones(2), 1), "b": [True, 2.5, "text"], "c": (bl.tensor(3.0), None)} for _ in range(3)]
@@ -256,6 +263,7 @@ def test_no_more_is_prefetched_than_asked():
     passing = iter(data.DataLoader(Counted(), 1, num_workers=1, prefetch_factor=3))
     next(passing)  # one given out, three ahead of it
     assert allowed.acquire(timeout=10)
+    time.sleep(0.2)  # for one too many to be begun
     del passing
     gc.collect()
     assert len(fetched) == 4

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from backlit.core.errors import ArgumentError, DataError
 from backlit.core.rng import Generator
-from backlit.data import batches, split_rows
+from backlit.data import split_rows
 
 
 def test_each_class_keeps_its_share():
@@ -82,23 +82,3 @@ def test_too_few_rows_and_labels_of_another_length():
         split_rows(None, 1)
     with pytest.raises(DataError, match=r"labels \[5\], got \[4\]"):
         split_rows([0, 0, 1, 1], 5)
-
-
-@pytest.mark.parametrize(("n", "sizes"), [(10, [4, 4, 2]), (8, [4, 4]), (3, [3]), (0, [])])
-def test_batches_visit_every_row_once(n, sizes):
-    got = list(batches(n, 4, Generator(1)))
-    assert [len(rows) for rows in got] == sizes
-    assert sorted(row for rows in got for row in rows) == list(range(n))
-
-
-def test_batches_are_in_the_order_of_the_generator_and_new_each_epoch():
-    generator = Generator(2)
-    first, second = (np.concatenate(list(batches(20, 6, generator))) for _ in range(2))
-    assert first.tolist() == Generator(2).permutation(20).tolist()
-    assert first.tolist() != second.tolist()
-
-
-@pytest.mark.parametrize(("n", "batch_size"), [(-1, 4), (5, 0), (5, -2)])
-def test_batches_refuse_sizes_at_the_call(n, batch_size):
-    with pytest.raises(ArgumentError, match=f"got {n} and {batch_size}"):
-        batches(n, batch_size, Generator(0))

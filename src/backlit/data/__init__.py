@@ -14,7 +14,7 @@ from backlit.data.dataset import (
 from backlit.data.digits import load_digits
 from backlit.data.files import read_idx, read_npz, write_idx
 from backlit.data.images import ImageFolder
-from backlit.data.loader import DataLoader, batches
+from backlit.data.loader import DataLoader
 from backlit.data.on_disk import FileArray, open_npy, open_raw
 from backlit.data.sampler import (
     BatchSampler,
@@ -60,7 +60,6 @@ __all__ = [
     "TokenWindows",
     "Tokenizer",
     "WeightedRandomSampler",
-    "batches",
     "current_generator",
     "default_collate",
     "load_digits",

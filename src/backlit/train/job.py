@@ -18,10 +18,9 @@ from backlit.core.rng import Generator
 from backlit.core.tensor import Tensor, no_grad
 from backlit.data.digits import load_digits
 from backlit.data.split import split_rows
+from backlit.data.tables import split_table
 from backlit.data.tabular import Encoder
-from backlit.data.target import Target
 from backlit.io.state import save
-from backlit.io.tables import read_table
 from backlit.optim.lr_scheduler import LambdaLR
 from backlit.train import metrics
 from backlit.train.callbacks import Callback
@@ -119,22 +118,11 @@ def table_problem(path: str, target: str, task: str | None = None, drop: tuple[s
     Raises:
       DataError: the table or its columns cannot be used.
     """
-    frame = read_table(path)
-    aim = Target.infer(frame, target, task)
-    frame = aim.labelled(frame)
-    labels = aim.encode(frame) if aim.task == "classification" else None
-    train, test = split_rows(labels, frame.height)
-    encoder = Encoder.fit(frame[train], aim, drop=drop)
-    notes = [f"{frame.height} rows, {len(test)} held out", *encoder.report]
-    parts = []
-    for rows in (train, test):
-        x = encoder.transform(frame[rows], notes if rows is test else [])
-        y = encoder.encode_target(frame[rows])
-        parts.append((x, y if aim.task == "classification" else y.reshape(-1, 1)))
-    stem = Path(path).name.split(".")[0]
+    split = split_table(path, target, task, drop)
+    (x, y), (x_test, y_test), encoder = split.train.tensors, split.test.tensors, split.encoder
     return Problem(
-        stem, aim.task, parts[0], parts[1], encoder.target.n_outputs, classes=list(aim.classes), encoder=encoder,
-        notes=notes,
+        Path(path).name.split(".")[0], encoder.target.task, (x, y), (x_test, y_test), encoder.target.n_outputs,
+        classes=list(encoder.target.classes), encoder=encoder, notes=list(split.report),
     )  # fmt: skip
 
 
