@@ -16,6 +16,7 @@ import backlit as bl
 from backlit import nn, optim
 from backlit.compiler import layout
 from backlit.compiler.entry import MISS
+from backlit.ops.linear import broadcast_to
 
 SCALE = 2.0
 UNUSED = 1
@@ -316,3 +317,19 @@ def test_programs_called_longest_ago_are_dropped_and_made_again(monkeypatch, cap
         f(x)
     gc.collect()
     assert dropped() is None
+
+
+def test_what_an_op_keeps_for_itself_guards_nothing(monkeypatch):
+    monkeypatch.setattr(broadcast_to, "plans", {})
+    weight = bl.tensor([2.0, 3.0], requires_grad=True)
+    each = bl.vmap(lambda w, x: w * x, in_axes=(None, 0))  # whose globals, those of `vmap`, name ops
+    each.__module__ = __name__
+
+    @bl.compile
+    def step(x):
+        weight.grad = None
+        (each(weight, x) ** 2).sum().backward()
+
+    for _ in range(3):
+        step(X.reshape(1, 2))
+    assert step.reasons == [] and len(step.reports()) == 1

@@ -121,6 +121,7 @@ class Op(ABC):
     inputs: ClassVar[tuple[str, ...]] = ("x", "y", "z")
     fixed_arity: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
+    guarded: ClassVar[tuple[str, ...]] = ()  # the compiler looks at nothing in an op: plans are made as they are needed
     forward: Callable[..., Any]
 
     def __init__(self) -> None:
