@@ -23,6 +23,12 @@ BIN := .venv/bin
 	$(BIN)/pip install -q -e '.[bench]'
 	touch $@
 
+# every example on the real data, in the folder DATA or $$BACKLIT_DATA; the tables of docs/examples.md and README.md are made of it
+DATA ?= $(BACKLIT_DATA)
+
+examples: .venv/user
+	$(BIN)/python examples/run_all.py --data "$(DATA)"
+
 demo: .venv/user
 	$(BIN)/backlit train digits
 
@@ -84,4 +90,4 @@ inspector:
 clean:
 	rm -rf .venv .site runs inspector/node_modules
 
-.PHONY: demo test exhaustive fuzz faults kill functions standard check references docs bench inspector clean
+.PHONY: demo examples test exhaustive fuzz faults kill functions standard check references docs bench inspector clean

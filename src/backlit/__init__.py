@@ -66,6 +66,7 @@ from backlit.core.dtype_names import (
 from backlit.core.dtypes import bfloat16, set_default_dtype
 from backlit.core.errors import (
     BacklitError,
+    DataError,
     DTypeError,
     FileFormatError,
     GradientError,
@@ -278,6 +279,7 @@ __array_api_version__ = "2024.12"
 __all__ = [
     "BacklitError",
     "DTypeError",
+    "DataError",
     "FileFormatError",
     "Generator",
     "GradientError",

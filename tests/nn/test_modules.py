@@ -305,3 +305,9 @@ def test_a_sequence_is_a_list_of_its_modules():
     with pytest.raises(TypeError, match="Sequential: expected modules, got int"):
         m.insert(0, 3)
     assert list(m) == [a]
+
+
+def test_layers_that_move_shapes_take_numpy_arrays():
+    x = np.arange(24.0, dtype=np.float32).reshape(2, 3, 4)
+    assert nn.Flatten()(x).tolist() == x.reshape(2, 12).tolist()
+    assert nn.Unflatten(1, (3, 1))(x).tolist() == x.reshape(2, 3, 1, 4).tolist()

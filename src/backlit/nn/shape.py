@@ -8,7 +8,7 @@ from typing import Any
 from backlit.core.errors import ShapeError
 from backlit.core.op import shown
 from backlit.core.source import here
-from backlit.core.tensor import Tensor
+from backlit.core.tensor import Tensor, as_tensor
 from backlit.nn.module import Module
 
 
@@ -33,7 +33,7 @@ class Flatten(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The flattened `input`."""
-        return input.flatten(self.start_dim, self.end_dim)
+        return as_tensor(input).flatten(self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -54,6 +54,7 @@ class Unflatten(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """`input` with more axes."""
+        input = as_tensor(input)
         at, sizes = self.dim % input.ndim, list(self.unflattened_size)
         n = input.shape[at]
         if sizes.count(-1) == 1:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backlit.compiler.compile import Compiled, compile
+from backlit.compiler.report import Report
 from backlit.core.errors import ArgumentError, BacklitError, TraceError
 from backlit.core.tensor import Tensor, as_tensor, assign, no_grad
 from backlit.nn import Module
@@ -158,11 +159,15 @@ class Stepper:
             self._measured[key] = (compile(measured) if self._is_compiled else measured, model, metrics)
         return _numbers(self._measured[key][0](batch))
 
+    def reports(self) -> list[Report]:
+        """What the compiled steps are made of, a report for each program."""
+        return [] if self._compiled is None else self._compiled.reports()
+
     def how(self) -> str:
         """How the steps ran, in words."""
-        if self._compiled is None:
+        reports = self.reports()
+        if not reports:
             return "op by op (eager)"
-        reports = self._compiled.reports()
         kernels = " and ".join(str(len(r.kernels)) for r in reports)
         seconds = sum(sum(r.seconds.values()) for r in reports)
         loaded = "loaded" if all(r.cache_hit for r in reports) else "compiled"
@@ -171,10 +176,7 @@ class Stepper:
 
     def fallbacks(self) -> list[str]:
         """The ops of compiled steps that run by their eager forward, each with its reason."""
-        if self._compiled is None:
-            return []
-        reports = self._compiled.reports()
-        return list(dict.fromkeys(f"{k.ops[0]}: {k.why}" for r in reports for k in r.callbacks))
+        return list(dict.fromkeys(f"{k.ops[0]}: {k.why}" for r in self.reports() for k in r.callbacks))
 
     def diverged(self, *batches: Any) -> str:
         """Which parameters and gradients are not finite at a step whose loss was not, in words."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from backlit.compiler.compile import compile as compiled
+from backlit.compiler.report import Report
 from backlit.compiler.state import Reached
 from backlit.core import tree
 from backlit.core.errors import ArgumentError, BacklitError, DataError
@@ -399,6 +400,10 @@ class Trainer:
     def how(self) -> str:
         """How the steps ran, in words."""
         return self._stepper.how()
+
+    def reports(self) -> list[Report]:
+        """What the compiled steps are made of, a report for each program; none before the first step, or without `compile`."""
+        return self._stepper.reports()
 
     def say(self, text: str) -> None:
         """A line for the user, unless the run is not to say anything."""
