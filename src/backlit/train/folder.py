@@ -27,6 +27,8 @@ def output_folder(
       DataError: the folder exists and `force` is not given, cannot be made, or there is none to be resumed.
     """
     final = Path("runs") / name if wanted is None else Path(wanted)
+    if final.name in ("", ".."):  # this folder or the one above, which have a name all the same
+        final = final.resolve()
     made: list[Path] = []  # what is removed again when nothing is written
     if resume:
         final = _stopped(final, numbered=wanted is None)
