@@ -103,6 +103,40 @@ function Editor({ node }: { node: number }) {
   );
 }
 
+/** A number of an optimizer or module, to be set. */
+function Settings() {
+  void turn.value;
+  const [name, setName] = useState("");
+  const table = recording.table("setting");
+  if (table.rows === 0) return null;
+  const names = Array.from({ length: table.rows }, (_, row) => table.text(row, "name"));
+  const row = Math.max(0, names.indexOf(name));
+  return (
+    <form class="live-setting" onSubmit={(e) => e.preventDefault()} onKeyDown={(e) => e.stopPropagation()}>
+      <select aria-label="setting" value={names[row]!} onChange={(e) => setName(e.currentTarget.value)}>
+        {names.map((n) => (
+          <option key={n} value={n}>
+            {n}
+          </option>
+        ))}
+      </select>{" "}
+      <Cell key={`${turn.value}:${row}`} table="setting" row={row} column="value" digits={6} />{" "}
+      <input
+        key={names[row]!}
+        type="number"
+        class="live-value"
+        step="any"
+        placeholder="new value"
+        aria-label={`new value of ${names[row]}`}
+        onInput={(e) => {
+          const value = Number(e.currentTarget.value);
+          if (e.currentTarget.value !== "" && Number.isFinite(value)) send({ setting: names[row]!, value });
+        }}
+      />
+    </form>
+  );
+}
+
 /** The loss of the step on show. */
 function Loss() {
   const row = Math.min(step.value, recording.table("step").rows - 1);
@@ -120,6 +154,7 @@ function Bar() {
     <section class={`live-bar${connected.value && !waiting.value ? "" : " lost"}`} aria-label="Live">
       <b role="status">{!connected.value ? "connection lost, trying again" : waiting.value ? "the kernel is busy or gone" : "live"}</b>
       {editable ? <Editor key={recording.name(node)} node={node} /> : <span>choose a parameter or an input to edit it</span>}
+      {comparing.value ? null : <Settings />}
       <Loss key={turn.value} />
       <button type="button" onClick={() => send({ undo: true })}>
         undo

@@ -8,7 +8,7 @@ import { recording, reveal, step, theme } from "../model/view";
 import { Cell } from "../number";
 import { BandLimits } from "./bands";
 import { Thumbnail } from "./contributions";
-import { contents, number, reach, text, where } from "./data";
+import { contents, number, reach, rowOf, text, where } from "./data";
 import { Behind, Section } from "./section";
 
 interface Series extends Curve {
@@ -164,11 +164,61 @@ function Steps() {
   );
 }
 
+/** What an optimizer keeps of a parameter, as far as it can be drawn. */
+function statesOf(update: number): readonly number[] {
+  return where("optstate", "update", update).filter((s) => number("optstate", s, "array") >= 0);
+}
+
+/** The settings of the optimizer, and the size of what it keeps of each parameter. */
+function Ruled({ rows }: { rows: readonly number[] }) {
+  const settings = where("optsetting", "update", rows[0]!);
+  const kept = rows.flatMap((r) => where("optstate", "update", r).map((s) => ({ r, s })));
+  if (settings.length + kept.length === 0) return null;
+  return (
+    <>
+      <p class="quiet">
+        {settings.map((s, k) => (
+          <span key={s}>
+            {k ? ", " : ""}
+            {text("optsetting", s, "name")} <Cell table="optsetting" row={s} column="value" />
+          </span>
+        ))}
+      </p>
+      {kept.length ? (
+        <Behind title="What the optimizer keeps of each parameter">
+          <table class="stats">
+            <tbody>
+              {kept.map(({ r, s }) => (
+                <tr key={s}>
+                  <th scope="row">{recording.name(number("update", r, "node"))}</th>
+                  <td class="text">{text("optstate", s, "name")}</td>
+                  <td>
+                    {number("optstate", s, "array") >= 0 ? (
+                      <>
+                        ‖·‖ <Cell table="optstate" row={s} column="norm" />
+                      </>
+                    ) : (
+                      <Cell table="optstate" row={s} column="value" />
+                    )}
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </Behind>
+      ) : null}
+    </>
+  );
+}
+
 function Updates() {
   const rows = where("update", "step", step.value);
   if (rows.length === 0) return null;
+  const effect = rowOf("effect", step.value, "step");
+  const known = rows.some((r) => recording.table("update").has("actual") && Number.isFinite(number("update", r, "actual")));
   return (
     <Section title="What the update did">
+      <div class="scroll wide">
       <table class="stats">
         <thead>
           <tr>
@@ -179,8 +229,8 @@ function Updates() {
             <th scope="col" title="‖ΔW‖ over ‖W‖">
               ratio
             </th>
-            <th scope="col" title="the change of the loss that g·ΔW foretells">
-              g·ΔW
+            <th scope="col" title="the change of the loss: foretold by g·ΔW, and that of the loss computed again with this parameter alone updated">
+              ΔL: g·ΔW, actual
             </th>
           </tr>
         </thead>
@@ -207,24 +257,54 @@ function Updates() {
                   {band ? (band > 1 ? "✖ " : "▲ ") : ""}
                   <Cell table="update" row={r} column="ratio" digits={2} />
                 </td>
-                <td>
+                <td class="two">
                   <Cell table="update" row={r} column="predicted" digits={3} />
+                  {known ? <Cell table="update" row={r} column="actual" digits={3} /> : null}
                 </td>
               </tr>
             );
           })}
         </tbody>
+        {effect >= 0 && Number.isFinite(number("effect", effect, "actual")) ? (
+          <tfoot>
+            <tr>
+              <th scope="row">together</th>
+              <td colSpan={4} class="text">
+                loss <Cell table="effect" row={effect} column="before" digits={6} /> → <Cell table="effect" row={effect} column="after" digits={6} />
+              </td>
+              <td class="two">
+                <Cell table="effect" row={effect} column="predicted" digits={3} />
+                <Cell table="effect" row={effect} column="actual" digits={3} />
+              </td>
+            </tr>
+          </tfoot>
+        ) : null}
       </table>
+      </div>
+      {effect < 0 ? null : text("effect", effect, "note") ? (
+        <p class="quiet">The actual change of the loss is not here: {text("effect", effect, "note")}.</p>
+      ) : (
+        <p class="quiet small">
+          The engine ran this step's forward pass again with the updated parameters, on the same batch, in double precision: each alone, and all together.
+        </p>
+      )}
       <BandLimits names={["least_update", "most_update"]} />
+      <Ruled rows={rows} />
       <div class="update-pictures">
         {rows
           .filter((r) => number("update", r, "change") >= 0)
           .slice(0, 4)
           .map((r) => (
             <figure key={r}>
-              <figcaption class="quiet">{recording.name(number("update", r, "node"))}: W, g, ΔW</figcaption>
+              <figcaption class="quiet">
+                {recording.name(number("update", r, "node"))}: W, g, ΔW
+                {statesOf(r).map((s) => `, ${text("optstate", s, "name")}`).join("")}
+              </figcaption>
               {["weight", "grad", "change"].map((c) => (
                 <Thumbnail key={c} array={number("update", r, c)} label={c} />
+              ))}
+              {statesOf(r).map((s) => (
+                <Thumbnail key={s} array={number("optstate", s, "array")} label={text("optstate", s, "name")} />
               ))}
             </figure>
           ))}

@@ -71,6 +71,9 @@ class Listener:
     def freed(self, nodes: Sequence[Any]) -> None:
         """The residuals of `nodes` are no longer kept."""
 
+    def stepping(self, optimizer: Any) -> None:
+        """An optimizer begins a step; `updated` follows for each parameter that has a gradient."""
+
     def updated(self, cell: Any, before: Any, gradient: Any) -> None:
         """An optimizer wrote a new value into `cell`, which held the value `before` and has this `gradient`."""
 

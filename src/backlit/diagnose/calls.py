@@ -132,6 +132,16 @@ class Calls:
                 self.variables[site] = known
         return known
 
+    def named_modules(self) -> list[tuple[str, Any]]:
+        """All modules in those that are called in no other, with their paths as names of nodes have them."""
+        alone = len(self.tops) == 1
+        found = []
+        for top, name in self.tops.values():
+            for path, module in top.named_modules():
+                parts = ([] if alone else [name]) + ([path] if path else [])
+                found.append((".".join(parts), module))
+        return found
+
     def finish(self) -> None:
         """Gives every call its path."""
         alone = len(self.tops) == 1

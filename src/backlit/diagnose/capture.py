@@ -48,6 +48,8 @@ class Capture(Listener):
         self.cells: dict[Node, Tensor] = {}  # of values that no op made
         self.keeping = _Keeping(self)
         self.again = Recomputation(self.events, self.keeping.is_held)
+        self.optimizers: list[Any] = []  # that stepped
+        self.places: dict[int, tuple[Any, int, Any]] = {}  # by id of a parameter: its optimizer, position and group
         self.step: Step | None = None
         self.closed = False  # a backward pass or an update has ended: a new forward pass is another step
         self.walks: list[bool] = []  # that are under way, and whether each is through nodes that are recorded
@@ -300,15 +302,37 @@ class Capture(Listener):
         for node in nodes:
             self.keeping.freed(node)
 
+    def stepping(self, optimizer: Any) -> None:
+        if not any(known is optimizer for known in self.optimizers):
+            self.optimizers.append(optimizer)
+        for index, cell, group in optimizer._places():
+            self.places[id(cell)] = optimizer, index, group
+
     def updated(self, cell: Any, before: Any, gradient: Any) -> None:
         node = self.of_graph.get(cell.node.id) if isinstance(cell.node, graph.Node) else None
         step = self.step
         old, new, used = array_of(before), array_of(cell), array_of(gradient)
         if node is None or step is None or old is None or new is None or used is None:
             return
-        step.updates.append(Update(node, old, new, used, len(self.events)))
+        settings, state = self._ruled(cell)
+        step.updates.append(Update(node, old, new, used, len(self.events), None, settings, state))
         self.events.add(UPDATE, node, None, new.nbytes)
         self.closed = True
+
+    def _ruled(self, cell: Any) -> tuple[dict[str, float], dict[str, Any]]:
+        """The settings that an optimizer has for a parameter, and what it keeps of it."""
+        known = self.places.get(id(cell))
+        if known is None:
+            return {}, {}
+        optimizer, index, group = known
+        settings: dict[str, float] = {}
+        for name, value in group.items():
+            if type(value) in (int, float):
+                settings[name] = float(value)
+            elif name == "betas":
+                settings.update({f"betas[{i}]": float(beta) for i, beta in enumerate(value)})
+        state = {name: array_of(x) for name, x in optimizer.state.get(index, {}).items()}
+        return settings, {name: array for name, array in state.items() if array is not None}
 
     def finish(self) -> None:
         """Names everything; after it the recording is complete."""

@@ -291,7 +291,8 @@ class Update:
     """What an optimizer did to a parameter: its value before and after, and the gradient it used.
 
     The arrays are None where only statistics were kept: those of value and gradient and the norm of the change, or
-    what was worked out of them.
+    what was worked out of them. `settings` are the numbers of the optimizer for it, such as `lr`, and `state` what it keeps
+    of it after the step, such as `momentum_buffer`.
     """
 
     node: Node
@@ -300,6 +301,8 @@ class Update:
     gradient: Any
     event: int
     statistics: Moved | tuple[Statistics, Statistics, float] | None = None
+    settings: dict[str, float] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
 
     def measured(self) -> Moved:
         """The norms."""

@@ -6,14 +6,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from backlit.autodiff.checkpoint import Segment, SegmentJoint
 from backlit.autodiff.custom import CustomJoint
 from backlit.autodiff.walk import Joint, Pick
 from backlit.core import tree
+from backlit.core.dtypes import is_float
 from backlit.core.errors import ArgumentError
 from backlit.core.op import bind
 from backlit.core.tensor import Tensor, as_tensor, no_grad
 from backlit.diagnose.recording import SEED, Aside, Node, Recording, Step
+from backlit.diagnose.replay import raised
 
 Item = Node | Aside  # one application of an op
 Values = dict[Item, Any]  # of an item its tensor, of a node with several results the list of them
@@ -22,19 +26,18 @@ Values = dict[Item, Any]  # of an item its tensor, of a node with several result
 class Rerun:
     """The program of one step: `items` in the order of the run, and what they take from outside.
 
-    `replaced` puts other arrays in the place of parameters and inputs. Checkpoints are computed op by op unless
-    `checkpoints`.
+    `replaced` has arrays that are put in the place of those of parameters. Checkpoints are computed op by op unless
+    `checkpoints`; with `wide` all is computed in double precision.
 
     Raises:
       ArgumentError: the step has no backward pass, or more than one, or part of it lies outside of the recording.
     """
 
     def __init__(
-        self, recording: Recording, step: Step, who: str, *, replaced: Mapping[Node, Any] | None = None,
-        checkpoints: bool = False,
-    ) -> None:  # fmt: skip
-        self.who, self.step, self.checkpoints = who, step, checkpoints
-        self.replaced: Mapping[Node, Any] = replaced or {}
+        self, recording: Recording, step: Step, who: str, *, checkpoints: bool = False, wide: bool = False
+    ) -> None:
+        self.who, self.step, self.checkpoints, self.wide = who, step, checkpoints, wide
+        self.replaced: Mapping[Node, Any] = {}
         nodes = recording.nodes[step.start_node : step.stop_node]
         roots = [e.node for e in recording.events[step.start_event : step.stop_event] if e.kind is SEED]
         if len(roots) != 1 or roots[0].seed is None:
@@ -75,11 +78,22 @@ class Rerun:
         """The tensor that stands for what no op made."""
         found = self._leaves.get(node)
         if found is None:
-            found = Tensor(self.replaced.get(node, node.value))
+            found = Tensor(self._widened(self.replaced.get(node, node.value)))
             if node in self.wanted:
                 found.requires_grad_()
             self._leaves[node] = found
         return found
+
+    def _widened(self, array: Any) -> Any:
+        return raised(array) if self.wide else array
+
+    def _params(self, item: Item) -> dict[str, Any]:
+        dtype = item.params.get("dtype")
+        return (
+            {**item.params, "dtype": np.dtype(np.float64)}
+            if self.wide and dtype is not None and is_float(dtype)
+            else item.params
+        )
 
     def reads(self, item: Item) -> list[Any]:
         """Its arguments: items, nodes that no op made, arrays and numbers."""
@@ -93,7 +107,7 @@ class Rerun:
         given = [self._given(a, values, leaf) for a in self.reads(item)]
         if isinstance(item, Aside):
             with no_grad():
-                values[item] = bind(item.op, tuple(given), item.params)
+                values[item] = bind(item.op, tuple(given), self._params(item))
             return
         given = [
             x.detach() if isinstance(x, Tensor) and not w and isinstance(a, Node) and a.kind == "op" else x
@@ -104,14 +118,14 @@ class Rerun:
             values[item] = outs if item.value is None else outs[0]
         else:
             assert item.op is not None
-            values[item] = bind(item.op, tuple(given), item.params)
+            values[item] = bind(item.op, tuple(given), self._params(item))
 
     def _given(self, a: Any, values: Values, leaf: Callable[[Node], Tensor]) -> Any:
         if isinstance(a, Node):
             return values[a] if a.kind == "op" else leaf(a)
         if isinstance(a, Aside):
             return values[a]
-        return Tensor(a) if hasattr(a, "dtype") else a
+        return Tensor(self._widened(a)) if hasattr(a, "dtype") else a
 
     def _jointly(self, node: Node, given: list[Any]) -> list[Any]:
         """The results of a function with one rule for all of them."""

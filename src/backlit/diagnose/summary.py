@@ -121,6 +121,9 @@ class Summary(Capture):
     def reapplied(self, op: Any, args: Sequence[Any], params: dict[str, Any], outs: Sequence[Any], ns: int) -> None:
         pass
 
+    def stepping(self, optimizer: Any) -> None:
+        pass
+
     def unrecorded(self, op: Any, out: Any, args: Sequence[Any], params: dict[str, Any]) -> None:
         pass
 

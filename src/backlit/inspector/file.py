@@ -144,6 +144,7 @@ def _without_pictures(tables: dict[str, dict[str, Any]]) -> dict[str, dict[str, 
         "example": ("array",),
     }
     speak["update"] = ("weight", "grad", "change")
+    speak["optstate"] = ("array",)
     found = dict(tables)
     for name, columns in speak.items():
         if name in tables:

@@ -9,23 +9,32 @@ import json
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from backlit.core.errors import ArgumentError
 from backlit.core.record import listening
-from backlit.core.rng import default_generator
 from backlit.core.tensor import Tensor
 from backlit.diagnose.capture import Capture
 from backlit.diagnose.recording import Recording
 from backlit.inspector.asked import Asked, Asking, question
+from backlit.inspector.columns import Columns
 from backlit.inspector.pictures import Limits
+from backlit.inspector.settings import Setting, settings
+from backlit.inspector.state import reached_by
 from backlit.inspector.tables import Written
 from backlit.inspector.wire import pack
 
 IDLE_S = 0.3  # after so long without an edit all tables are made, not only those of values and gradients
 _LIMITS = Limits(full_elements=2048, full_bytes=1 << 19, side=16, thumbnail_bytes=1 << 19)
+
+
+class Edited(NamedTuple):
+    """A number of an optimizer or module that was set."""
+
+    setting: str
+    value: float
 
 
 class Session:
@@ -34,19 +43,25 @@ class Session:
     def __init__(self, run: Callable[[], Any]) -> None:
         self.call = run
         self.cells: dict[str, Tensor] = {}  # of parameters and inputs that the last run recorded
-        self._undo: list[tuple[str, int, Any]] = []
-        self._random = default_generator().get_state()
+        self._undo: list[Callable[[], None]] = []
         self.asked = Asked()
         self._known: tuple[Any, dict[str, Any]] = None, {}  # what was found out of a recording, whatever is asked of it
+        cells, generators = reached_by(run)
+        self._reached, self._random = list(cells.values()), [(g, g.get_state()) for g in generators]
+        self._moved: list[tuple[Tensor, Any, Any]] = []  # what the last run wrote into: before, and what it left
+        self._settings: dict[str, Setting] = {}
         self.recording = self._recorded()
         if not self.recording.nodes:
             raise ArgumentError("live: the function records nothing; it has to compute something that requires grad")
 
     def _recorded(self) -> Recording:
-        default_generator().set_state(self._random)  # else every difference would be noise
+        for generator, state in self._random:
+            generator.set_state(state)  # else every difference would be noise
         for cell in self.cells.values():
             if cell.requires_grad:
                 cell.grad = None
+        self.rewind()
+        held = [(cell, cell._value) for cell in self._reached]
         recording = Recording()
         capture = Capture(recording)
         try:
@@ -54,6 +69,8 @@ class Session:
                 self.call()
         finally:
             capture.finish()
+            self._moved = [(cell, before, cell._value) for cell, before in held if cell._value is not before]
+        self._settings = settings(capture.optimizers, capture.calls.named_modules())
         self.cells = {
             node.name: capture.cells[node]
             for node in reversed(recording.nodes)
@@ -61,23 +78,47 @@ class Session:
         }
         return recording
 
+    def rewind(self) -> None:
+        """Puts back what the last run wrote, such as the parameters that its optimizer moved."""
+        for cell, before, left in self._moved:
+            if cell._value is left:  # and nobody wrote since
+                cell._value = before
+        self._moved = []
+
     def edit(self, name: str, element: int, value: float) -> None:
         """Puts a number into one element of a parameter or input.
 
         Raises:
           ArgumentError: there is no such value or element.
         """
+        self.rewind()
         array = self._array(name)
         if not 0 <= element < array.size:
             raise ArgumentError(f"live: {name} has no element {element}")
-        self._undo.append((name, element, array.reshape(-1)[element]))
+        before = array.reshape(-1)[element]
         self._put(name, element, value)
+        self._undo.append(lambda: self._put(name, element, before))
+
+    def set(self, name: str, value: float) -> None:
+        """Sets a number of an optimizer or module.
+
+        Raises:
+          ArgumentError: there is none of this name, or the value is out of its range.
+        """
+        setting = self._settings.get(name)
+        if setting is None:
+            raise ArgumentError(f"live: there is no setting {name!r}")
+        self.rewind()
+        before = setting.read()
+        setting.write(value)
+        self._undo.append(lambda: setting.write(before))
 
     def undo(self) -> bool:
         """Takes the last edit back; whether there was one."""
         if not self._undo:
             return False
-        self._put(*self._undo.pop())
+        self.rewind()
+        self._undo.pop()()
         return True
 
     def _array(self, name: str) -> Any:
@@ -101,6 +142,10 @@ class Session:
             self._known = self.recording, {}
         written = Written(self.recording, sources=True, complete=complete, asked=self.asked, known=self._known[1])
         tables, info = written.tables(_LIMITS)
+        named = Columns(name="", value="f8")
+        for name, setting in self._settings.items():
+            named.add(name, setting.read())
+        tables["setting"] = named.columns()
         return pack(tables, {**info, "live": True, "complete": complete}, level=1)
 
 
@@ -136,6 +181,8 @@ class Conversation:
             for message in todo:
                 if message == "undo":
                     self.session.undo()
+                elif isinstance(message, Edited):
+                    self.session.set(*message)
                 else:
                     self.session.edit(*message)
             self.session.run()
@@ -152,14 +199,18 @@ class Conversation:
 
 
 def understood(text: str) -> Any:
-    """An edit (name, element, value), a question, "undo", or None for anything else."""
+    """An edit (name, element, value), or of a setting, a question, "undo", or None for anything else."""
     with suppress(ValueError, RecursionError):
         found = json.loads(text)
         if isinstance(found, dict) and len(found) == 1 and found.get("undo") is True:
             return "undo"
         if (asked := question(found)) is not None:
             return asked
-        if isinstance(found, dict) and found.keys() == {"name", "element", "value"}:
+        if isinstance(found, dict) and found.keys() == {"setting", "value"}:
+            key, value = found["setting"], found["value"]
+            if type(key) is str and type(value) in (int, float) and math.isfinite(value):
+                return Edited(key, float(value))
+        elif isinstance(found, dict) and found.keys() == {"name", "element", "value"}:
             name, element, value = found["name"], found["element"], found["value"]
             if type(name) is str and type(element) is int and type(value) in (int, float) and math.isfinite(value):
                 return name, element, float(value)
@@ -171,6 +222,6 @@ def latest(messages: list[Any]) -> list[Any]:
     found: list[Any] = []
     for message in messages:
         if message != "undo":
-            found = [m for m in found if m == "undo" or m[:2] != message[:2]] if "undo" not in found else found
+            found = [m for m in found if m == "undo" or m[:-1] != message[:-1]] if "undo" not in found else found
         found.append(message)
     return found

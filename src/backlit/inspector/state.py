@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from backlit.core.rng import Generator
+from backlit.compiler.state import ROOT, Reached
+from backlit.core.rng import Generator, default_generator
 from backlit.core.tensor import Tensor
+
+
+def reached_by(run: Callable[..., Any]) -> tuple[dict[str, Tensor], list[Generator]]:
+    """All that a run may change: the tensors that its code reaches, such as the state of optimizers, and generators."""
+    roots = {ROOT: run}
+    reached = Reached(roots)
+    if reached.prepare():
+        reached = Reached(roots)
+    generators = {id(g): g for g in (*reached.generators(), default_generator())}
+    return dict(reached.cells.values()), list(generators.values())
 
 
 class State:

@@ -10,15 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from backlit.compiler.state import ROOT, Reached
 from backlit.core.errors import ArgumentError
-from backlit.core.rng import default_generator
 from backlit.core.tensor import Tensor
 from backlit.diagnose.recording import Recording
 from backlit.diagnose.source import near
 from backlit.inspector.columns import Columns
 from backlit.inspector.session import Session
-from backlit.inspector.state import State
+from backlit.inspector.state import State, reached_by
 
 Variable = str | tuple[str, Any]
 Sweep = Mapping[Variable, Sequence[Any] | Mapping[str, Any]]
@@ -54,7 +52,7 @@ def recorded(sweep: Sweep, run: Callable[..., Any]) -> Iterator[Swept]:
             raise ArgumentError(
                 f"sweep: of {variable!r} some values are needed, in a list or a dictionary, not {values!r}"
             )
-    state = _state_of(run)
+    state = State(*reached_by(run))
     session = Session(run)
     cells = {**state.cells, **{f"recorded {name}": cell for name, cell in session.cells.items()}}
     state.restore()
@@ -86,16 +84,6 @@ def sweep_table(swept: Sequence[Swept], added: Sequence[int]) -> dict[str, Any]:
     for found, size in zip(swept, added, strict=True):
         table.add(found.variable, found.text, found.number, size)
     return table.columns()
-
-
-def _state_of(run: Callable[..., Any]) -> State:
-    """All that a run may change: what its code reaches."""
-    roots = {ROOT: run}
-    reached = Reached(roots)
-    if reached.prepare():
-        reached = Reached(roots)
-    generators = {id(g): g for g in (*reached.generators(), default_generator())}
-    return State(dict(reached.cells.values()), list(generators.values()))
 
 
 def _put(cells: Mapping[str, Tensor], variable: Variable, value: Any) -> None:

@@ -25,6 +25,7 @@ from backlit.inspector.explored import explored, ways
 from backlit.inspector.pictures import Limits, Pictures
 from backlit.inspector.plans import compared
 from backlit.inspector.trees import DEPTH, trees
+from backlit.inspector.updated import updated
 
 VALUE, DELTA, CONTRIBUTED = range(3)
 KINDS = {"parameter": 0, "input": 1, "constant": 2, "op": 3}
@@ -124,7 +125,7 @@ class _Writer:
             "recompute": self.recomputed(),
             "source": self.source.columns(),
             "step": self.steps(),
-            "update": self.updates(),
+            **updated(self.recording, self.pictures, self.complete),
             "series": self.series(),
             "example": self.examples(),
             **derived(self.recording, self.edge_of, self.ops, self.pictures),
@@ -326,26 +327,6 @@ class _Writer:
                 -1 if step.root is None else step.root.index, step.start_event, step.stop_event, step.start_node,
                 step.stop_node,
             )  # fmt: skip
-        return table.columns()
-
-    def updates(self) -> dict[str, Any]:
-        """What optimizers did: norms of the parameter, its gradient and the change, and the change of the loss that the
-        gradient predicts."""
-        table = Columns(
-            node="i4", event="i4", step="i4", value_norm="f8", grad_norm="f8", change_norm="f8", ratio="f8",
-            predicted="f8", weight="i4", grad="i4", change="i4",
-        )  # fmt: skip
-        for step in self.recording.steps:
-            for u in step.updates:
-                moved = u.measured()
-                ratio = moved.change / moved.value if moved.value else math.nan
-                arrays = [-1, -1, -1]
-                if u.before is not None:
-                    arrays = [self.pictures.add(x) for x in (u.before, u.gradient, np.subtract(u.after, u.before))]
-                table.add(
-                    u.node.index, u.event, step.index, moved.value, moved.gradient, moved.change, ratio, moved.predicted,
-                    *arrays,
-                )  # fmt: skip
         return table.columns()
 
     def examples(self) -> dict[str, Any]:

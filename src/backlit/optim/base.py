@@ -270,6 +270,8 @@ class Optimizer(ABC):
             ]
             if self._skipping is not None and not self._skipping.begin([(k, grad) for k, _, _, grad in todo], self):
                 return result
+            for listener in record.current():
+                listener.stepping(self)
             try:
                 for index, cell, group, grad in todo:
                     value = Tensor(cell._value)  # as it is now, whatever is written meanwhile
