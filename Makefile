@@ -46,10 +46,11 @@ fuzz: .venv/test
 	@echo "seed $(FUZZ_SEED), $(FUZZ_PROGRAMS) programs; again with: make fuzz FUZZ_SEED=$(FUZZ_SEED)"
 	FUZZ_SEED=$(FUZZ_SEED) FUZZ_PROGRAMS=$(FUZZ_PROGRAMS) $(BIN)/pytest -q -n auto tests/compiler/test_random_compiled.py
 
-# faults planted in the source of the compiler and of the recorder, and which test notices each
+# faults planted in the source of the compiler, the recorder and the layers, and which test notices each
 faults: .venv/test
 	$(BIN)/python tests/faults/compiler_faults.py
 	$(BIN)/python tests/faults/recorder_faults.py
+	$(BIN)/python tests/faults/reference_faults.py
 
 # a training run killed 60 times, and 1,500 damaged checkpoints
 kill: .venv/test

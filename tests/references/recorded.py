@@ -23,7 +23,7 @@ FOLDER = Path(__file__).parent
 DTYPES = ("float64", "float32")
 # relative to the largest element of an array; an array that is small beside the largest of its case may be nothing but
 # rounding (the gradient of a bias before a batch norm), and counts as a tenth of that at least
-TOLERANCES = {"float64": 1e-9, "float32": 1e-5}
+TOLERANCES = {"float64": 1e-12, "float32": 1e-5}
 
 
 class Backlit:
