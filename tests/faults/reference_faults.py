@@ -52,7 +52,7 @@ FAULTS = [
     Fault("no correction of the second moment", "optim/adam.py", "scale = (1.0 / sqrt(1.0 - beta2**step)).astype(value.dtype)", "scale = 1.0"),
     Fault("no correction of the first moment", "optim/adam.py", "rate = (group.cell(\"lr\") / (1.0 - beta1**step)).astype(value.dtype)", "rate = group.cell(\"lr\").astype(value.dtype)"),
     Fault("steps counted from 0", "optim/adam.py", "state[\"step\"] + 1.0)", "state[\"step\"] + 1.0) + 1e-6"),
-    Fault("decay of AdamW in the gradient", "optim/adam.py", "    decoupled = True", "    decoupled = False"),
+    Fault("decay of AdamW in the gradient", "optim/adam.py", "\"decoupled_weight_decay\": True", "\"decoupled_weight_decay\": False"),
     Fault("AMSGrad that keeps the last", "optim/adam.py", "maximum(state[\"max_exp_avg_sq\"], second)", "second"),
     Fault("Nesterov's momentum left out", "optim/sgd.py", "grad = grad + momentum * buf if group[\"nesterov\"] else buf", "grad = buf"),
     Fault("dampening of the first step too", "optim/sgd.py", "fresh = state[\"step\"] == 0", "fresh = state[\"step\"] < 0"),

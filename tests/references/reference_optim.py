@@ -87,7 +87,7 @@ def descend(
     results["losses"] = np.array(losses)
     if rates:
         results["rates"] = np.array([[np.hstack(group) for group in row] for row in rates], np.float64)
-    for number, state in optimizer.state_dict()["state"].items():
+    for number, state in optimizer.state_dict()["state"].items() if not case.closure else ():  # that of LBFGS is its own affair
         for name, value in state.items():
             if library.is_tensor(value) or isinstance(value, (int, float)):
                 array = library.array(value) if library.is_tensor(value) else np.asarray(value)
@@ -110,6 +110,7 @@ TABLE = [
     optimizer("Adam", lr=0.02), optimizer("Adam", lr=0.02, betas=(0.8, 0.95), eps=1e-4, weight_decay=0.1), optimizer("Adam", lr=0.02, amsgrad=True, betas=(0.9, 0.9)),
     optimizer("Adam", lr=0.01, maximize=True), optimizer("Adam", lr=0.02, second={"lr": 0.005, "betas": (0.5, 0.9), "eps": 1e-3}),
     optimizer("Adam", lr=0.02, clip=("norm", 0.2)),
+    optimizer("Adam", lr=0.02, weight_decay=0.3, decoupled_weight_decay=True),
     optimizer("AdamW", lr=0.02), optimizer("AdamW", lr=0.02, weight_decay=0.3, amsgrad=True, betas=(0.9, 0.9)), optimizer("AdamW", lr=0.01, maximize=True),
     optimizer("RMSprop"), optimizer("RMSprop", lr=0.002, alpha=0.9, momentum=0.7), optimizer("RMSprop", lr=0.005, centered=True, weight_decay=0.1, eps=1e-3),
     optimizer("RMSprop", lr=0.005, centered=True, momentum=0.5, maximize=True),

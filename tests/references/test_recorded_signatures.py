@@ -38,8 +38,6 @@ def test_arguments_and_defaults(key):
     others = without(others, ADDED - named)
     if key == "nn.Parameter":  # PyTorch's may be empty
         positional[0].pop()
-    if key == "optim.Adam":  # with it, it is AdamW
-        keywords = without(keywords, {"decoupled_weight_decay"})
     if key.startswith("optim."):  # what stands behind arguments that are not ours is by keyword alone
         keywords += positional[len(found) :]
         positional = positional[: len(found)]

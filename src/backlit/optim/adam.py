@@ -13,7 +13,7 @@ from backlit.optim.moments import Moments
 
 
 class Adam(Moments):
-    """Adam (Kingma and Ba, 2015); `weight_decay` is added to the gradient.
+    """Adam (Kingma and Ba, 2015); `weight_decay` is added to the gradient, or with `decoupled_weight_decay` is AdamW's.
 
     Keeps two arrays per parameter, three with `amsgrad`.
 
@@ -21,8 +21,6 @@ class Adam(Moments):
       ArgumentError: a setting is negative, or a beta is not in [0, 1).
       DTypeError: at the step, for a parameter that is not real.
     """
-
-    decoupled = False
 
     def __init__(
         self,
@@ -34,6 +32,7 @@ class Adam(Moments):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        decoupled_weight_decay: bool = False,
         **others: Any,
     ) -> None:
         super().__init__(
@@ -45,6 +44,7 @@ class Adam(Moments):
                 "weight_decay": weight_decay,
                 "amsgrad": amsgrad,
                 "maximize": maximize,
+                "decoupled_weight_decay": decoupled_weight_decay,
             },
             others,
         )
@@ -56,7 +56,7 @@ class Adam(Moments):
     def _update(self, value: Tensor, grad: Tensor, state: dict[str, Tensor], group: Group) -> Tensor:
         self._refuse_complex(value)
         beta1, beta2 = group.value("betas")
-        value, grad = self._decayed(value, grad, group, self.decoupled)
+        value, grad = self._decayed(value, grad, group, group["decoupled_weight_decay"])
         step = self._keep(state, "step", state["step"] + 1.0)
         first, second = self._first(grad, state, beta1), self._second(grad, state, beta2)
         if group["amsgrad"]:
@@ -71,8 +71,6 @@ class Adam(Moments):
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019): `p *= 1 - lr * weight_decay` first."""
 
-    decoupled = True
-
     def __init__(
         self,
         params: Iterable[Any],
@@ -85,4 +83,5 @@ class AdamW(Adam):
         maximize: bool = False,
         **others: Any,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, **others)
+        settings: Any = {"maximize": maximize, "decoupled_weight_decay": True, **others}
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, **settings)
