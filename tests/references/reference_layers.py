@@ -44,6 +44,13 @@ LINEAR = [
     layer("Embedding", 6, 3, padding_idx=-2, scale_grad_by_freq=True, of=given([[0, 3, 3, 4], [4, 1, 0, 4]])),
     layer("Embedding", 6, 3, max_norm=0.5, norm_type=1.0, of=classes(6, 2, 4)),
     layer("Embedding", 6, 3, max_norm=0.8, of=classes(6, 5)),
+    *(layer("EmbeddingBag", 6, 3, mode=mode, of=(classes(6, 7), given([0, 2, 2, 5]))) for mode in ("mean", "sum", "max")),
+    layer("EmbeddingBag", 6, 3, of=classes(6, 2, 4)), layer("EmbeddingBag", 6, 3, mode="sum", of=(classes(6, 5), given([0, 3]), normal(5))),
+    layer("EmbeddingBag", 6, 3, padding_idx=1, of=given([[0, 1, 3], [1, 1, 4]])), 
+    # each number twice: where they are not equally often PyTorch divides by the count of another
+    layer("EmbeddingBag", 6, 3, scale_grad_by_freq=True, of=given([[0, 1, 3], [3, 0, 1]])),
+    layer("EmbeddingBag", 6, 3, include_last_offset=True, mode="sum", of=(classes(6, 5), given([0, 3, 5]))),
+    layer("EmbeddingBag", 6, 3, max_norm=0.5, of=classes(6, 2, 3)),
     layer("Identity", of=X), layer("Flatten", of=X), layer("Flatten", 0, 1, of=X), layer("Flatten", 1, -2, of=X),
     layer("Unflatten", 1, (2, 2), of=X), layer("Unflatten", -1, (2, -1), of=X),
 ]  # fmt: skip
@@ -87,6 +94,12 @@ POOLING = [
     *(layer(f"AdaptiveAvgPool{n}d", 3, of=image(n)) for n in (1, 2, 3)), layer("AdaptiveAvgPool2d", (None, 2), of=image(2)),
     *(layer(f"AdaptiveMaxPool{n}d", 3, of=image(n)) for n in (1, 2, 3)),
     layer("AdaptiveMaxPool2d", (4, 2), return_indices=True, of=image(2)),
+    layer("MaxUnpool1d", 2, of=(normal(1, 2, 3), given([[[0, 3, 4], [1, 2, 5]]]))), layer("MaxUnpool2d", 2, of=(normal(1, 1, 2, 2), given([[[[0, 3], [9, 14]]]]))),
+    layer("MaxUnpool2d", 2, of=(normal(1, 1, 2, 2), given([[[[0, 3], [9, 14]]]])), call={"output_size": [5, 4]}),
+    layer("MaxUnpool3d", 2, of=(normal(1, 1, 1, 2, 1), given([[[[[3], [10]]]]]))), layer("MaxUnpool1d", 3, 2, 1, of=(normal(2, 3), given([[0, 2, 4], [1, 3, 4]]))),
+    layer("FractionalMaxPool2d", 2, output_size=(3, 2), _random_samples=uniform(2, 4, 2), of=image(2)),
+    layer("FractionalMaxPool2d", (3, 2), output_ratio=(0.5, 0.6), return_indices=True, _random_samples=uniform(2, 4, 2), of=image(2)),
+    layer("FractionalMaxPool3d", 2, output_size=(3, 2, 2), _random_samples=uniform(1, 2, 3), of=normal(1, 2, 5, 4, 4)),
 ]  # fmt: skip
 
 SHAPES = [
@@ -203,4 +216,4 @@ HOLDERS: dict[str, Callable[[Any, Callable[..., Any]], Any]] = {
     "ParameterList": lambda nn, matrix: nn.ParameterList([matrix(2, 3), matrix(4)]),
     "ParameterDict": lambda nn, matrix: nn.ParameterDict({"second": matrix(2, 3), "first": matrix(4)}),
 }
-WITHOUT_A_CASE = {"Module", "Parameter"}
+WITHOUT_A_CASE = {"Module", "Parameter", "Buffer"}

@@ -30,6 +30,7 @@ class Descent:
     second: dict[str, Any] | None = None
     schedule: str | None = None  # a name of `SCHEDULES`
     clip: tuple[str, float] | None = None
+    steps: int = STEPS
     closure: bool = False
     trained: tuple[str, ...] = tuple(SHAPES)
 
@@ -77,7 +78,7 @@ def descend(
     run = step if compiled is None else compiled(step)
     results: Arrays = {}
     losses, rates = [], []
-    for k in range(1, STEPS + 1):
+    for k in range(1, case.steps + 1):
         losses.append(library.array(run()).copy())
         for name in case.trained if k in SEEN else ():
             results[f"step {k}.{name}"] = library.array(cells[name]).copy()
@@ -87,7 +88,9 @@ def descend(
     results["losses"] = np.array(losses)
     if rates:
         results["rates"] = np.array([[np.hstack(group) for group in row] for row in rates], np.float64)
-    for number, state in optimizer.state_dict()["state"].items() if not case.closure else ():  # that of LBFGS is its own affair
+    for number, state in (
+        optimizer.state_dict()["state"].items() if not case.closure else ()
+    ):  # that of LBFGS is its own affair
         for name, value in state.items():
             if library.is_tensor(value) or isinstance(value, (int, float)):
                 array = library.array(value) if library.is_tensor(value) else np.asarray(value)
@@ -96,9 +99,15 @@ def descend(
 
 
 def optimizer(
-    name: str, *, second: Any = None, clip: Any = None, trained: Any = tuple(SHAPES), **settings: Any
+    name: str,
+    *,
+    second: Any = None,
+    clip: Any = None,
+    trained: Any = tuple(SHAPES),
+    steps: int = STEPS,
+    **settings: Any,
 ) -> Descent:
-    return Descent(name, settings, second, None, clip, name == "LBFGS", trained)
+    return Descent(name, settings, second, None, clip, steps, name == "LBFGS", trained)
 
 
 MATRICES = ("first", "second")
@@ -125,6 +134,9 @@ TABLE = [
     optimizer("LAMB", lr=0.01), optimizer("LAMB", lr=0.02, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.3), optimizer("LAMB", lr=0.02, maximize=True),
     optimizer("Muon", lr=0.02, trained=MATRICES), optimizer("Muon", lr=0.02, momentum=0.8, nesterov=False, weight_decay=0.5, ns_steps=3, trained=MATRICES),
     optimizer("Muon", lr=0.02, adjust_lr_fn="match_rms_adamw", ns_coefficients=(2.0, -1.5, 0.5), trained=MATRICES),
+    # with whole steps it is at the minimum long before fifty
+    optimizer("LBFGS", lr=0.05, max_iter=1, history_size=4), optimizer("LBFGS", lr=0.05, max_iter=2, history_size=3, steps=20), optimizer("LBFGS", lr=0.3, max_iter=3, steps=10),
+    optimizer("LBFGS", lr=1, max_iter=2, line_search_fn="strong_wolfe", steps=10), optimizer("LBFGS", lr=0.5, max_iter=3, line_search_fn="strong_wolfe", history_size=3, steps=8),
 ]  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def test_arguments_and_defaults(key):
     found, others = ours(key)
     named = {name for name, *_ in positional + keywords}
     others = without(others, ADDED - named)
-    if key == "nn.Parameter":  # PyTorch's may be empty
+    if key in ("nn.Parameter", "nn.Buffer"):  # PyTorch's may be empty
         positional[0].pop()
     if key.startswith("optim."):  # what stands behind arguments that are not ours is by keyword alone
         keywords += positional[len(found) :]
