@@ -486,7 +486,8 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     except ValueError:
         raise ShapeError(f"tensor: nested lists of unequal lengths are no array{here()}") from None
     if array.dtype.kind not in "biufc" and not is_float(array.dtype):
-        raise DTypeError(f"tensor: cannot hold {array.dtype} data; expected numbers or booleans{here()}")
+        what = f"a {type(data).__name__}" if array.dtype == object and not array.shape else f"{array.dtype} data"
+        raise DTypeError(f"tensor: cannot hold {what}; expected numbers or booleans{here()}")
     if dtype is None and array.dtype.char in "dD" and not isinstance(data, (np.ndarray, np.generic)):
         holds_numpy = isinstance(data, list) and any(isinstance(x, (np.ndarray, np.generic)) for x in data)
         if not holds_numpy:

@@ -28,10 +28,11 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
       DTypeError: input and weight are floats of different dtypes.
     """
     x, weight = as_tensor(input), as_tensor(weight)
-    if weight.ndim not in (1, 2) or not x.ndim or x.shape[-1] != weight.shape[-1]:
+    if weight.ndim not in (1, 2):
+        raise ShapeError(f"linear: expected a weight [out_features, in_features], got {shown(weight)}{here()}")
+    if not x.ndim or x.shape[-1] != weight.shape[-1]:
         raise ShapeError(
-            f"linear: expected input [..., in_features] and weight [out_features, in_features], "
-            f"got {shown(x)} and {shown(weight)}{here()}"
+            f"linear: expected input [..., {weight.shape[-1]}] for weight {shown(weight)}, got {shown(x)}{here()}"
         )
     if x.dtype != weight.dtype and is_float(x.dtype):
         raise DTypeError(

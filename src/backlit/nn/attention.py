@@ -107,6 +107,10 @@ class MultiheadAttention(Module):
             raise ShapeError(
                 f"{who}: expected 3 axes, or 2 without a batch, got {' and '.join(map(shown, given))}{here()}"
             )
+        sizes = (self.embed_dim, self.kdim, self.vdim)[: len(given)]
+        if any(x.shape[-1] != n for x, n in zip(given, sizes, strict=True)):
+            wanted = ", ".join(f"{name} [..., {n}]" for name, n in zip(("query", "key", "value"), sizes, strict=False))
+            raise ShapeError(f"{who}: expected {wanted}, got {', '.join(map(shown, given))}{here()}")
         single = given[0].ndim == 2
         given = [self._batch_first(x) for x in given]
         heads = [self._heads(x, k) for k, x in enumerate(given)]

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, overload
 
+from backlit.core.tensor import Tensor
 from backlit.nn.module import Module
+from backlit.nn.shape import Identity
+
+
+def _named(x: Any) -> str:
+    """What something is that is no module."""
+    if isinstance(x, type) and issubclass(x, Module):
+        return f"the class {x.__name__} (write {x.__name__}(...))"
+    return type(x).__name__
 
 
 class Sequential(Module):
@@ -32,7 +41,7 @@ class Sequential(Module):
 
     def _add(self, name: str, module: Any) -> None:
         if not isinstance(module, Module):
-            raise TypeError(f"Sequential: expected modules, got {type(module).__name__} at {name!r}")
+            raise TypeError(f"Sequential: expected modules, got {_named(module)} at {name!r}")
         self.register_module(name, module)
 
     def append(self, module: Module) -> Self:
@@ -67,9 +76,25 @@ class Sequential(Module):
         return self
 
     def forward(self, x: Any) -> Any:
-        """`x` through every module in turn."""
+        """`x` through every module in turn.
+
+        Raises:
+          TypeError: a module gives a tuple of tensors, as a recurrent layer does, and the next is a layer that takes one tensor.
+        """
+        before: Any = None
         for module in self:
+            if (
+                before is not None
+                and isinstance(x, tuple)
+                and _takes_one(module)
+                and any(isinstance(y, Tensor) for y in x)
+            ):
+                raise TypeError(
+                    f"Sequential: {type(before).__name__} gives a tuple of {len(x)}, and {type(module).__name__} takes one "
+                    f"tensor; put a module between them whose forward takes out what is wanted"
+                )
             x = module(x)
+            before = module
         return x
 
     def __len__(self) -> int:
@@ -108,6 +133,11 @@ class Sequential(Module):
         return self.extend(list(other))
 
 
+def _takes_one(module: Module) -> bool:
+    """Whether it is a layer of this package that does something with one tensor."""
+    return type(module).__module__.startswith("backlit.") and not isinstance(module, (Sequential, Identity))
+
+
 class ModuleList(Module):
     """A list of modules, which are registered under '0', '1', ...; it has no forward.
 
@@ -123,7 +153,7 @@ class ModuleList(Module):
     def _replace(self, modules: list[Any]) -> None:
         for module in modules:
             if not isinstance(module, Module):
-                raise TypeError(f"ModuleList: expected modules, got {type(module).__name__}")
+                raise TypeError(f"ModuleList: expected modules, got {_named(module)}")
         for name in list(self._modules):
             delattr(self, name)
         for i, module in enumerate(modules):
@@ -230,7 +260,7 @@ class ModuleDict(Module):
 
     def __setitem__(self, key: str, module: Module) -> None:
         if not isinstance(module, Module):
-            raise TypeError(f"ModuleDict: expected modules, got {type(module).__name__} at {key!r}")
+            raise TypeError(f"ModuleDict: expected modules, got {_named(module)} at {key!r}")
         self.register_module(key, module)
 
     def __delitem__(self, key: str) -> None:

@@ -14,6 +14,7 @@ from backlit.core.errors import ArgumentError
 from backlit.core.tensor import Tensor, tensor
 from backlit.nn import hooks, leaves
 from backlit.nn.hooks import Hooked
+from backlit.nn.located import locate
 from backlit.nn.printing import drawn
 from backlit.nn.state import float_dtype, load, put
 
@@ -96,14 +97,18 @@ class Module(Hooked):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The value of the module; a subclass states it."""
-        raise NotImplementedError(f"{type(self).__name__} has no forward")
+        raise NotImplementedError(f"{type(self).__name__} has no forward: define forward(self, ...) in the class")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._hooks is not None:
-            return hooks.call(self, args, kwargs)
-        if record.active:
-            return record.inside(self, self.forward, args, kwargs)
-        return self.forward(*args, **kwargs)
+        try:
+            if self._hooks is not None:
+                return hooks.call(self, args, kwargs)
+            if record.active:
+                return record.inside(self, self.forward, args, kwargs)
+            return self.forward(*args, **kwargs)
+        except Exception as error:
+            locate(error, self)
+            raise
 
     # Registration
 
@@ -146,6 +151,9 @@ class Module(Hooked):
                         )
                     table[name] = None
                     return
+        if isinstance(value, Tensor) and type(self).__module__.startswith("backlit."):
+            kind = type(self).__name__
+            raise TypeError(f"{kind}: {name} cannot be a tensor; make the layer first and call it then, {kind}(...)(x)")
         object.__setattr__(self, name, value)
 
     def __getattr__(self, name: str) -> Any:

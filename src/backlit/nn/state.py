@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,8 @@ def load(
     """
     who = f"load_state_dict: {name}"
     if not isinstance(given, Mapping):
-        raise TypeError(f"{who}: expected a mapping from names to arrays, got {type(given).__name__}")
+        way = "; use backlit.load(path)" if isinstance(given, (str, PathLike)) else ""
+        raise TypeError(f"{who}: expected a mapping from names to arrays, got {type(given).__name__}{way}")
     there = {id(cell) for key, cell in own.items() if key in given}  # one name of a shared cell is enough
     missing = [key for key, cell in own.items() if id(cell) not in there]
     unexpected = [key for key in given if key not in own]
