@@ -157,6 +157,19 @@ def test_weights_are_proportions():
     assert sorted(data.WeightedRandomSampler(weights, 2, replacement=False)) == [1, 2]
 
 
+def test_points_between_weights_fall_on_rows_that_have_some():
+    class Given:
+        def uniform(self, *arguments, **options):
+            return bl.tensor(np.array([0.0, 0.25, 1.0 - 2.0**-53]))
+
+    sampler = data.WeightedRandomSampler([0.0, 1.0, 3.0, 0.0], 3)
+    sampler.generator = Given()
+    assert list(sampler) == [1, 2, 2]
+    tiny = data.WeightedRandomSampler([1e-30, 0.1, 0.2, 0.3, 0.0], 3)
+    tiny.generator = Given()
+    assert max(tiny) == 3  # a sum that rounds up leads to no row of weight 0
+
+
 @pytest.mark.parametrize(
     ("make", "error"),
     [
