@@ -281,6 +281,8 @@ def test_no_more_is_prefetched_than_asked():
         ({"prefetch_factor": 1.5}, "prefetch_factor must be an integer of at least 0"),
         ({"generator": 3}, "generator must be a backlit.Generator, got int"),
         ({"dataset": Stream(3), "shuffle": True}, "an IterableDataset has its own order"),
+        ({"dataset": (np.ones(3), np.ones(3))}, r"a tuple is no dataset of rows; give data.TensorDataset\(\*arrays\)"),
+        ({"dataset": {"x": np.ones(3)}}, "a dict is no dataset of rows"),
     ],
 )
 def test_arguments_that_are_refused(arguments, message):

@@ -92,6 +92,13 @@ class DataLoader:
             raise ArgumentError(
                 "DataLoader: an IterableDataset has its own order; leave shuffle and samplers out, or wrap it in data.ShuffleBuffer"
             )
+        is_tuple_of_arrays = (
+            isinstance(self.dataset, tuple) and self.dataset and all(takes_rows(part) for part in self.dataset)
+        )
+        if is_tuple_of_arrays or isinstance(self.dataset, dict):
+            raise ArgumentError(
+                f"DataLoader: a {type(self.dataset).__name__} is no dataset of rows; give data.TensorDataset(*arrays)"
+            )
         if not self._is_stream:
             length_of("DataLoader", self.dataset)
 
