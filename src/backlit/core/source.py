@@ -39,13 +39,17 @@ def user_source(depth: int = 2) -> tuple[CodeType, int] | None:
 
     The caller vouches that the innermost `depth` frames are inside: a look at each costs 60 ns.
     """
-    frame: FrameType | None = sys._getframe(depth)
+    frame = user_frame(sys._getframe(depth))
+    return None if frame is None else (frame.f_code, frame.f_lasti)
+
+
+def user_frame(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame outside this package, from `frame` on outwards."""
     while frame is not None:
-        code = frame.f_code
-        name = code.co_filename
+        name = frame.f_code.co_filename
         inside = _inside.get(name)
         if not (is_inside(name) if inside is None else inside):
-            return code, frame.f_lasti
+            return frame
         frame = frame.f_back
     return None
 

@@ -79,9 +79,11 @@ class Tensor:
     (a `Cut`), or None. Operators attach on floor 1, `backward` on floor 2.
     """
 
-    __slots__ = ("__weakref__", "_grad", "_value", "node")
+    __slots__ = ("__weakref__", "_bases", "_grad", "_value", "node")
     __array_priority__ = 1000
     __hash__ = object.__hash__
+
+    _bases: tuple[weakref.ref[Tensor], ...]
 
     if TYPE_CHECKING:  # attached on floors 1 and 2, where what they do is known
         T: Tensor

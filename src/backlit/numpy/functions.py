@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from backlit.ops import (
     statistics,
     trigonometry,
 )
+from backlit.ops.aliases import alias
 
 _OVER = "*a | axis keepdims"
 _TABLE: dict[str, tuple[Callable[..., Any], str]] = {
@@ -119,6 +121,12 @@ PLAIN = (
     "histogram_bin_edges", "trim_zeros", "i0", "roots", "poly", "polyfit",
     "spacing", "histogram2d", "histogramdd", "partition", "real_if_close", "sort_complex", "frexp", "polydiv", "polyint",
 )  # fmt: skip
+# NumPy's results share memory with the first argument
+ALIASES = (
+    "ravel", "reshape", "transpose", "matrix_transpose", "permute_dims", "swapaxes", "moveaxis", "rollaxis", "squeeze", "expand_dims",
+    "flip", "fliplr", "flipud", "rot90", "split", "array_split", "hsplit", "vsplit", "dsplit", "unstack", "real", "imag", "diagonal",
+    "atleast_1d", "atleast_2d", "atleast_3d",
+)  # fmt: skip
 CREATION = (
     "arange", "array", "asanyarray", "asarray", "ascontiguousarray", "asfortranarray", "asarray_chkfinite", "empty", "empty_like", "eye", "from_dlpack", "fromfunction", "fromiter",
     "full", "full_like", "geomspace", "identity", "linspace", "logspace", "ones", "ones_like", "tri", "zeros", "zeros_like",
@@ -131,6 +139,16 @@ def made() -> dict[str, Callable[..., Any]]:
     for name, (ours, text) in _TABLE.items():
         if hasattr(np, name):
             found[name] = view(name, ours, text) if text else ours
+    found |= {name: _aliasing(found[name]) for name in ALIASES if name in found}
     found |= {name: getattr(creation, name) for name in CREATION}
     found |= {name: discrete(name) for name in DISCRETE if hasattr(np, name)}
     return found | {name: plain(name) for name in PLAIN if hasattr(np, name)}
+
+
+def _aliasing(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        out = function(*args, **kwargs)
+        return alias(out, next(iter((*args, *kwargs.values())), None))
+
+    return noting

@@ -13,6 +13,7 @@ from backlit.core.op import shown
 from backlit.core.source import here
 from backlit.core.tensor import Tensor, as_tensor, tensor
 from backlit.ops import elementwise, indexing, linear, order, scatter
+from backlit.ops.aliases import alias
 
 
 def like(x: Tensor, value: Any) -> Tensor:
@@ -34,9 +35,10 @@ def _holds_tensors(value: Any) -> bool:
 
 def picked(x: Tensor, key: Any) -> Tensor:
     """`x[key]`."""
-    x, key = indexing.lift_truths(x, key)
-    template, arrays = indexing.parse(x, key)
-    return indexing.index(x, *arrays, index=template)
+    lifted, key = indexing.lift_truths(x, key)
+    template, arrays = indexing.parse(lifted, key)
+    out = indexing.index(lifted, *arrays, index=template)
+    return out if arrays else alias(out, x)
 
 
 class At:

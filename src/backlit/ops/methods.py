@@ -33,7 +33,13 @@ from backlit.ops import (
     statistics,
     trigonometry,
 )
+from backlit.ops.aliases import alias
 
+# of which NumPy's and PyTorch's results share memory with the tensor
+_ALIASES = (
+    "reshape", "view", "permute", "permute_dims", "transpose", "swapaxes", "swapdims", "moveaxis", "movedim", "ravel", "squeeze",
+    "expand_dims", "unsqueeze", "split", "array_split", "chunk", "unstack", "unbind", "T", "mT", "real", "imag",
+)  # fmt: skip
 _PYTORCH = (("dim", "axis"), ("keepdim", "keepdims"), ("dims", "axis"), ("ddof", "correction"))
 
 
@@ -229,6 +235,21 @@ def attach() -> None:
         methods |= {name: _renamed(getattr(module, name)) for name in names}
     for name, value in methods.items():
         setattr(Tensor, name, value)
+    for name in _ALIASES:
+        setattr(Tensor, name, _aliasing(getattr(Tensor, name)))
+
+
+def _aliasing(method: Any) -> Any:
+    """A method or property whose results share memory with the tensor in NumPy."""
+    if isinstance(method, property):
+        get: Any = method.fget
+        return property(lambda x: alias(get(x), x))
+
+    @wraps(method)
+    def noting(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return alias(method(x, *args, **kwargs), x)
+
+    return noting
 
 
 def _applied(op: Any) -> Callable[..., Tensor]:

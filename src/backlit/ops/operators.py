@@ -14,6 +14,7 @@ from backlit.core.op import shown
 from backlit.core.source import here
 from backlit.core.tensor import Box, Tensor, assign, muted
 from backlit.ops import elementwise, indexing, linear
+from backlit.ops.aliases import check_no_alias
 from backlit.ops.array import matmul
 from backlit.ops.at import At, like, picked
 
@@ -26,17 +27,43 @@ def _check_writable(x: Tensor, what: str) -> None:
         )
 
 
-def _nobody_else() -> int | None:
-    """How many references `__setitem__` counts to a tensor that nothing else refers to; None where that tells nothing."""
+def _nobody_else(write: Callable[[Any], None], dunder: str) -> int | None:
+    """How many references `dunder` counts to a tensor that nothing else refers to; None where that tells nothing."""
     counts: list[int] = []
-    probe = type("Probe", (), {"__setitem__": lambda x, key, value: counts.append(sys.getrefcount(x))})
-    kept = probe()
-    kept[0] = 1
-    probe()[0] = 1
+
+    def count(x: Any, *args: Any) -> Any:
+        counts.append(sys.getrefcount(x))
+        return x
+
+    kind = type("Probe", (), {dunder: count})
+    kept = kind()
+    write([kept])
+    write(_Made(kind))
     return counts[1] if counts[1] < counts[0] else None
 
 
-_UNSEEN = _nobody_else()
+class _Made:
+    """Gives a new object each time."""
+
+    def __init__(self, kind: Callable[[], Any]) -> None:
+        self.kind = kind
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.kind()
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+
+def _set_one(x: Any) -> None:
+    x[0][0] = 1
+
+
+def _add_one(x: Any) -> None:
+    x[0] += 1
+
+
+_UNSEEN, _UNSEEN_IN_PLACE = _nobody_else(_set_one, "__setitem__"), _nobody_else(_add_one, "__iadd__")
 
 
 def _put_in(x: Tensor, new: Tensor) -> None:
@@ -56,6 +83,7 @@ def replace(x: Tensor, new: Tensor) -> Tensor:
 
 def _write(x: Tensor, key: Any, value: Any) -> None:
     _check_writable(x, "x[i] = v")
+    check_no_alias(x, "x[i] = v")
     if sys.getrefcount(x) == _UNSEEN:
         raise WriteError(
             f"x[i] = v: {shown(x)} is a value of its own that nothing else refers to, so the write would be lost (a slice is "
@@ -92,6 +120,8 @@ def _owns(x: Tensor) -> bool:
 def _in_place(op: Any, sign: str) -> Callable[[Tensor, Any], Tensor]:
     def write(x: Tensor, other: Any) -> Tensor:
         _check_writable(x, f"x {sign}= v")
+        if _UNSEEN_IN_PLACE is not None and sys.getrefcount(x) != _UNSEEN_IN_PLACE:  # a[i] += v writes to a afterwards
+            check_no_alias(x, f"x {sign}= v")
         _put_in(x, op(x, other))
         return x
 
