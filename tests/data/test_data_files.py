@@ -167,6 +167,15 @@ def test_a_file_that_becomes_shorter(tmp_path):
         found[np.array([3, 9000])]
 
 
+@pytest.mark.skipif(not hasattr(os, "preadv"), reason="the system does not read at a place")
+def test_reads_that_give_less_than_was_asked(tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", np.arange(100.0))
+    found = data.open_npy(tmp_path / "a.npy")
+    whole = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda descriptor, into, offset: whole(descriptor, [into[0][:5]], offset))
+    assert found[:].tolist() == list(range(100))
+
+
 def test_where_the_system_does_not_read_at_a_place(tmp_path, monkeypatch):
     monkeypatch.delattr(os, "preadv", raising=False)
     np.save(tmp_path / "a.npy", np.arange(1000.0))
