@@ -146,14 +146,23 @@ def test_a_resumed_pass_goes_on_exactly(maker, threads, tmp_path):
         assert resumed.epoch == 3
 
 
-def test_between_epochs_the_state_is_the_beginning_of_the_next():
-    loader = MAKERS["items"]()
+@pytest.mark.parametrize("maker", MAKERS.values(), ids=MAKERS)
+def test_between_epochs_the_state_is_the_beginning_of_the_next(maker):
+    loader = maker()
     epoch(loader)
     state = loader.state_dict()
     assert (state["epoch"], state["batch"], state["start"]) == (1, 0, None)
     expected = epoch(loader)
-    loader.load_state_dict(state)
-    assert epoch(loader) == expected
+    bl.random.seed(98)
+    for resumed in (loader, maker()):
+        resumed.load_state_dict(state)
+        assert epoch(resumed) == expected
+
+
+def test_a_state_of_another_sampler():
+    loader = data.DataLoader(numbers(), 8, sampler=data.RandomSampler(range(50)))
+    with pytest.raises(DataError, match="the state is of another sampler"):
+        loader.load_state_dict(data.DataLoader(numbers(), 8).state_dict())
 
 
 def test_a_generator_that_others_draw_from_is_put_back_where_it_was():

@@ -139,7 +139,10 @@ class DataLoader:
         return _Pass(self, progress, source)
 
     def state_dict(self) -> State:
-        """The position: epoch, batches given out in it, and the state of the generator, now and when the epoch began."""
+        """The position: epoch, batches given out in it, and the state of the generator, now and when the epoch began.
+
+        Of a sampler that was given and has a state, that at the beginning of the epoch, or between epochs that of now.
+        """
         progress = self._progress
         return {
             "epoch": self._epoch,
@@ -147,6 +150,7 @@ class DataLoader:
             "batches": self._known_length(),
             "generator": self.generator.get_state(),
             "start": None if progress is None else progress.start,
+            "sampler": self._kept() if progress is None else {},
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -162,6 +166,7 @@ class DataLoader:
             if start is not None:
                 generator.set_state(start["generator"])
                 start = {"generator": dict(start["generator"]), "sampler": dict(start["sampler"])}
+            kept = dict(state["sampler"]) if start is None else start["sampler"]
             if epoch < 0 or batch < 0 or (batch > 0 and start is None):
                 raise ArgumentError(f"epoch {epoch}, batch {batch}")
         except (KeyError, TypeError, ValueError) as error:
@@ -172,6 +177,11 @@ class DataLoader:
                 f"DataLoader.load_state_dict: the state is from the middle of an epoch of {there} batches, here are {here}; "
                 "use the dataset and the batch_size of that run"
             )
+        if (keeper := self._keeper()) is not None:
+            try:
+                keeper.load_state_dict(kept)
+            except (KeyError, TypeError, ValueError) as error:
+                raise DataError(f"DataLoader.load_state_dict: the state is of another sampler ({error})") from error
         self.generator.set_state(state["generator"])
         self._epoch, self._is_resumed = epoch, start is not None
         self._progress = None if start is None else _Progress(epoch, batch, start)
@@ -190,11 +200,11 @@ class DataLoader:
         return given if self._sampler_is_given and hasattr(given, "load_state_dict") else None
 
     def _start(self) -> State:
+        return {"generator": self.generator.get_state(), "sampler": self._kept()}
+
+    def _kept(self) -> State:
         keeper = self._keeper()
-        return {
-            "generator": self.generator.get_state(),
-            "sampler": {} if keeper is None else keeper.state_dict(),
-        }
+        return {} if keeper is None else dict(keeper.state_dict())
 
     def _set_start(self, start: State) -> None:
         self.generator.set_state(start["generator"])
