@@ -31,7 +31,7 @@ def run(folder: Path, small: bool = False) -> None:
 
     A small one is shorter, and runs op by op.
     """
-    epochs = 6 if small else 40
+    epochs = 6 if small else 80
     bl.random.seed(5)
     rng = np.random.default_rng(5)
     x = rng.standard_normal((ROWS + 100, 12)).astype(np.float32)

@@ -51,7 +51,7 @@ def everything(at=None, compile=False):
     model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))
     optimizer = optim.Adam(model.parameters(), lr=0.01)
     trainer = Trainer(
-        model, optimizer, nn.CrossEntropyLoss(), [Accuracy()], [StopAt(at), EarlyStopping(patience=9), KeepBest()],
+        model, optimizer, nn.CrossEntropyLoss(), [Accuracy()], [StopAt(at), EarlyStopping(patience=9), KeepBest(mode="max")],
         scheduler=lr_scheduler.OneCycleLR(optimizer, 0.02, total_steps=40, cycle_momentum=False), clip_norm=1.0, ema=0.9,
         compile=compile, gradient_norms=True,
     )  # fmt: skip

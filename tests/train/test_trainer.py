@@ -120,6 +120,18 @@ def test_a_diverging_loss_names_the_step_and_leaves_everything_as_before_it(comp
 
 
 @pytest.mark.parametrize("compile", [False, True])
+def test_what_is_not_finite_can_be_ignored(compile):
+    x, y, model = line()
+    y = y.copy()
+    y[20] = np.nan
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    history = Trainer(model, optimizer, nn.MSELoss(), nonfinite="ignore", compile=compile).fit(
+        (x, y), 1, batch_size=8, shuffle=False
+    )
+    assert math.isnan(model.weight.item()) and "skipped" not in history.epochs[0]
+
+
+@pytest.mark.parametrize("compile", [False, True])
 @pytest.mark.parametrize("where", ["loss", "gradient"])
 def test_steps_that_are_not_finite_are_passed_over_and_said_once(compile, where, capsys):
     x, y, model = line()
@@ -329,7 +341,7 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path):
     optimizer = optim.SGD(model.parameters(), lr=0.1)
     for words, make in {
         "a loss, or a step": lambda: Trainer(model, optimizer),
-        "'raise' or 'skip'": lambda: Trainer(model, optimizer, nn.MSELoss(), nonfinite="ignore"),
+        "'raise', 'skip' or 'ignore'": lambda: Trainer(model, optimizer, nn.MSELoss(), nonfinite="stop"),
         "'step' or 'epoch'": lambda: Trainer(model, optimizer, nn.MSELoss(), scheduler_interval="batch"),
         "several optimizers": lambda: Trainer(model, [optimizer, optimizer], nn.MSELoss()),
         "two are named": lambda: Trainer(model, optimizer, nn.MSELoss(), [Accuracy(), Accuracy()]),

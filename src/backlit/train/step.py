@@ -91,7 +91,7 @@ class Stepper:
     def __init__(
         self, model: Module, optimizers: Sequence[Optimizer], forward: Forward, metrics: Mapping[str, Metric], *,
         compiled: bool, clip_norm: float | None = None, clip_value: float | None = None, ema: AveragedModel | None = None,
-        skip: bool = False, norms: bool = False, accumulated: bool = False,
+        nonfinite: str = "raise", norms: bool = False, accumulated: bool = False,
     ) -> None:  # fmt: skip
         self.model, self.optimizers = model, list(optimizers)
         self.names = [name for name, _ in model.named_parameters()]
@@ -99,9 +99,9 @@ class Stepper:
         for optimizer in self.optimizers:
             optimizer.prepare_state()
         micro = accumulate(self.optimizers) if accumulated else None
-        self._parts = (model, self.optimizers, forward, metrics, micro, clip_norm, clip_value, ema, skip, norms)
+        self._parts = (model, self.optimizers, forward, metrics, micro, clip_norm, clip_value, ema, nonfinite, norms)
         self._plain = update_of(*self._parts, guarded=None)
-        self._forward = forward
+        self._forward, self._nonfinite = forward, nonfinite
         self._compiled: Compiled | None = None
         self._is_compiled = compiled
         self._measured: dict[int, tuple[Any, ...]] = {}
@@ -124,7 +124,10 @@ class Stepper:
         return list({id(cell): cell for cell in found}.values())
 
     def step(self, *batches: Any) -> dict[str, Any]:
-        """One step on a batch, or on several whose gradients are added up; its numbers. Where the loss, or with `skip` a gradient, is not finite, nothing has changed."""
+        """One step on a batch, or on several whose gradients are added up; gives its numbers.
+
+        Where the loss is not finite nothing has changed, with "skip" also where a gradient is not.
+        """
         if not self._is_compiled:
             return _numbers(self._plain(*batches))
         if self._compiled is None:
@@ -141,7 +144,8 @@ class Stepper:
         for optimizer in self.optimizers:
             optimizer.prepare_state()
         self._plain = update_of(*self._parts, guarded=None)
-        self._compiled = compile(update_of(*self._parts, guarded=self._cells())) if self._is_compiled else None
+        guarded = [] if self._nonfinite == "ignore" else self._cells()
+        self._compiled = compile(update_of(*self._parts, guarded=guarded)) if self._is_compiled else None
 
     def measure(self, batch: Any, model: Module, metrics: Mapping[str, Metric]) -> dict[str, Any]:
         """Loss and numbers of a batch, without a step; the metrics take it."""
@@ -197,7 +201,7 @@ class Stepper:
 
 def update_of(
     model: Module, optimizers: Sequence[Optimizer], forward: Forward, metrics: Mapping[str, Metric], micro: accumulate | None,
-    clip_norm: float | None, clip_value: float | None, ema: AveragedModel | None, skip: bool, norms: bool,
+    clip_norm: float | None, clip_value: float | None, ema: AveragedModel | None, nonfinite: str, norms: bool,
     *, guarded: list[Tensor] | None,
 ) -> Callable[..., dict[str, Any]]:  # fmt: skip
     """A step as a function of the batch, or of several, which can be compiled where `guarded` has all cells that it changes."""
@@ -227,9 +231,9 @@ def update_of(
                 clip_grad_value_(parameters, clip_value)
             if clip_norm is not None:
                 told["gradient_norm"] = clip_grad_norm_(parameters, clip_norm)
-            if skip:
+            if nonfinite == "skip":
                 told["loss"] = _unless_infinite(told["loss"], told.get("gradient_norm"), parameters)
-            if guarded is None and not math.isfinite(told["loss"].item()):
+            if guarded is None and nonfinite != "ignore" and not math.isfinite(told["loss"].item()):
                 _put(buffers, before)
                 return told
             optimizers[0].step()
@@ -239,7 +243,7 @@ def update_of(
             for found in every if metrics else ():
                 for metric in metrics.values():
                     metric.update(*_compared(found))
-        if guarded is not None:
+        if guarded:
             _put_unless_finite(told["loss"], guarded, before)
         return told
 
