@@ -102,7 +102,7 @@ def command(epochs: int) -> Callable[[Callable[[Options], Result]], Callable[[Se
             threads: Annotated[int | None, typer.Option(min=1, help="Of native code; else one for each core.")] = None,
             eager: Annotated[bool, typer.Option("--eager", help="Op by op, instead of compiled.")] = False,
             to: Annotated[Path | None, typer.Option("--json", help="A file for the result.")] = None,
-        ) -> int:
+        ) -> None:
             bl.random.seed(seed)
             if threads is not None:
                 bl.set_num_threads(threads)
@@ -118,7 +118,6 @@ def command(epochs: int) -> Callable[[Callable[[Options], Result]], Callable[[Se
             if to is not None:
                 found = {"numbers": result.numbers, "seconds": seconds, "epochs": epochs, **result.programs()}
                 to.write_text(json.dumps(found) + "\n", encoding="utf-8")
-            return 0
 
         run.__doc__ = inspect.getdoc(inspect.getmodule(example))
 
@@ -127,10 +126,14 @@ def command(epochs: int) -> Callable[[Callable[[Options], Result]], Callable[[Se
             app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
             app.command()(run)
             try:
-                return app(sys.argv[1:] if arguments is None else arguments, standalone_mode=False) or 0
+                app(
+                    sys.argv[1:] if arguments is None else arguments
+                )  # which ends by SystemExit, with one sentence on wrong options
+            except SystemExit as stop:
+                return int(stop.code or 0)
             except bl.BacklitError as error:
                 print(" ".join(str(error).split()), file=sys.stderr)
-                return 2
+            return 2
 
         return main
 

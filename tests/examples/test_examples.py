@@ -94,6 +94,13 @@ def test_the_options_are_used(capsys):
     assert "3 epochs\nop by op" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("wrong", [["--epochs", "0"], ["--threads", "x"], ["--unknown"]])
+def test_wrong_options_are_told(wrong, capsys):
+    assert importlib.import_module("pendulum").main(wrong) == 2
+    told = capsys.readouterr().err
+    assert wrong[0] in told and "Traceback" not in told
+
+
 def test_the_measure_of_the_gan():
     rng = np.random.default_rng(0)
     real, alike = rng.standard_normal((2, 300, 6))
