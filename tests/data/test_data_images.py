@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 
@@ -70,6 +72,12 @@ def test_folders_that_are_none(tmp_path):
         data.ImageFolder(tmp_path, mode="CMYK")
     with pytest.raises(ArgumentError, match="size must be"):
         data.ImageFolder(tmp_path, size=0)
+
+
+def test_without_pillow(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(DataError, match=r"needs Pillow; pip install 'backlit\[image\]'"):
+        data.ImageFolder(tmp_path)
 
 
 def pixels(n=200, channels=2, height=5, width=6):

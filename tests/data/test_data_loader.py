@@ -146,6 +146,34 @@ def test_a_resumed_pass_goes_on_exactly(maker, threads, tmp_path):
         assert resumed.epoch == 3
 
 
+@settings(deadline=None, max_examples=40)
+@given(
+    maker=st.sampled_from(sorted(MAKERS)),
+    threads=st.integers(0, 2),
+    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=8),
+)
+def test_a_run_that_is_killed_again_and_again_sees_what_one_run_sees(maker, threads, lengths):
+    def run(lengths):
+        """Batches of runs of these lengths, each of which goes on from the state that the one before has left."""
+        bl.random.seed(6)
+        seen, state = [], None
+        for length in lengths:
+            loader = MAKERS[maker](num_workers=threads)
+            if state is not None:
+                loader.load_state_dict(state)
+            left = length
+            while left:
+                for batch in loader:
+                    seen.append((loader.epoch, plain(batch)))
+                    left -= 1
+                    if not left:
+                        break
+            state = loader.state_dict()
+        return seen
+
+    assert run(lengths) == run([sum(lengths)])
+
+
 @pytest.mark.parametrize("maker", MAKERS.values(), ids=MAKERS)
 def test_between_epochs_the_state_is_the_beginning_of_the_next(maker):
     loader = maker()

@@ -1,4 +1,5 @@
 import gzip
+import sys
 
 import numpy as np
 import pytest
@@ -88,6 +89,12 @@ def test_byte_pairs(tmp_path):
         path.write_text(bad)
         with pytest.raises(FileFormatError, match="is no tokeniser"):
             data.BPETokenizer.load(path)
+
+
+def test_without_the_library_of_byte_pairs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(DataError, match=r"need tokenizers; pip install 'backlit\[text\]'"):
+        data.BPETokenizer.train(TEXT, 300)
 
 
 def test_text_that_is_none(tmp_path):
