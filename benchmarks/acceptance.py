@@ -187,8 +187,8 @@ def lamp(long: bool) -> Told:
 
 def memory(long: bool) -> Told:
     fine, text = told(
-        tests("inspector/test_panels.py", "diagnose/test_recording.py", "diagnose/test_recomputation.py", pattern="peaks_at_the_engines_count or bytes_that_are_kept or bytes_and_counts"),
-        "runs whose peak, kept bytes and counts of values computed again are the engine's",
+        tests("inspector/test_panels.py", "diagnose/test_recording.py", "diagnose/test_recomputation.py", "diagnose/test_checkpoints.py", pattern="peaks_at_the_engines_count or bytes_that_are_kept or bytes_and_counts or every_plan_costs"),
+        "runs whose peak, kept bytes and counts of values computed again are the engine's, and so those of other checkpoints",
     )  # fmt: skip
     peaks = []
     for every in (None, 1, 2, 3):

@@ -239,6 +239,22 @@ def test_what_cannot_be_compared_is_said(tmp_path):
         checkpoint_plans(changed)
 
 
+def test_the_results_of_one_function_stay_together():
+    @bl.custom_vjp
+    def both(x):
+        return bl.sin(x), bl.cos(x)
+
+    both.defvjp(lambda x: ((bl.sin(x), bl.cos(x)), x), lambda x, g: (g[0] * bl.cos(x) - g[1] * bl.sin(x),))
+    x = bl.tensor(np.array([0.3, 0.5]), requires_grad=True)
+    with bl.record() as recording:
+        s, c = both(x * 2.0)
+        (s * c * c).sum().backward()
+    plans = checkpoint_plans(recording, every=[1, 2, 3])
+    assert [part.name for part in plans.parts] == ["mul#0", "both#0", "mul#1", "mul#2"]
+    assert plans["none"].peak_bytes == recording.peak_bytes
+    assert [part.bytes for part in plans.parts] == [0, 16, 32, 16] and plans["none"].kept_bytes == 64
+
+
 def test_loops_and_solutions_of_equations_are_run_again():
     w = bl.tensor(np.array([0.3, 0.5]), requires_grad=True)
 

@@ -16,7 +16,7 @@ PART = Path("src", "backlit")
 TESTS = [
     ROOT / "tests" / folder / f"test_{name}.py"
     for folder, names in {
-        "diagnose": ("statistics", "recording", "recomputation", "flow"),
+        "diagnose": ("statistics", "recording", "recomputation", "flow", "checkpoints", "effects", "flops", "paths"),
         "inspector": ("pictures", "wire", "file", "derived", "programs", "compiled"),
     }.items()
     for name in names
@@ -40,6 +40,16 @@ FAULTS = [
     Fault("what is held counted again by checkpoints", "diagnose/recomputation.py", "or self.is_held(owner)", ""),
     Fault("memory of checkpoints never freed", "diagnose/recomputation.py", "if found is not None and memory:", "if False:"),
     Fault("nested checkpoints counted once more", "autodiff/tape.py", "() if step.nested else record.current()", "record.current()"),
+    Fault("plans that keep everything", "diagnose/checkpoints.py", "checkpoint(segment)(*arguments)", "segment(*arguments)"),
+    Fault("groups of plans cut one part short", "diagnose/checkpoints.py", "g[0].first, g[-1].last)", "g[0].first, g[-1].first)"),
+    Fault("what passes no gradient on taken as given", "diagnose/rerun.py", "a.aside if isinstance(a, Node) and a.aside is not None else a for", "a for"),
+    Fault("detached values that pass gradients on", "diagnose/rerun.py", "            x.detach() if isinstance(x, Tensor) and not w", "            x if isinstance(x, Tensor) and not w"),
+    Fault("losses after updates in single precision", "diagnose/rerun.py", "raised(array) if self.wide else array", "array"),
+    Fault("each update measured with all of them", "diagnose/effects.py", "_loss(program, {u.node: u.after}) - before for u", "after - before for u"),
+    Fault("products counted once", "diagnose/flops.py", "return 2 * int(sizes[0][-1]) * given", "return int(sizes[0][-1]) * given"),
+    Fault("windows of one channel counted", "diagnose/flops.py", 'math.prod(roles["w"][1:])', 'math.prod(roles["w"][2:])'),
+    Fault("the rest of a level lost", "diagnose/tree.py", "rest=True, others=others)", "rest=True)"),
+    Fault("state of the optimizer of another parameter", "diagnose/capture.py", "optimizer.state.get(index, {})", "optimizer.state.get(0, {})"),
     Fault("names found by another call", "diagnose/calls.py", "            if innermost:", "            if True:"),
     Fault("statistics of an update kept for another value", "diagnose/summary.py", "if known is not None and known[0] is made.value", "if known is not None"),
     Fault("arrays kept by a recording of statistics", "diagnose/summary.py", "                node.value = node.cotangent = None", "                pass"),
@@ -60,7 +70,7 @@ FAULTS = [
     Fault("thumbnails that do not shrink", "inspector/pictures.py", "            side //= 2", "            break"),
     Fault("order of terms lost in tables", "inspector/tables.py", "                order, contribution, taker = found", "                _, contribution, taker = found"),
     Fault("cosine and share swapped", "inspector/tables.py", "cosine, share = _part(", "share, cosine = _part("),
-    Fault("ratio of updates upside down", "inspector/tables.py", "ratio = moved.change / moved.value if moved.value else math.nan", "ratio = moved.value / moved.change if moved.change else math.nan"),
+    Fault("ratio of updates upside down", "inspector/updated.py", "ratio = moved.change / moved.value if moved.value else math.nan", "ratio = moved.value / moved.change if moved.change else math.nan"),
     Fault("events of memory one late", "inspector/derived.py", "            table.add(position, total)", "            table.add(position + 1, total)"),
     Fault("seeds lost when a file is read", "inspector/loading.py", "                event.node.seed = event.node.cotangent", "                pass"),
     Fault("checkpoints lost when a file is read", "inspector/loading.py", "                self.made.recomputed.append(found)", "                pass"),

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from backlit.autodiff.checkpoint import checkpoint
+from backlit.autodiff.walk import Pick
 from backlit.core.errors import ArgumentError
 from backlit.core.record import listening
 from backlit.core.tensor import Tensor
 from backlit.diagnose.capture import Capture
 from backlit.diagnose.flops import flops
-from backlit.diagnose.recording import SEED, Aside, Node, Recording, Scope, Step
+from backlit.diagnose.recording import SAVE, SEED, Aside, Node, Recording, Scope, Step
 from backlit.diagnose.replay import check_runs
 from backlit.diagnose.rerun import Item, Rerun, Values
 
@@ -27,7 +28,7 @@ Chosen = str | tuple[str, str]
 class Part:
     """A part of the forward pass that can be one checkpoint: a module or function call, or one op, and what it keeps.
 
-    `bytes` are those that the graph keeps of its values where there is no checkpoint.
+    `bytes` are those that its ops make the graph keep, beyond what is kept before, where there is no checkpoint.
     """
 
     name: str
@@ -161,12 +162,15 @@ class _Comparison:
         counts = [flops(n.op, n.args, n, n.params) for n in bare_run[0].nodes if n.kind == "op"]
         asides = [i for i in self.program.items if isinstance(i, Aside)]
         counts += [flops(a.op, a.args, a.value, a.params) for a in asides]
-        kept = _kept_by(bare_run[0], self.program)
-        parts = tuple(Part(p.ends[0], sum(kept.get(i, 0) for i in range(p.first, p.last + 1))) for p in self.parts)
+        saved = [e.bytes if e.kind is SAVE else 0 for e in bare_run[0].events]
+        marks = bare_run[2]
+        parts = tuple(Part(p.ends[0], sum(saved[marks[p.first] : marks[p.last + 1]])) for p in self.parts)
         return Plans(parts, tuple(plans), sum(c or 0 for c in counts), sum(c is None for c in counts))
 
-    def plan(self, name: str, spans: list[_Span], program: Rerun | None = None) -> tuple[Plan, tuple[Recording, Any]]:
-        run, loss = recorded_run(program or self.program, [(s.first, s.last) for s in spans])
+    def plan(
+        self, name: str, spans: list[_Span], program: Rerun | None = None
+    ) -> tuple[Plan, tuple[Recording, Any, list[int]]]:
+        run, loss, marks = recorded_run(program or self.program, [(s.first, s.last) for s in spans])
         curve = run.kept_bytes()
         seed = next(i for i, e in enumerate(run.events) if e.kind is SEED)
         named = tuple(s.ends for s in spans)
@@ -174,24 +178,26 @@ class _Comparison:
             name, named, max(curve, default=0), curve[seed], sum(r.flops for r in run.recomputed),
             sum(r.uncounted for r in run.recomputed), sum(r.count for r in run.recomputed), tuple(curve), seed,
         )  # fmt: skip
-        return plan, (run, loss)
+        return plan, (run, loss, marks)
 
 
-def recorded_run(program: Rerun, spans: Sequence[tuple[int, int]]) -> tuple[Recording, Any]:
-    """The recording of a program, with its backward pass, of which the items in each span are one checkpoint; and the loss."""
+def recorded_run(program: Rerun, spans: Sequence[tuple[int, int]]) -> tuple[Recording, Any, list[int]]:
+    """The recording of a program, with its backward pass, of which the items in each span are one checkpoint; the loss; and how
+    many events there were before each item that is in none, and in the end."""
     recording = Recording()
     capture = Capture(recording)
     program.forget()
     try:
         with listening(capture):
-            loss = _run(program, spans)
+            marks: list[int] = []
+            loss = _run(program, spans, lambda: marks.append(len(recording.events)))
             loss.backward(Tensor(program.root.seed))
     finally:
         capture.finish()
-    return recording, loss._value
+    return recording, loss._value, marks
 
 
-def _run(program: Rerun, spans: Sequence[tuple[int, int]]) -> Tensor:
+def _run(program: Rerun, spans: Sequence[tuple[int, int]], mark: Callable[[], None]) -> Tensor:
     items, values = program.items, Values()
     last_use: dict[Item, int] = {program.root: len(items)}
     for at, item in enumerate(items):
@@ -201,11 +207,13 @@ def _run(program: Rerun, spans: Sequence[tuple[int, int]]) -> Tensor:
     at = 0
     for first, last in [*sorted(spans), (len(items), len(items))]:
         for item in items[at:first]:
+            mark()
             program.apply(item, values, program.leaf)
         inside = items[first : last + 1]
         if inside:
             _segment(program, inside, [i for i in inside if last_use.get(i, -1) > last and not _is_joint(i)], values)
         at = last + 1
+    mark()
     return values[program.root]  # type: ignore[no-any-return]
 
 
@@ -232,17 +240,6 @@ def _segment(program: Rerun, inside: list[Item], outs: list[Item], values: Value
 
     arguments = [values[a] if a in values else program.leaf(a) for a in taken]
     values.update(zip(outs, checkpoint(segment)(*arguments), strict=True))
-
-
-def _kept_by(run: Recording, program: Rerun) -> dict[int, int]:
-    """The bytes that are kept of the values of items, by the place of the item; `run` is the one without checkpoints."""
-    made = [n for n in run.nodes if n.kind == "op"]
-    if len(made) != len(program.ops):
-        return {}  # checkpoints of the program, whose ops are in no item
-    place = {item: at for at, item in enumerate(program.items)}
-    return {
-        place[node]: again.saved.bytes for node, again in zip(program.ops, made, strict=True) if again.saved is not None
-    }
 
 
 # Parts
@@ -272,8 +269,13 @@ def _parts(program: Rerun) -> list[_Span]:
     nodes = [(at, i) for at, i in enumerate(program.items) if isinstance(i, Node)]
     has_modules = any(s.kind == "module" and s.class_name for _, n in nodes for s in _scopes(n))
     if not has_modules:
-        spans = list(_runs(nodes, 0, ("function",)))
-        return [_span(scope, run) for scope, run in spans if program.root not in [n for _, n in run]]
+        runs: list[tuple[Scope | None, _Numbered]] = []
+        for scope, run in _runs(nodes, 0, ("function",)):
+            if isinstance(run[0][1].op, Pick):  # one of several results stays with what gave them
+                runs[-1][1].extend(run)
+            else:
+                runs.append((scope, run))
+        return [_span(scope, run) for scope, run in runs if program.root not in [n for _, n in run]]
     size = {n: math.prod(n.shape) for _, n in nodes}
     half = sum(size.values()) / 2
     waiting = list(_calls(nodes, 0))

@@ -45,12 +45,31 @@ class Rerun:
             raise ArgumentError(f"{who}: step {step.index} has {how}; it can be repeated where there is one")
         self.root = roots[0]
         self.ops = [n for n in nodes if n.kind == "op" and n.index <= self.root.index]
+        inner = self._of_forwards()
+        self.ops = [n for n in self.ops if n not in inner]
         self.items = self._with_asides()
         self.wanted = {a for n in self.ops for a, w in zip(n.args, n.wanted, strict=True) if w}
         for a in self.wanted:
             if a.kind not in ("op", "parameter"):
                 raise ArgumentError(f"{who}: {a.name!r} was computed before the recording began")
         self._leaves: dict[Node, Tensor] = {}
+
+    def _of_forwards(self) -> set[Node]:
+        """The ops that functions with a rule of their own applied in their forward: they are applied there again."""
+        reached: set[Item] = set()
+        waiting: list[Item] = [self.root]
+        while waiting:
+            item = waiting.pop()
+            if item not in reached:
+                reached.add(item)
+                waiting += [a for a in self.reads(item) if isinstance(a, (Node, Aside))]
+        inner: set[Node] = set()
+        for place, node in enumerate(self.ops):
+            if isinstance(node.op, CustomJoint):  # they stand right before it, and nothing else needs them
+                while place and self.ops[place - 1] not in reached:
+                    place -= 1
+                    inner.add(self.ops[place])
+        return inner
 
     def _with_asides(self) -> list[Item]:
         """The ops with those asides between them that they depend on."""
