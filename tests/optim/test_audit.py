@@ -79,10 +79,12 @@ def forgotten():
 def in_two():
     model = nn.Linear(3, 3)
     first, second = optim.SGD(model.parameters(), lr=0.1), optim.Adam(model.parameters())
+    third = optim.SGD(nn.Linear(2, 2).parameters())
 
     def step():
         plain(model, first)()
         second.step()
+        assert third is not None
 
     return [step]
 
@@ -229,6 +231,43 @@ def frozen_statistics():
     return [plain(model, optim.SGD(model.parameters(), lr=0.1))]
 
 
+def only_the_head_in_training_mode():
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout(0.5)).eval()
+    model[2].train()
+    return [plain(model, optim.SGD(model.parameters(), lr=0.1))]
+
+
+def eval_mode_that_makes_no_difference():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.0), nn.LayerNorm(3)).eval()
+    return [plain(model, optim.SGD(model.parameters(), lr=0.1))]
+
+
+def gradients_reset_to_zeros():
+    model = nn.Linear(3, 3)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+    def step():
+        optimizer.zero_grad(set_to_none=False)
+        loss(model(X)).backward()
+        optimizer.step()
+
+    return [step]
+
+
+def accumulated():
+    model = nn.Linear(3, 3)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    micro = optim.accumulate(optimizer)
+
+    def step():
+        with micro:
+            for k in range(3):
+                micro.add(loss(model(X + float(k))), 4)
+        optimizer.step()
+
+    return [step]
+
+
 def tied_weights():
     model = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3))
     model[2].weight = model[0].weight
@@ -373,7 +412,7 @@ def a_copy_of_the_model():
 
 LOOPS = [
     gan, gan_in_one_module, gan_in_one_step, accumulation, frozen_layers, frozen_model_with_a_head, only_the_head,
-    frozen_statistics, tied_weights, sum_of_losses, losses_one_by_one, losses_in_turns, losses_with_an_optimizer_each,
+    frozen_statistics, only_the_head_in_training_mode, eval_mode_that_makes_no_difference, gradients_reset_to_zeros, accumulated, tied_weights, sum_of_losses, losses_one_by_one, losses_in_turns, losses_with_an_optimizer_each,
     weights_and_biases_apart, reset_by_the_model, evaluation_between, a_mean_of_the_weights, teacher_and_student,
     tensors_without_a_model, one_optimizer_after_another, clipped_with_a_schedule, gradients_of_a_function,
     a_copy_of_the_model,
@@ -396,7 +435,8 @@ def test_gradients_set_to_zero_are_reset():
     optimizer = optim.SGD(model.parameters(), lr=0.1)
     for _ in range(3):
         for p in model.parameters():
-            p.grad = bl.zeros_like(p.detach()) if p.grad is None else p.grad * 0.0
+            if p.grad is not None:
+                p.grad[...] = 0.0
         loss(model(X)).backward()
         optimizer.step()
 

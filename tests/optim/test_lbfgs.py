@@ -8,6 +8,7 @@ import pytest
 import backlit as bl
 from backlit import nn, optim
 from backlit.core.errors import ArgumentError, DataError
+from backlit.optim.line_search import strong_wolfe
 
 RNG = np.random.default_rng(4)
 X, Y, W = RNG.standard_normal((30, 4)), RNG.standard_normal((30, 2)), RNG.standard_normal((4, 2))
@@ -234,3 +235,52 @@ def test_what_is_refused():
         bl.compile(lambda: optimizer.step(closure))()
     with pytest.raises(bl.GradientError, match="keep_grads=True"):
         optimizer.step(bl.compile(closure))
+
+
+@pytest.mark.parametrize("max_search", [25, 4])
+def test_a_line_search_goes_as_pytorchs(max_search):
+    """Along waves, walls and slopes without end, from steps far too short and far too long.
+
+    Of 240 such searches one goes another way: trials so close together that a rounding decides where the cubic is least.
+    """
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    from torch.optim.lbfgs import _strong_wolfe
+
+    rng, seen = np.random.default_rng(0), set()
+    for _ in range(50):
+        a, b, c, e = rng.standard_normal(4)
+        wall = rng.choice([0.0, 0.0, 1.0])
+
+        def value(x, a=a, b=b, c=c, e=e, wall=wall):
+            y = 0.05 * e**2 * x**2 + a * np.sin(3 * b * x + c) + wall * np.exp(np.minimum(4 * x, 60.0)) * 1e-3
+            dy = (
+                0.1 * e**2 * x
+                + 3 * a * b * np.cos(3 * b * x + c)
+                + wall * np.where(4 * x < 60, 4 * np.exp(4 * x), 0) * 1e-3
+            )
+            return y, dy
+
+        y, dy = value(0.0)
+        d = -dy
+        for t in (1e-3, 0.1, 1.0, 30.0):
+
+            def own(t, d=d, value=value):
+                y, dy = value(t * d)
+                return float(y), np.array([dy])
+
+            def other(x, t, d, value=value):
+                y, dy = value(float(x + t * d))
+                return float(y), torch.tensor([float(dy)], dtype=torch.float64)
+
+            loss, gradient, step, n = strong_wolfe(
+                own, t, np.array([d]), y, np.array([dy]), dy * d, max_search=max_search
+            )
+            g = torch.tensor([dy], dtype=torch.float64)
+            direction, x = torch.tensor([d], dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+            f, theirs, t_other, m = _strong_wolfe(other, x, t, direction, y, g, g.dot(direction), max_ls=max_search)
+            np.testing.assert_allclose(
+                [loss, gradient[0], step], [f, float(theirs), float(t_other)], rtol=1e-9, atol=1e-12
+            )
+            assert n == m
+            seen.add(n)
+    assert len(seen) >= 4

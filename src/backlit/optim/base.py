@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from backlit.core import changes, record
+from backlit.core import changes, record, staging
 from backlit.core.errors import ArgumentError, DataError, DTypeError, ShapeError
 from backlit.core.tensor import Tensor, assign, enable_grad, no_grad
 from backlit.ops.elementwise import where
@@ -250,10 +250,15 @@ class Optimizer(ABC):
         for group in self.param_groups:
             group["lr"] = lr
 
-    def zero_grad(self) -> None:
-        """Sets the gradient of every parameter to None."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Sets the gradient of every parameter to None; without `set_to_none` to zeros where there is one.
+
+        Within a compiled step it is None either way.
+        """
+        as_zeros = not set_to_none and staging.current() is None
         for cell in self._cells():
-            cell.grad = None
+            there = as_zeros and cell.grad is not None
+            cell.grad = Tensor(np.zeros(cell.shape, cell.dtype)) if there else None
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update of every parameter that has a gradient; gives what `closure` gives.

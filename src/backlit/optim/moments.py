@@ -156,14 +156,13 @@ class RAdam(Moments):
         bias2, longest = 1.0 - beta2**step, 2 / (1 - beta2) - 1
         length = longest - 2.0 * step * beta2**step / bias2
         enough = length > 5.0
-        # where the length is short the root is of 0 and not used
+        # where the length is short, as it always is with a longest of 5 or less, the root is not used
         known = where(enough, length, 5.0)
-        factor: Any
         if isinstance(longest, Tensor):
-            some = where(longest <= 5.0, 6.0, longest)
-            factor = where(longest <= 5.0, 0.0, some / ((some - 4.0) * (some - 2.0)))
-        else:
-            factor = 0.0 if longest <= 5 else longest / ((longest - 4) * (longest - 2))
+            longest = where(longest > 5.0, longest, 6.0)
+        elif longest <= 5.0:
+            longest = 6.0
+        factor = longest / ((longest - 4) * (longest - 2))
         rectified = sqrt((known - 4.0) * (known - 2.0) * factor / known * bias2).astype(value.dtype)
         rate = (lr / (1.0 - beta1**step)).astype(value.dtype)
         adaptive = rectified / (sqrt(second) + like(group.value("eps"), value))
