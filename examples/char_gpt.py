@@ -47,7 +47,7 @@ class GPT(nn.Module):
         self.blocks = nn.Sequential(*(Block() for _ in range(BLOCKS)))
         self.norm = nn.LayerNorm(WIDTH)
         self.head = nn.Linear(WIDTH, letters, bias=False)
-        for name, p in self.named_parameters():
+        for p in self.parameters():
             if p.ndim == 2:
                 nn.init.normal_(p, 0.0, 0.02)
 
@@ -81,9 +81,7 @@ def main(options: Options) -> Result:
             return bl.random.categorical(model(codes)[0, last] / 0.7)
 
     written = [*letters.encode("\n")]
-    for _ in range(
-        SAMPLE
-    ):  # in a window of the same length always: one program; what is behind `last` is not looked at
+    for _ in range(SAMPLE):  # windows of one length, so one program; what is behind `last` is not looked at
         seen = written[-WINDOW:]
         codes = np.array([seen + [0] * (WINDOW - len(seen))])
         written.append(write(codes, bl.asarray(len(seen) - 1)).item())

@@ -126,9 +126,7 @@ def command(epochs: int) -> Callable[[Callable[[Options], Result]], Callable[[Se
             app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
             app.command()(run)
             try:
-                app(
-                    sys.argv[1:] if arguments is None else arguments
-                )  # which ends by SystemExit, with one sentence on wrong options
+                app(sys.argv[1:] if arguments is None else arguments)  # which ends by SystemExit
             except SystemExit as stop:
                 return int(stop.code or 0)
             except bl.BacklitError as error:

@@ -1,8 +1,8 @@
 """Missing pixels filled in by matrix factorisation.
 
-The packaged digits are a matrix of images by pixels, of which a third of the entries are hidden. The product of two thin matrices, a
-few numbers for each image times a few for each pixel, is fitted to the entries that are seen, and judged by those that are
-not. Rows of the thin matrices are picked by integer arrays, whose gradient is a sum into these rows.
+The packaged digits are a matrix of images by pixels, of which a third of the entries are hidden. The product of two thin
+matrices, a few numbers for each image times a few for each pixel, is fitted to the entries that are seen, and judged by those
+that are not. Rows of the thin matrices are picked by integer arrays, whose gradient is a sum into these rows.
 """
 
 from __future__ import annotations
