@@ -169,6 +169,7 @@ BAD = {
     "output exists": (["train", "digits", "--out", "."], "exists"),
     "output holds other things": (["train", "digits", "--out", ".", "--force"], "other things"),
     "output below a file": (["train", "digits", "--out", "good.csv/m"], "good.csv"),
+    "nothing to resume": (["train", "digits", "--resume"], "no run into runs/digits that was stopped"),
     "no model": (["predict", "nowhere.safetensors", "good.csv"], "nowhere.safetensors"),
     "table for a model": (["predict", "good.csv", "good.csv"], "good.csv"),
     "bytes that are no text": (["train", "binary.csv", "--target", "y"], "binary.csv"),
@@ -248,7 +249,10 @@ def test_interrupt_keeps_the_last_whole_epoch(tmp_path):
     kept = load_metadata(tmp_path / "m" / "model.safetensors")
     lines = (tmp_path / "m" / "history.jsonl").read_text().splitlines()
     assert kept["epochs"] == sum('"event": "epoch"' in line for line in lines) >= 1
-    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+    assert [p.name for p in tmp_path.iterdir()] == ["m"] and "--resume goes on" in errors
+    done = backlit(tmp_path, "train", "digits", "--epochs", "7", "--out", "m", "--resume")
+    assert done.returncode == 2 and "the run was started with epochs 100000, now 7" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and [p.name for p in tmp_path.iterdir()] == ["m"]
 
 
 def test_help_tells_the_commands(tmp_path):

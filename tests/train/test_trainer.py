@@ -321,6 +321,8 @@ def test_early_stopping_and_the_best_weights(capsys):
     history = trainer.fit((x, y), 20)
     assert len(history) == 8 and best.best_epoch == 5 and model.weight.item() == seen[4] != seen[7]
     assert "stopped after epoch 8: told was best in epoch 5 (1.9)" in capsys.readouterr().err
+    values = iter([9.0, 8.0])
+    assert len(trainer.fit((x, y), 2)) == 2 and best.best == 8.0  # another run knows nothing of the first
     with pytest.raises(ArgumentError, match=r"no number 'val_loss' to watch among .*loss.*validation="):
         Trainer(model, optim.SGD(model.parameters()), nn.MSELoss(), callbacks=[EarlyStopping()]).fit((x, y), 1)
 

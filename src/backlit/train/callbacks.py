@@ -57,8 +57,16 @@ class _Watching(Callback):
         if mode not in ("min", "max"):
             raise ArgumentError(f"{type(self).__name__}: mode must be 'min' or 'max', got {mode!r}")
         self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
-        self.best = math.inf if mode == "min" else -math.inf
+        self._forget()
+
+    def _forget(self) -> None:
+        self.best = math.inf if self.mode == "min" else -math.inf
         self.best_epoch = 0
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """A new run begins with nothing known."""
+        if trainer.step == 0:
+            self._forget()
 
     def _improved(self, trainer: Trainer) -> bool:
         value = watched(trainer.logs, self.monitor, type(self).__name__)
@@ -100,6 +108,9 @@ class EarlyStopping(_Watching):
     def __init__(self, monitor: str = "val_loss", mode: str = "min", patience: int = 5, min_delta: float = 0.0) -> None:
         super().__init__(monitor, mode, min_delta)
         self.patience = patience
+
+    def _forget(self) -> None:
+        super()._forget()
         self.waited = 0
 
     def on_epoch_end(self, trainer: Trainer) -> None:
@@ -136,6 +147,9 @@ class KeepBest(_Watching):
     ) -> None:  # fmt: skip
         super().__init__(monitor, mode, 0.0)
         self.path, self.restore = path, restore
+
+    def _forget(self) -> None:
+        super()._forget()
         self.weights: dict[str, Any] = {}
 
     def on_epoch_end(self, trainer: Trainer) -> None:
