@@ -9,12 +9,14 @@ import { Behind, Section } from "./section";
 
 const isLive = () => recording.info<boolean>("live") === true;
 
-/** A bar as long as a share of the width; the number stands beside it. */
-function Bar({ share, kind }: { share: number; kind: "bytes" | "flops" }) {
-  const width = Number.isFinite(share) ? Math.min(Math.max(share, 0), 1.25) / 1.25 : 0;
+/** A bar for a share of which the largest, at least one, fills the width; the number stands beside it. */
+function Bar({ column, row }: { column: "peak_share" | "flops_share"; row: number }) {
+  const shares = all("plan").map((r) => number("plan", r, column));
+  const share = number("plan", row, column);
+  const width = Number.isFinite(share) ? share / Math.max(1, ...shares.filter(Number.isFinite)) : 0;
   return (
     <span class="plan-bar" aria-hidden="true">
-      <i class={kind} style={{ width: `${width * 100}%` }} />
+      <i class={column} style={{ width: `${width * 100}%` }} />
     </span>
   );
 }
@@ -149,14 +151,14 @@ export function Plans() {
                   <Cell table="plan" row={row} column="peak" unit="bytes" />
                 </td>
                 <td class="plan-side">
-                  <Bar share={number("plan", row, "peak_share")} kind="bytes" />
+                  <Bar column="peak_share" row={row} />
                   <Cell table="plan" row={row} column="peak_share" unit="percent" />
                 </td>
                 <td>
                   <Cell table="plan" row={row} column="flops" unit="count" />
                 </td>
                 <td class="plan-side">
-                  <Bar share={number("plan", row, "flops_share")} kind="flops" />
+                  <Bar column="flops_share" row={row} />
                   <Cell table="plan" row={row} column="flops_share" unit="percent" />
                 </td>
               </tr>
