@@ -81,21 +81,21 @@ class Sequential(Module):
         Raises:
           TypeError: a module gives a tuple of tensors, as a recurrent layer does, and the next is a layer that takes one tensor.
         """
-        before: Any = None
-        for module in self:
-            if (
-                before is not None
-                and isinstance(x, tuple)
-                and _takes_one(module)
-                and any(isinstance(y, Tensor) for y in x)
-            ):
-                raise TypeError(
-                    f"Sequential: {type(before).__name__} gives a tuple of {len(x)}, and {type(module).__name__} takes one "
-                    f"tensor; put a module between them whose forward takes out what is wanted"
-                )
+        for module in self._modules.values():
+            if x.__class__ is tuple:
+                self._refuse_several(module, x)
             x = module(x)
-            before = module
         return x
+
+    def _refuse_several(self, module: Module, x: tuple[Any, ...]) -> None:
+        """Raises where `x`, of the module before, cannot go into `module`."""
+        modules = list(self)
+        k = next(k for k, m in enumerate(modules) if m is module)
+        if k and _takes_one(module) and any(isinstance(y, Tensor) for y in x):
+            raise TypeError(
+                f"Sequential: {type(modules[k - 1]).__name__} gives a tuple of {len(x)}, and {type(module).__name__} takes one "
+                f"tensor; put a module between them whose forward takes out what is wanted"
+            )
 
     def __len__(self) -> int:
         return len(self._modules)

@@ -16,6 +16,8 @@ from backlit.core.tensor import Tensor
 if TYPE_CHECKING:
     from backlit.nn.module import Module
 
+used = False  # whether there has ever been a hook: until then a call looks at nothing else
+
 # the hooks of a module by kind, in the order of their calls, each with its options; never changed in place, so that a hook
 # may remove itself, and a program compiled without it finds what it was compiled with
 Tables = dict[str, tuple[tuple[Any, ...], ...]]
@@ -56,6 +58,8 @@ def register(module: Any, kind: str, hook: Callable[..., Any], *options: bool, p
 
 
 def _replace(module: Module, tables: Tables) -> None:
+    global used
+    used = True
     changes.changed()
     module.__dict__["_hooks"] = {kind: entries for kind, entries in tables.items() if entries} or None
 

@@ -101,7 +101,7 @@ class Module(Hooked):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            if self._hooks is not None:
+            if hooks.used and self._hooks is not None:
                 return hooks.call(self, args, kwargs)
             if record.active:
                 return record.inside(self, self.forward, args, kwargs)
