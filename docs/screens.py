@@ -1,17 +1,18 @@
-"""Pictures of the inspector's page for the documentation, light and dark: `python docs/screens.py` writes `docs/screen-*.png`.
+"""Pictures of the inspector's page for the documentation, light and dark: `python docs/screens.py` writes `docs/screen-*.png`
+and `docs/inspector.png`.
 
 Needs Chromium and the extra `test`; is run by hand when the page has changed.
 """
 
 from __future__ import annotations
 
+import io
 import shutil
-import struct
 import tempfile
-import zlib
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 import backlit as bl
@@ -51,6 +52,34 @@ def residual(checkpointed: bool = False) -> bl.Recording:
     return recording
 
 
+def perceptron() -> bl.Recording:
+    """One backward pass of the network that the page on the inspector records."""
+    bl.random.seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    x, labels = bl.random.normal((16, 4)), np.arange(16) % 3
+    with bl.record() as recording:
+        nn.functional.cross_entropy(model(x), labels).backward()
+    return recording
+
+
+def swept(path: Path) -> None:
+    """A step of training, recorded for some learning rates."""
+    bl.random.seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    optimizer = bl.optim.Adam(model.parameters())
+    x, labels = bl.random.normal((16, 6)), np.arange(16) % 3
+
+    def run(lr: float = 0.01) -> None:
+        optimizer.lr = lr
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), labels).backward()
+        optimizer.step()
+
+    with bl.record() as recording:
+        run()
+    recording.save(path, sweep={"lr": [0.001, 0.01, 0.1, 1.0]}, run=run)
+
+
 def vanishing() -> bl.Recording:
     """A deep chain of sigmoids, in which the gradient vanishes."""
     bl.random.seed(0)
@@ -61,82 +90,57 @@ def vanishing() -> bl.Recording:
     return recording
 
 
-VIEWS = {  # name: (recording, view, theme)
-    "node-light": (residual, "#n=1/add%230&p=node", "light"),
-    "node-dark": (residual, "#n=1/add%230&p=node", "dark"),
-    "provenance-light": (residual, "#p=provenance", "light"),
-    "provenance-dark": (residual, "#p=provenance", "dark"),
-    "flow-light": (vanishing, "#p=flow", "light"),
-    "flow-dark": (vanishing, "#p=flow", "dark"),
-    "memory-light": (lambda: residual(checkpointed=True), "#p=memory", "light"),
-    "memory-dark": (lambda: residual(checkpointed=True), "#p=memory", "dark"),
+FIRST = {"width": 1440, "height": 900}
+VIEWS = {  # name: (how it is saved, view, what is opened by a double click)
+    "node": (lambda path: residual().save(path), "#n=1/add%230&p=node", ""),
+    "provenance": (lambda path: residual().save(path), "#p=provenance", "1 Block"),
+    "flow": (lambda path: vanishing().save(path), "#p=flow", ""),
+    "memory": (lambda path: residual(checkpointed=True).save(path), "#p=memory", ""),
+    "sweep": (swept, "#p=training&v=lr%3D1", ""),
 }
 
 
 def smaller(png: bytes) -> bytes:
-    """The picture with 256 colours, each pixel in the nearest of those that are most common: a third of the size."""
-    parts, at = {}, 8
-    while at < len(png):
-        length, kind = struct.unpack(">I4s", png[at : at + 8])
-        parts[kind] = parts.get(kind, b"") + png[at + 8 : at + 8 + length]
-        at += 12 + length
-    width, height, _, colour = struct.unpack(">IIBB", parts[b"IHDR"][:10])
-    depth = {2: 3, 6: 4}[colour]
-    lines = np.frombuffer(zlib.decompress(parts[b"IDAT"]), np.uint8).reshape(height, 1 + width * depth)
-    pixels = np.zeros((height, width, depth), np.uint8)
-    for k, line in enumerate(lines):
-        row, above = line[1:].reshape(width, depth), pixels[k - 1] if k else np.zeros((width, depth), np.uint8)
-        if line[0] == 0:
-            pixels[k] = row
-        elif line[0] == 1:
-            pixels[k] = np.cumsum(row, axis=0, dtype=np.uint8)
-        elif line[0] == 2:
-            pixels[k] = row + above
-        else:
-            left = upper = [0] * depth
-            for i, (x, up) in enumerate(zip(row.tolist(), above.tolist(), strict=True)):
-                near = [_predicted(*three, line[0]) for three in zip(left, up, upper, strict=True)]
-                left, upper = [(a + b) & 255 for a, b in zip(x, near, strict=True)], up
-                pixels[k, i] = left
-    flat = pixels[..., :3].reshape(-1, 3).astype(np.int32)
-    colours, place, count = np.unique(flat, axis=0, return_inverse=True, return_counts=True)
-    chosen = colours[np.argsort(-count)[:256]]
+    """The picture with 256 colours, a third of the size: the most common ones as they are, and of the others those far from all."""
+    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(np.int32)
+    colours, place, count = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
+    chosen = colours[np.argsort(-count)[:160]]
+    apart = np.min(((colours[:, None] - chosen[None]) ** 2).sum(-1), axis=1)
+    while len(chosen) < 256 and apart.any():
+        far = colours[np.argmax(apart)]
+        chosen = np.concatenate([chosen, far[None]])
+        apart = np.minimum(apart, ((colours - far) ** 2).sum(-1))
     nearest = np.argmin(((colours[:, None] - chosen[None]) ** 2).sum(-1), axis=1).astype(np.uint8)
-    rows = np.concatenate([np.zeros((height, 1), np.uint8), nearest[place.reshape(-1)].reshape(height, width)], axis=1)
-    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
-    found = b"\x89PNG\r\n\x1a\n"
-    data = zlib.compress(rows.tobytes(), 9)
-    for kind, part in (
-        (b"IHDR", header),
-        (b"PLTE", chosen.astype(np.uint8).tobytes()),
-        (b"IDAT", data),
-        (b"IEND", b""),
-    ):
-        found += struct.pack(">I", len(part)) + kind + part + struct.pack(">I", zlib.crc32(kind + part))
-    return found
-
-
-def _predicted(left: int, up: int, corner: int, kind: int) -> int:
-    """What a filtered byte of a PNG is the difference from: the mean of two neighbours (3), or Paeth's choice (4)."""
-    if kind == 3:
-        return (left + up) // 2
-    guess = left + up - corner
-    return min((left, up, corner), key=lambda value: abs(guess - value))
+    picture, found = Image.fromarray(nearest[place.reshape(-1)].reshape(pixels.shape[:2])), io.BytesIO()
+    picture.putpalette(chosen.astype(np.uint8).tobytes())
+    picture.save(found, "PNG", optimize=True)
+    return found.getvalue()
 
 
 def main() -> None:
     """Writes all of them."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        for name, (make, view, theme) in VIEWS.items():
-            path = Path(folder, "page.html")
-            make().save(path)
-            tab = browser.new_page(viewport=SIZE, color_scheme=theme)
-            tab.goto(path.as_uri() + view)
-            tab.wait_for_selector("html[data-painted]")
-            tab.wait_for_timeout(500)
-            (HERE / f"screen-{name}.png").write_bytes(smaller(tab.screenshot()))
-            tab.close()
+        for name, (save, view, opened) in VIEWS.items():
+            path = Path(folder, f"{name}.html")
+            save(path)
+            for theme in ("light", "dark"):
+                tab = browser.new_page(viewport=SIZE, color_scheme=theme)
+                tab.goto(path.as_uri() + view)
+                tab.wait_for_selector("html[data-painted]")
+                if opened:
+                    tab.locator(".sankey-label", has_text=opened).dblclick()
+                    tab.mouse.move(0, 0)
+                tab.wait_for_timeout(2000)
+                (HERE / f"screen-{name}-{theme}.png").write_bytes(smaller(tab.screenshot()))
+                tab.close()
+        path = Path(folder, "backlit.html")
+        perceptron().save(path)
+        tab = browser.new_page(viewport=FIRST, color_scheme="light")
+        tab.goto(path.as_uri() + "#n=0/linear/add%230")
+        tab.wait_for_selector("html[data-painted]")
+        tab.wait_for_timeout(500)
+        (HERE / "inspector.png").write_bytes(smaller(tab.screenshot()))
         browser.close()
 
 

@@ -202,7 +202,7 @@ def test_the_page_slides_over_what_was_recorded(opened, tmp_path):
     loss_is(tab, recording.steps[-1].loss)
     slide(tab, 1)
     loss_is(tab, found[3].recording.steps[-1].loss)
-    assert "0/weight[2, 1] = 5 2 of 2" in " ".join(bar.locator("output").inner_text().split())
+    assert "0/weight[2, 1] = 5 (2 of 2" in " ".join(bar.locator("output").inner_text().split())
     # every number on the page is that of the recording with this value
     for panel in ("Node", "Provenance", "Flow", "Memory"):
         tab.get_by_role("tab", name=panel).click()

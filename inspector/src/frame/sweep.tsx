@@ -88,12 +88,12 @@ export function Sweep() {
           <>
             {name} = {Number.isNaN(baseRecording().table("sweep").number(at, "value")) ? value : <BaseCell row={at} column="value" unit="number" />}{" "}
             <span class="quiet">
-              {place + 1} of {rows.length}, <BaseCell row={at} column="bytes" unit="bytes" /> of the file
+              ({place + 1} of {rows.length}, <BaseCell row={at} column="bytes" unit="bytes" /> of the file)
             </span>
           </>
         ) : (
           <>
-            as saved <span class="quiet">{rows.length} values beside it</span>
+            as saved <span class="quiet">({rows.length} values beside it)</span>
           </>
         )}
       </output>

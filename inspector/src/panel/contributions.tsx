@@ -7,7 +7,7 @@ import type { Place } from "../charts/heatmap";
 import { contribution, goTo, hovered, recording, select, heatScale, theme } from "../model/view";
 import { Cell, Element } from "../number";
 import { contents, number, reach, where } from "./data";
-import { Maths, latexName, shortName } from "./maths";
+import { Maths, latexName, nearName } from "./maths";
 import { usePhase } from "./phase";
 import { Section } from "./section";
 
@@ -50,7 +50,7 @@ export function ShareBar({ share }: { share: number }) {
 function RunningSum({ node, arrived, of, done }: { node: number; arrived: number; of: number; done: boolean }) {
   const row = where("partial", "node", node).find((r) => number("partial", r, "order") === arrived - 1);
   const array = done ? recording.arrayRow(node, "delta") : row === undefined ? -1 : number("partial", row, "array");
-  const name = latexName(shortName(node));
+  const name = latexName(nearName(node));
   return (
     <div class={`running${done ? " done" : ""}`}>
       <span class="rule-tag">
@@ -101,7 +101,7 @@ export function Contributions({ node }: { node: number }) {
                   onPointerEnter={() => (hovered.value = child)}
                   onPointerLeave={() => (hovered.value = -1)}
                 >
-                  {several ? `${i + 1}. ` : ""}from {shortName(child)}
+                  {several ? `${i + 1}. ` : ""}from {nearName(child)}
                 </button>
                 <span class="quiet"> {recording.opName(child)}, argument {number("edge", edge, "argnum")}</span>
                 {there ? null : (

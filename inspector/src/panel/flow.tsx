@@ -61,7 +61,7 @@ function Chart({ rows }: { rows: readonly number[] }) {
     return [Math.floor(least - 0.2), Math.ceil(most + 0.2)];
   }, [rows]);
   const label = Math.min(150, Math.max(84, width * 0.27));
-  const right = 124;
+  const right = 138;
   const strip = Math.max(90, width - label - right);
   const x = (value: number) => ((Math.log10(value) - low) / (high - low)) * strip;
   const total = rows.length * height;

@@ -2,7 +2,7 @@
 
 import katex from "katex";
 import { useMemo } from "preact/hooks";
-import { recording } from "../model/view";
+import { recording, selected } from "../model/view";
 
 const drawn = new Map<string, string>();
 
@@ -43,10 +43,34 @@ export function shortName(node: number): string {
   return label.slice(label.lastIndexOf("/") + 1);
 }
 
+/** Beside the module around it: "outer.add"; where that does not tell, with its number. */
+function widerName(node: number, alike: readonly number[]): string {
+  const short = shortName(node);
+  const around = (n: number) => {
+    const parts = recording.name(n).split("/");
+    return parts.length > 1 ? `${parts[0]!.slice(parts[0]!.lastIndexOf(".") + 1)}.${short}` : "";
+  };
+  const wide = around(node);
+  if (wide && alike.every((n) => around(n) !== wide)) return wide;
+  const last = recording.name(node).split("/").at(-1)!;
+  return wide ? `${wide}${last.slice(short.length)}` : last;
+}
+
+/** The short name of a node that is drawn beside the selected one; told apart where several of its neighbours have the same. */
+export function nearName(node: number): string {
+  const short = shortName(node);
+  const centre = selected.value;
+  if (centre < 0) return short;
+  const near = new Set([centre, ...recording.arguments(centre)].map((x, i) => (i ? recording.edgeFrom[x]! : x)));
+  for (const edge of recording.uses(centre).subarray(0, 64)) near.add(recording.edgeTo[edge]!);
+  const alike = [...near].filter((n) => n !== node && shortName(n) === short);
+  return alike.length ? widerName(node, alike) : short;
+}
+
 /** What a node is called in running text: a transposed weight by the weight's name. */
 export function plainName(node: number): string {
   const inner = recording.opName(node) === "permute_dims" ? recording.arguments(node)[0] : undefined;
-  return inner !== undefined && recording.dims(node).length === 2 ? `${shortName(recording.edgeFrom[inner]!)}ᵀ` : shortName(node);
+  return inner !== undefined && recording.dims(node).length === 2 ? `${nearName(recording.edgeFrom[inner]!)}ᵀ` : nearName(node);
 }
 
 /** What a factor of a formula stands for: the value of an argument or of the node itself, or its gradient. */
@@ -64,15 +88,15 @@ const marked = (what: string, body: string) => `\\htmlData{factor=${what}}{${bod
 export function latexOf(node: number): string {
   const op = recording.opName(node);
   const inner = op === "permute_dims" || op === "broadcast_to" ? recording.arguments(node)[0] : undefined;
-  if (inner === undefined) return latexName(shortName(node));
-  const of = latexName(shortName(recording.edgeFrom[inner]!));
+  if (inner === undefined) return latexName(nearName(node));
+  const of = latexName(nearName(recording.edgeFrom[inner]!));
   if (op === "broadcast_to") return `\\operatorname{broadcast}(${of})`;
-  return recording.dims(node).length === 2 ? `{${of}}^{\\mathsf{T}}` : latexName(shortName(node));
+  return recording.dims(node).length === 2 ? `{${of}}^{\\mathsf{T}}` : latexName(nearName(node));
 }
 
 /** The placeholders of a formula filled with the names that this node and its arguments have. */
 export function fill(latex: string, node: number, argument: (argnum: number) => string): string {
-  const own = latexName(shortName(node));
+  const own = latexName(nearName(node));
   return latex
     .replace(/\{\\arg\{(\d+)\}\}\^/g, (whole, k: string) =>
       argument(Number(k)).includes("^") ? `{${marked(k, `\\left(${argument(Number(k))}\\right)`)}}^` : whole,

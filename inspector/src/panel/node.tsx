@@ -6,7 +6,7 @@ import { CellView } from "./cell";
 import { Contributions } from "./contributions";
 import { CopyButton } from "./copy";
 import { argumentsOf, number } from "./data";
-import { shortName } from "./maths";
+import { nearName, shortName } from "./maths";
 import type { Factor } from "./maths";
 import { Nudge } from "./nudge";
 import { usePhase } from "./phase";
@@ -119,7 +119,7 @@ function Neighbours({ title, nodes }: { title: string; nodes: number[] }) {
       <span class="quiet">{title} </span>
       {shown.map((n) => (
         <button key={n} type="button" class="chip" onClick={() => select(n)} title={recording.name(n)}>
-          {shortName(n)}
+          {nearName(n)}
         </button>
       ))}
       {nodes.length > shown.length ? <span class="quiet">and {nodes.length - shown.length} more</span> : null}

@@ -2,7 +2,7 @@
 
 import { recording, select } from "../model/view";
 import { argumentsOf, number, text, where } from "./data";
-import { Maths, fill, latexName, latexOf, plainName, shortName } from "./maths";
+import { Maths, fill, latexName, latexOf, plainName, nearName } from "./maths";
 import type { Factor } from "./maths";
 import { Section } from "./section";
 
@@ -43,7 +43,7 @@ export function Rules({ node, onFactor }: Props) {
     return null;
   }
   const name = (argnum: number) => argumentName(node, argnum);
-  const own = latexName(shortName(node));
+  const own = latexName(nearName(node));
   const forward = text("formula", formula, "shapes") || text("formula", formula, "forward_latex");
   const note = text("formula", formula, "note");
   const rules = where("rule", "formula", formula);

@@ -230,7 +230,9 @@ function Updates() {
               ratio
             </th>
             <th scope="col" title="the change of the loss: foretold by g·ΔW, and that of the loss computed again with this parameter alone updated">
-              ΔL: g·ΔW, actual
+              ΔL: g·ΔW,
+              <br />
+              actual
             </th>
           </tr>
         </thead>
