@@ -11,8 +11,12 @@ import backlit as bl
 from backlit import nn
 from backlit.nn.utils import rnn
 
-torch = pytest.importorskip("torch")
-theirs = torch.nn.utils.rnn
+try:
+    import torch
+except ImportError:
+    torch = None
+with_torch = pytest.mark.skipif(torch is None, reason="PyTorch is not installed")
+theirs = torch and torch.nn.utils.rnn
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
 
 
@@ -31,6 +35,7 @@ def same_packed(ours, wanted):
             np.testing.assert_array_equal(a.detach().numpy(), b.detach().numpy())
 
 
+@with_torch
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize(
     ("lengths", "sort"), [([5, 3, 3, 1], True), ([5, 3, 3, 1], False), ([2, 4, 1, 4], False), ([5], True)]
@@ -60,6 +65,7 @@ def test_packing_and_padding(lengths, sort, batch_first):
         np.testing.assert_array_equal(x.detach().numpy(), y.detach().numpy())
 
 
+@with_torch
 @pytest.mark.parametrize(
     "kwargs", [{}, {"batch_first": True}, {"padding_value": -1.0}, {"padding_side": "left", "batch_first": True}]
 )
@@ -89,6 +95,7 @@ def flat(x):
     return [y for part in x for y in flat(part)] if isinstance(x, tuple) else [x]
 
 
+@with_torch
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize(
     ("name", "kwargs"),
@@ -124,6 +131,7 @@ def test_recurrent_layers_of_packed_sequences(name, kwargs, lengths, given):
         np.testing.assert_allclose(x.grad.numpy(), y.grad.numpy(), **CLOSE)
 
 
+@with_torch
 def test_packed_sequences_are_trees_with_one_leaf():
     layer = nn.GRU(3, 4)
     x = normal(5, 3, 3).astype(np.float32)
@@ -144,6 +152,7 @@ def test_packed_sequences_are_trees_with_one_leaf():
     assert doubled.batch_sizes.tolist() == [3, 2, 1, 1, 1] and "sorted_indices=(1, 2, 0)" in repr(doubled)
 
 
+@with_torch
 def test_arguments_and_defaults():
     for name in rnn.__dict__:
         if inspect.isfunction(getattr(rnn, name)) and not name.startswith("_") and hasattr(theirs, name):
@@ -182,6 +191,7 @@ def test_mistakes(call, error, said):
     assert isinstance(caught.value, (bl.BacklitError, TypeError)) and said in str(caught.value)
 
 
+@with_torch
 def test_parameters_as_a_vector():
     ours = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
     other = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1))
@@ -200,6 +210,7 @@ def test_parameters_as_a_vector():
     np.testing.assert_array_equal(nn.utils.parameters_to_vector(ours.parameters()).detach().numpy(), held)
 
 
+@with_torch
 @pytest.mark.parametrize("norm_type", [1.0, 2.0, 3.0, np.inf])
 def test_gradients_clipped_in_two_steps(norm_type):
     grads = [normal(3, 2), normal(4)]
