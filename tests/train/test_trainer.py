@@ -280,6 +280,23 @@ def test_two_optimizers_whose_step_updates_itself(compile):
         trainer.evaluate(real)
 
 
+def test_an_optimizer_in_a_list_is_stepped_by_the_step_itself():
+    x, y, model = line()
+    optimizer = optim.LBFGS(model.parameters(), line_search_fn="strong_wolfe")
+
+    def step(model, batch):
+        def closure():
+            optimizer.zero_grad()
+            loss = ((model(batch[0]) - batch[1]) ** 2.0).mean()
+            loss.backward()
+            return loss
+
+        return optimizer.step(closure)
+
+    history = Trainer(model, [optimizer], step=step, compile=False).fit((x, y), 2)
+    assert history["loss"][1] < 1e-8 and model.weight.item() == pytest.approx(3.0, abs=1e-4)
+
+
 def test_schedules_a_step_an_epoch_and_by_a_metric():
     x, y, model = line()
 
@@ -299,7 +316,7 @@ def test_schedules_a_step_an_epoch_and_by_a_metric():
 
     assert rates(lambda o: lr_scheduler.ExponentialLR(o, 0.5))[0] == [1, 1, 0.5, 0.5, 0.25, 0.25]
     halves = rates(lambda o: lr_scheduler.ExponentialLR(o, 0.5), scheduler_interval="step")
-    assert halves == ([0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625], [0.25, 0.0625, 0.015625])
+    assert halves == ([0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625], [0.5, 0.125, 0.03125])
     cycle = rates(lambda o: lr_scheduler.OneCycleLR(o, 1.0, total_steps=7, cycle_momentum=False))
     assert len(set(cycle[0])) == 6  # a step, without being asked
     plateau = rates(lambda o: lr_scheduler.ReduceLROnPlateau(o, factor=0.1, patience=0), monitor="loss")

@@ -114,6 +114,8 @@ def _check(state: Any) -> None:
     _refuse(counts)
     if not (isinstance(progress["seconds"], float) and 0.0 <= progress["seconds"] < math.inf):
         raise ValueError(f"seconds: {progress['seconds']!r}")
+    if not isinstance(progress["lr"], float):
+        raise TypeError(f"lr: {progress['lr']!r}")
     if not all(isinstance(progress[name], bool) for name in ("trained", "stopped")):
         raise TypeError("trained or stopped is no truth value")
     for sum_, count in progress["sums"].values():

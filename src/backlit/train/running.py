@@ -97,6 +97,8 @@ class Mean(Metric):
 
     def update(self, output: Any, target: Any) -> None:
         """Takes a batch; a single number counts as often as there are rows."""
+        if not n_rows(output):
+            return
         value = as_tensor(self.function(output, target))
         rows = n_rows(output) if value.ndim == 0 else value.size
         value = value.astype(np.float64)

@@ -85,12 +85,12 @@ class ByStep:
 class Stepper:
     """Takes one step after another, and evaluates batches; what it is made of says what a step does.
 
-    With several optimizers the forward function does backward and updates itself.
+    Where it `updates_itself` the forward function does backward and the optimizers' steps.
     """
 
     def __init__(
         self, model: Module, optimizers: Sequence[Optimizer], forward: Forward, metrics: Mapping[str, Metric], *,
-        compiled: bool, clip_norm: float | None = None, clip_value: float | None = None, ema: AveragedModel | None = None,
+        compiled: bool, updates_itself: bool = False, clip_norm: float | None = None, clip_value: float | None = None, ema: AveragedModel | None = None,
         nonfinite: str = "raise", norms: bool = False, accumulated: bool = False,
     ) -> None:  # fmt: skip
         self.model, self.optimizers = model, list(optimizers)
@@ -99,9 +99,21 @@ class Stepper:
         for optimizer in self.optimizers:
             optimizer.prepare_state()
         micro = accumulate(self.optimizers) if accumulated else None
-        self._parts = (model, self.optimizers, forward, metrics, micro, clip_norm, clip_value, ema, nonfinite, norms)
+        self._parts = (
+            model,
+            self.optimizers,
+            forward,
+            metrics,
+            micro,
+            clip_norm,
+            clip_value,
+            ema,
+            nonfinite,
+            norms,
+            updates_itself,
+        )
         self._plain = update_of(*self._parts, guarded=None)
-        self._forward, self._nonfinite = forward, nonfinite
+        self._forward, self._nonfinite, self._updates_itself = forward, nonfinite, updates_itself
         self._compiled: Compiled | None = None
         self._is_compiled = compiled
         self._measured: dict[int, tuple[Any, ...]] = {}
@@ -185,7 +197,7 @@ class Stepper:
     def diverged(self, *batches: Any) -> str:
         """Which parameters and gradients are not finite at a step whose loss was not, in words."""
         kept = [(cell, cell._value) for cell in self.buffers]
-        if len(self.optimizers) == 1:
+        if not self._updates_itself:
             self.optimizers[0].zero_grad()
             for batch in batches:
                 self._forward(self.model, batch).loss.backward()
@@ -201,7 +213,7 @@ class Stepper:
 
 def update_of(
     model: Module, optimizers: Sequence[Optimizer], forward: Forward, metrics: Mapping[str, Metric], micro: accumulate | None,
-    clip_norm: float | None, clip_value: float | None, ema: AveragedModel | None, nonfinite: str, norms: bool,
+    clip_norm: float | None, clip_value: float | None, ema: AveragedModel | None, nonfinite: str, norms: bool, updates_itself: bool,
     *, guarded: list[Tensor] | None,
 ) -> Callable[..., dict[str, Any]]:  # fmt: skip
     """A step as a function of the batch, or of several, which can be compiled where `guarded` has all cells that it changes."""
@@ -211,7 +223,7 @@ def update_of(
 
     def update(*batches: Any) -> dict[str, Any]:
         before = _values(buffers if guarded is None else guarded)
-        alone = len(optimizers) == 1
+        alone = not updates_itself
         if micro is not None:
             with micro:
                 every = [forward(model, batch) for batch in batches]

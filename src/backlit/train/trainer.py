@@ -46,7 +46,7 @@ class Trainer:
       training rows while they are trained on, of validation rows with `val_` before the name. Means are over all rows.
     - `callbacks`: see `backlit.train.Callback`; `EarlyStopping`, `KeepBest`, `TensorBoard` are there.
     - `step(model, batch)` stands in the place of `loss`: it gives the loss of a batch, or a dictionary with "loss", numbers to
-      be logged and, for metrics, "output" and "target". With several optimizers (a list) it does `backward` and `step()` too.
+      be logged and, for metrics, "output" and "target". With a list of optimizers, of one too, it does `backward` and `step()` itself.
     - `scheduler` is stepped after each "epoch" or "step" (`scheduler_interval`; by itself OneCycleLR and CyclicLR a step, all
       others an epoch); ReduceLROnPlateau gets the number named `monitor`, "val_loss" where there is validation, else "loss".
     - `clip_norm`, `clip_value` clip gradients before the update. `accumulate=n` adds up the gradients of n batches for a
@@ -78,10 +78,11 @@ class Trainer:
         if scheduler_interval not in (None, "step", "epoch"):
             raise ArgumentError(f"Trainer: scheduler_interval must be 'step' or 'epoch', got {scheduler_interval!r}")
         self.model = model
+        self._updates_itself = not isinstance(optimizer, Optimizer)
         self.optimizers: list[Optimizer] = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
-        if step is None and len(self.optimizers) > 1:
+        if step is None and self._updates_itself:
             raise ArgumentError("Trainer: several optimizers need a step, which does backward and updates itself")
-        if len(self.optimizers) > 1 and (clip_norm, clip_value, accumulate) != (None, None, 1):
+        if self._updates_itself and (clip_norm, clip_value, accumulate) != (None, None, 1):
             raise ArgumentError("Trainer: with several optimizers the step clips and accumulates gradients itself")
         if accumulate < 1:
             raise ArgumentError(f"Trainer: accumulate must be at least 1, got {accumulate}")
@@ -97,7 +98,7 @@ class Trainer:
         self._forward = ByStep(step) if step is not None else ByLoss(loss)  # type: ignore[arg-type]
         self._is_compiled = compile
         self._stepper = Stepper(
-            model, self.optimizers, self._forward, self.metrics, compiled=compile, clip_norm=clip_norm, clip_value=clip_value,
+            model, self.optimizers, self._forward, self.metrics, updates_itself=self._updates_itself, compiled=compile, clip_norm=clip_norm, clip_value=clip_value,
             ema=self.ema, nonfinite=nonfinite, norms=gradient_norms, accumulated=accumulate > 1,
         )  # fmt: skip
         self._predicted: dict[int, Any] = {}
@@ -108,6 +109,7 @@ class Trainer:
         self._clock = self._saved_at = 0.0
         self.history = History()
         self._told_how = False
+        self._generators = self._all_generators()
         self._start_anew()
 
     def _start_anew(self) -> None:
@@ -122,6 +124,7 @@ class Trainer:
         self._trained = False  # whether all are
         self._rows = 0
         self._seconds = 0.0
+        self._lr = self.optimizer.lr  # of the last step
         self._sums: dict[str, Any] = {}
         for metric in self.metrics.values():
             metric.reset()
@@ -201,6 +204,7 @@ class Trainer:
         """Everything before the first batch: a new run, or the rest of one."""
         self._reporter = Reporter(verbose)
         self._start_anew()
+        self._generators = self._all_generators()
         self._checkpoints = None if checkpoints is None else Checkpoints(checkpoints, keep)
         if resume and self._checkpoints is None:
             raise ArgumentError("fit: resume=True needs checkpoints, the folder of the run")
@@ -239,6 +243,7 @@ class Trainer:
                 weight = 1 if name.startswith("gradient_norm") else rows
                 total, count = self._sums.get(name, (0.0, 0))
                 self._sums[name] = total + value * weight, count + weight
+        self._lr = self.optimizer.lr
         if self._each_step and self.scheduler is not None:
             self.scheduler.step()
         self._reporter.stepped(self.epoch, self.batch, len(batches), numbers["loss"])
@@ -277,13 +282,12 @@ class Trainer:
         if held_out is not None:
             logs |= {f"val_{name}": value for name, value in self._evaluated(held_out, stop).items()}
             self._tally()
-        lr = self.optimizer.lr
         if self.scheduler is not None and not self._each_step:
             self._step_scheduler(logs)
         self.epoch += 1
         skipped = {"skipped": self.skipped} if self.nonfinite == "skip" else {}
         self.logs = {
-            "epoch": self.epoch, "step": self.step, **logs, **skipped, "lr": lr, "rows": self._rows, "seconds": self._seconds,
+            "epoch": self.epoch, "step": self.step, **logs, **skipped, "lr": self._lr, "rows": self._rows, "seconds": self._seconds,
         }  # fmt: skip
         for callback in self.callbacks:
             callback.on_epoch_end(self)
@@ -324,7 +328,7 @@ class Trainer:
         return self._evaluated(as_loader(data, batch_size, False), Stop())
 
     def _evaluated(self, loader: Any, stop: Stop) -> dict[str, Any]:
-        if len(self.optimizers) > 1:
+        if self._updates_itself:
             raise ArgumentError("Trainer: with several optimizers a step updates; evaluate in a callback of your own")
         model, metrics = self.evaluated, self._validation_metrics
         for metric in metrics.values():
@@ -367,6 +371,7 @@ class Trainer:
                 optimizer.lr = rate
 
         self._loader = self._held_out = None
+        self._generators = self._all_generators()
         loader = as_loader(data, batch_size, True, Generator(0))
         position, before = loader.state_dict(), self.state_dict()
         try:
@@ -441,7 +446,8 @@ class Trainer:
         return {
             "progress": {
                 "epoch": self.epoch, "step": self.step, "batch": self.batch, "trained": self._trained, "rows": self._rows,
-                "stopped": self.should_stop, "skipped": self.skipped, "seconds": self._seconds, "sums": sums,
+                "stopped": self.should_stop, "skipped": self.skipped, "seconds": self._seconds, "lr": self._lr,
+                "sums": sums,
             },
             "history": self.history.position(),
             "model": self.model.state_dict(),
@@ -452,7 +458,7 @@ class Trainer:
             "callbacks": [[type(c).__name__, c.state_dict()] for c in self.callbacks],
             "loader": None if self._loader is None else self._loader.state_dict(),
             "validation": None if self._held_out is None else self._held_out.state_dict(),
-            "generators": [generator.get_state() for generator in self._all_generators()],
+            "generators": [generator.get_state() for generator in self._generators],
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -471,7 +477,7 @@ class Trainer:
             raise DataError(f"load_state_dict: this is no state of such a trainer ({error!r})") from error
 
     def _load(self, state: Mapping[str, Any]) -> None:
-        callbacks, generators = state["callbacks"], self._all_generators()
+        callbacks, generators = state["callbacks"], self._generators
         names = [name for name, _ in callbacks]
         for what, saved, own in (
             ("callbacks", names, [type(c).__name__ for c in self.callbacks]),
@@ -507,7 +513,7 @@ class Trainer:
         self.epoch, self.step, self.batch = (int(progress[name]) for name in ("epoch", "step", "batch"))
         self._trained, self.should_stop = bool(progress["trained"]), bool(progress["stopped"])
         self._rows, self.skipped = int(progress["rows"]), int(progress["skipped"])
-        self._seconds, self._sums = float(progress["seconds"]), sums
+        self._seconds, self._lr, self._sums = float(progress["seconds"]), float(progress["lr"]), sums
         self._stepper.renew()
 
     def _all_generators(self) -> list[Generator]:
