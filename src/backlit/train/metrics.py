@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from backlit.train.running import macro_f1_of
+
 Array = np.ndarray[Any, Any]
 
 
@@ -23,10 +25,7 @@ def accuracy(true: Array, predicted: Array) -> float:
 
 def macro_f1(true: Array, predicted: Array, n_classes: int) -> float:
     """The mean over the classes that occur of 2 tp / (2 tp + fp + fn)."""
-    table = confusion(true, predicted, n_classes)
-    total = table.sum(0) + table.sum(1)
-    there = total > 0
-    return float(np.mean(2 * np.diag(table)[there] / total[there])) if there.any() else float("nan")
+    return macro_f1_of(confusion(true, predicted, n_classes))
 
 
 def rmse(true: Array, predicted: Array) -> float:

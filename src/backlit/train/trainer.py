@@ -6,8 +6,8 @@ import copy
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from backlit.train.callbacks import Callback, watched
 from backlit.train.checkpoints import Checkpoints
 from backlit.train.history import History
 from backlit.train.lr_finder import LRFinder, find_lr
+from backlit.train.modes import evaluating, training
 from backlit.train.progress import Reporter
 from backlit.train.running import as_metrics, n_rows
 from backlit.train.signals import Interruption, Stop, interruption
@@ -171,7 +172,7 @@ class Trainer:
         with ExitStack() as stack:
             self._begin(checkpoints, keep, resume, history, dict(about or {}), verbose)
             stack.callback(self.history.close)
-            stack.enter_context(_training(self.model))
+            stack.enter_context(training(self.model))
             stop = stack.enter_context(interruption())
             stack.enter_context(self._reporter.bar(self.epoch, epochs, self.batch, length(loader)))
             for callback in self.callbacks:
@@ -336,7 +337,7 @@ class Trainer:
         sums: dict[str, tuple[float, int]] = {}
         position = loader.state_dict()
         try:
-            with _evaluating(model):
+            with evaluating(model):
                 for batch in loader:
                     rows = n_rows(batch)
                     for name, value in self._stepper.measure(tree.map(_as_array, batch), model, metrics).items():
@@ -375,7 +376,7 @@ class Trainer:
         loader = as_loader(data, batch_size, True, Generator(0))
         position, before = loader.state_dict(), self.state_dict()
         try:
-            with _training(self.model):
+            with training(self.model):
                 return find_lr(take, set_lr, loader, low, high, steps)
         finally:
             self._load(before)
@@ -390,7 +391,7 @@ class Trainer:
         loader = as_loader(inputs, batch_size, False)
         several = (length(loader) or 2) > 1
         found = []
-        with _evaluating(model), no_grad():
+        with evaluating(model), no_grad():
             for batch in loader:
                 apply = self._predictor(model) if several and self._is_compiled else called
                 found.append(apply(model, tree.map(_as_array, batch)))
@@ -522,34 +523,6 @@ class Trainer:
         reached = Reached(parts)
         found = [default_generator(), *reached.generators(), *self._given_generators]
         return list({id(generator): generator for generator in found}.values())
-
-
-@contextmanager
-def _training(model: Module) -> Iterator[None]:
-    """The model in training mode, unless it is so already; modes are as before afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    if not model.training:
-        model.train()
-    try:
-        yield
-    finally:
-        _restore(modes)
-
-
-@contextmanager
-def _evaluating(model: Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        _restore(modes)
-
-
-def _restore(modes: list[tuple[Module, bool]]) -> None:
-    for module, mode in modes:
-        if module.training != mode:
-            module.training = mode
 
 
 def _usual_interval(scheduler: Any) -> str:
