@@ -307,7 +307,7 @@ class Module(Hooked):
         seen: set[int] = set()
         where = self._walk(prefix, set() if distinct else None) if recurse else iter([(prefix, self)])
         for path, module in where:
-            for name, value in module.__dict__[table].items():
+            for name, value in getattr(module, table).items():
                 if value is None or (distinct and id(value) in seen):
                     continue
                 seen.add(id(value))
