@@ -31,7 +31,7 @@ class Residual(nn.Module):
     def forward(self, x):
         y = self.inner(x)
         scale = y.abs().max().detach() + 1.0
-        return halved(x) + bl.where(y > 0.1, y, y * 0.2) / scale
+        return halved(x) + bl.where(y > 0.1, y, y * 0.2) / scale * bl.tanh(x).detach()
 
 
 class Pooled(nn.Module):
