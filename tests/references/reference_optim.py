@@ -57,7 +57,8 @@ def descend(
     if case.second is not None:
         given = [{"params": given[:-1]}, {"params": given[-1:], **case.second}]
     optimizer = getattr(library.optim, case.name)(given, **case.settings)
-    scheduler = SCHEDULES[case.schedule](library.optim.lr_scheduler, optimizer) if case.schedule else None
+    place = library.optim.swa_utils if "SWALR" in str(case.schedule) else library.optim.lr_scheduler
+    scheduler = SCHEDULES[case.schedule](place, optimizer) if case.schedule else None
 
     def value_and_gradients() -> Any:
         optimizer.zero_grad()
@@ -151,6 +152,8 @@ def nested(s: Any, o: Any) -> Any:
 
 
 SCHEDULES: dict[str, Callable[[Any, Any], Any]] = {
+    "SWALR": lambda s, o: s.SWALR(o, 0.01, anneal_epochs=12),
+    "SWALR linear": lambda s, o: s.SWALR(o, [0.01, 0.02], anneal_epochs=20, anneal_strategy="linear"),
     "LambdaLR": lambda s, o: s.LambdaLR(o, lambda k: 0.95**k),
     "LambdaLR of each group": lambda s, o: s.LambdaLR(o, [lambda k: 0.95**k, lambda k: 1 / (1 + k)]),
     "MultiplicativeLR": lambda s, o: s.MultiplicativeLR(o, lambda k: 0.9 if k % 2 else 1.05),
