@@ -12,7 +12,9 @@ import traceback
 import numpy as np
 import pytest
 
+import backlit as bl
 from backlit import data
+from backlit.core import record
 
 
 def backlit_threads():
@@ -107,7 +109,9 @@ def run(program, **options):
 
 ABANDONED = """
     import numpy as np
-    from backlit import data
+    import backlit as bl
+from backlit import data
+from backlit.core import record
     passing = iter(data.DataLoader(np.arange(1000), 1, num_workers=3, prefetch_factor=4))
     print(next(passing).item())
 """
@@ -122,7 +126,9 @@ def test_an_interpreter_ends_with_a_pass_open():
 WAITING = """
     import time
     import numpy as np
-    from backlit import data
+    import backlit as bl
+from backlit import data
+from backlit.core import record
 
     class Slow(data.Dataset):
         def __len__(self):
@@ -171,3 +177,21 @@ def test_threads_work_in_the_context_of_the_loop():
 
     setting.set("mine")
     assert next(iter(data.DataLoader(Asked(), 1, num_workers=1))) == ["mine"]
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_recording_hears_nothing_of_how_a_batch_is_made(threads):
+    class Heard(record.Listener):
+        def __init__(self):
+            self.ops = []
+
+        def unrecorded(self, op, out, args, params):
+            self.ops.append((op.name, threading.current_thread().name))
+
+    heard = Heard()
+    crop = data.transforms.RandomCrop(4, padding=1)
+    loader = data.DataLoader(np.ones((8, 1, 4, 4)), 2, transform=crop, num_workers=threads)
+    with record.listening(heard):
+        drawn = [bl.sin(bl.sum(batch)).item() for batch in loader]
+    assert len(drawn) == 4 and {name for name, _ in heard.ops} <= {"sum", "sin"}
+    assert {thread for _, thread in heard.ops} == {"MainThread"}

@@ -98,6 +98,16 @@ def listening(listener: Listener) -> Iterator[None]:
         _listeners.reset(token)
 
 
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Nobody hears what happens inside, in this thread."""
+    token = _listeners.set(())
+    try:
+        yield
+    finally:
+        _listeners.reset(token)
+
+
 def timed(op: Any, values: Sequence[Any], params: dict[str, Any], wanted: bool = True) -> Any:
     """The forward of `op`, of which listeners learn how long it took, and whether a gradient is wanted of it."""
     listeners = _listeners.get()

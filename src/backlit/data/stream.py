@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from backlit.core import record
 from backlit.core.rng import Generator, default_generator
 
 
@@ -36,10 +37,11 @@ _current: ContextVar[BatchStream | None] = ContextVar("batch_stream", default=No
 
 @contextmanager
 def drawing_from(stream: BatchStream) -> Iterator[None]:
-    """`current_generator` gives this stream inside, in this thread."""
+    """`current_generator` gives this stream inside, in this thread; a recording of what is done with the batch hears nothing."""
     token = _current.set(stream)
     try:
-        yield
+        with record.unheard():
+            yield
     finally:
         _current.reset(token)
 
