@@ -10,12 +10,13 @@ from __future__ import annotations
 import atexit
 import contextvars
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-PATIENCE_S = 2.0  # at the end of the interpreter
+PATIENCE = (
+    20  # tenths of a second at the end of the interpreter; waited one by one, for a process that is stopped meanwhile
+)
 
 
 class Prefetched:
@@ -118,9 +119,11 @@ def _end_all() -> None:
     left = list(_running.items())
     for _, shared in left:
         shared.close()
-    deadline = time.monotonic() + PATIENCE_S
+    waited = 0
     for thread, _ in left:
-        thread.join(max(0.0, deadline - time.monotonic()))
+        while thread.is_alive() and waited < PATIENCE:
+            thread.join(0.1)
+            waited += 1
 
 
 def _serve(shared: _Shared) -> None:
