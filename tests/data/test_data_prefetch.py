@@ -109,9 +109,7 @@ def run(program, **options):
 
 ABANDONED = """
     import numpy as np
-    import backlit as bl
-from backlit import data
-from backlit.core import record
+    from backlit import data
     passing = iter(data.DataLoader(np.arange(1000), 1, num_workers=3, prefetch_factor=4))
     print(next(passing).item())
 """
@@ -126,9 +124,7 @@ def test_an_interpreter_ends_with_a_pass_open():
 WAITING = """
     import time
     import numpy as np
-    import backlit as bl
-from backlit import data
-from backlit.core import record
+    from backlit import data
 
     class Slow(data.Dataset):
         def __len__(self):
