@@ -180,5 +180,7 @@ def test_a_shuffled_stream():
     other.load_state_dict(state)
     assert [x for batch in other for x in batch.tolist()] == epochs[1][7:]
     assert list(data.ShuffleBuffer(range(4), 1)) == [0, 1, 2, 3]
+    whole = list(data.ShuffleBuffer(Count(), 200))  # which are all in the buffer at the end
+    assert sorted(whole) == list(range(100)) != whole
     with pytest.raises(ArgumentError, match="size must be"):
         data.ShuffleBuffer(Count(), 0)
