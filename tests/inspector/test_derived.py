@@ -251,3 +251,20 @@ def test_of_complex_numbers_gradients_are_split_and_nudged_too():
         assert np.sum(graded["share"][graded["target"] == target]) == pytest.approx(1.0)
     assert len(nudged["delta"]) and np.allclose(nudged["delta"], nudged["estimate"], rtol=1e-5)
     assert not any(recording.nodes[n].dtype.kind == "c" for n in nudged["node"])
+
+
+@pytest.mark.parametrize("statistics", [False, True])
+def test_updates_are_told_of_the_clipped_gradient_and_in_relation_to_the_parameter(statistics):
+    net = nn.Linear(3, 2, dtype=np.float64)
+    optimizer = backlit.optim.SGD(net.parameters(), lr=0.5)
+    with backlit.record(statistics=statistics) as recording:
+        (net(backlit.tensor(np.ones((4, 3)))) ** 2).sum().backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 0.125)
+        used = [np.linalg.norm(p.grad.numpy()) for p in net.parameters()]
+        sizes = [np.linalg.norm(p.numpy()) for p in net.parameters()]
+        optimizer.step()
+    update = tables_of(recording, Limits(), sources=False)[0]["update"]
+    np.testing.assert_allclose(update["grad_norm"], used, rtol=1e-12)
+    np.testing.assert_allclose(np.linalg.norm(used), 0.125, rtol=1e-5)
+    np.testing.assert_allclose(update["change_norm"], np.multiply(0.5, used), rtol=1e-12)
+    np.testing.assert_allclose(update["ratio"], np.divide(np.multiply(0.5, used), sizes), rtol=1e-12)
