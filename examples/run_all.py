@@ -32,10 +32,11 @@ ORDER = (
 
 def run(name: str, arguments: list[str]) -> dict[str, Any]:
     """What the example wrote to its `--json`."""
+    load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result.json"
         subprocess.run([sys.executable, HERE / f"{name}.py", "--json", path, *arguments], check=True)
-        return {"machine": machine(), **json.loads(path.read_text(encoding="utf-8"))}
+        return {"machine": machine(), "load": load, **json.loads(path.read_text(encoding="utf-8"))}
 
 
 def machine() -> str:
@@ -55,7 +56,9 @@ def table(results: dict[str, Any]) -> str:
             fallen = ", ".join(f"`{op}` {n}" for op, n in found["fallbacks"].items()) or "none"
             rows.append(f"| `{name}` | {reached} | {found['epochs']} | {found['seconds']:.1f} | {fallen} |")
     machines = sorted({results[name]["machine"] for name in results})
-    return "\n".join([*rows, "", f"On {'; '.join(machines)}.", ""])
+    loads = [results[name]["load"] for name in results if results[name]["load"] is not None]
+    busy = f"; the load average before each run was {max(loads):.1f} at most" if loads else ""
+    return "\n".join([*rows, "", f"On {'; '.join(machines)}{busy}.", ""])
 
 
 def written(page: str, results: dict[str, Any]) -> str:
