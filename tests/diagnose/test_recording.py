@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from time import sleep
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_names_kinds_and_arguments_of_an_expression():
     assert product.wanted == (True, True)
     assert float(product.value) == 10.0
     assert recording["x"].cotangent == x.grad.numpy() and recording["y"].cotangent == y.grad.numpy()
-    assert recording["x"].uses == 2
+    assert recording["x"].uses == recording["mul#0"].uses == 2 and recording["add#0"].uses == 1
 
 
 def test_events_stand_in_the_order_in_which_things_happened():
@@ -178,6 +179,59 @@ def test_training_is_one_step_after_another():
     losses = [s.loss for s in recording.steps]
     assert losses[2] < losses[0]
     assert recording["data"] is recording[2, "data"]
+
+
+@pytest.mark.parametrize("statistics", [False, True])
+def test_a_step_goes_on_after_its_backward_pass_and_ends_with_its_update(statistics):
+    x = backlit.tensor(2.0, requires_grad=True)
+    optimizer = optim.SGD([x], lr=0.1)
+    with backlit.record(statistics=statistics) as recording:
+        for _ in range(2):
+            optimizer.zero_grad()
+            loss = x * x
+            loss.backward()
+            (loss * 0.5).item()  # a figure to print
+            optimizer.step()
+    assert [[n.name for n in recording.nodes[s.start_node : s.stop_node]] for s in recording.steps] == [
+        ["x", "mul#0", "mul#1"]
+    ] * 2
+    assert [len(s.updates) for s in recording.steps] == [1, 1]
+
+
+def test_a_gradient_inside_of_a_function_ends_no_step():
+    inner = backlit.grad(lambda v: backlit.sum(v**3))
+    with backlit.record() as recording:
+        backlit.grad(lambda w: backlit.sum(inner(w) * backlit.sin(w)))(backlit.tensor([1.0, 2.0]))
+    assert len(recording.steps) == 1 and recording["sin#0"].step == 0
+
+
+def test_the_time_of_a_rule_goes_on_after_a_walk_inside_of_it():
+    @backlit.custom_vjp
+    def cube(x):
+        return x**3
+
+    def backward(x, g):
+        slope = backlit.grad(lambda v: backlit.sum(v**3))(x)
+        sleep(0.1)
+        return (g * slope,)
+
+    cube.defvjp(lambda x: (x**3, x), backward)
+    x = backlit.tensor([1.0, 2.0], requires_grad=True)
+    with backlit.record() as recording:
+        backlit.sum(cube(x)).backward()
+    assert recording["x"].cotangent.tolist() == [3.0, 12.0]
+    assert recording.events[recording["cube#0"].vjp_event].ns >= 1e8
+
+
+def test_what_the_caller_calls_a_value_is_looked_up_for_each_call():
+    def product(*factors):
+        return factors[0] * factors[1]
+
+    a, b, c = (backlit.tensor(float(k), requires_grad=True) for k in range(3))
+    with backlit.record() as recording:
+        (product(a, b) + product(c, b)).backward()
+    assert [n.name for n in recording.nodes if n.op is None] == ["a", "b", "c"]
+    assert recording["mul#1"].args == (recording["c"], recording["b"])
 
 
 def test_recording_changes_nothing():

@@ -51,7 +51,7 @@ FAULTS = [
     Fault("the rest of a level lost", "diagnose/tree.py", "rest=True, others=others)", "rest=True)"),
     Fault("state of the optimizer of another parameter", "diagnose/capture.py", "optimizer.state.get(index, {})", "optimizer.state.get(0, {})"),
     Fault("names found by another call", "diagnose/calls.py", "            if innermost:", "            if True:"),
-    Fault("statistics of an update kept for another value", "diagnose/summary.py", "if known is not None and known[0] is made.value", "if known is not None"),
+    Fault("statistics of the value before an update kept", "diagnose/summary.py", "self.updates[id(new)] = new, found", 'self.updates[id(new)] = new, known["value"]'),
     Fault("arrays kept by a recording of statistics", "diagnose/summary.py", "                node.value = node.cotangent = None", "                pass"),
     Fault("clipped gradients measured as they came", "diagnose/summary.py", "if used is node.cotangent and used is not None else", "if True else"),
     Fault("elements left over not measured", "diagnose/onepass.py", "call void @one.{name}.1(ptr %left, ptr %left, i64 %rest, ptr %out)", ""),

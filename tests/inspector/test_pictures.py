@@ -100,7 +100,7 @@ def test_small_arrays_are_there_exactly(array):
 
 def test_the_smallest_are_kept_exactly_while_there_is_room():
     pictures = Pictures()
-    for n in (100, 10, 60, 4000):
+    for n in (70, 10, 60, 4000):
         pictures.add(GENERATOR.standard_normal(n))
     assert pictures.tables(Limits())["array"]["full"].tolist() == [1, 1, 1, 1]
     assert pictures.tables(Limits(full_bytes=8 * 75))["array"]["full"].tolist() == [0, 1, 1, 0]

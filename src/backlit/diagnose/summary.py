@@ -29,7 +29,7 @@ class Summary(Capture):
         self.last: Any = None  # the array measured last, kept alive so that its address is not given out again
         self.key: Any = None
         self.found: Any = None
-        self.updates: dict[int, tuple[Any, Statistics]] = {}  # the values that were written last, by address
+        self.updates: dict[int, tuple[Any, Statistics]] = {}  # the values written last, kept alive, by address
 
     def _measured(self, array: Any) -> Statistics:
         if array is not self.last:
@@ -83,7 +83,7 @@ class Summary(Capture):
         made = super()._node(kind, *rest)
         if kind == "parameter":
             known = self.updates.get(id(made.value))
-            found = known[1] if known is not None and known[0] is made.value else self._measured(made.value)
+            found = known[1] if known is not None else self._measured(made.value)
             made.statistics = {"value": found}
         return made
 
