@@ -10,7 +10,7 @@ from typing import Any
 CATALOGUE = {
     "W0a": "scalars", "W0b": "scalars",
     "W1": "mlp", "W2": "mlp", "W3": "mlp",
-    "W7a": "elementwise_gradients", "W7b": "elementwise_gradients", "W7c": "pendulum",
+    "W7a": "elementwise_gradients", "W7b": "elementwise_gradients", "W7c": "runge_kutta",
     "W8": "regression",
 }  # fmt: skip
 LIBRARIES = {

@@ -332,7 +332,13 @@ def test_settings_other_than_the_learning_rate_are_guards(way):
     train(x, y)
     opt.param_groups[0]["momentum"] = 0.5
     train(x, y)
-    assert len(train.reasons) == 1 and "momentum" in train.reasons[0] and "was 0.9 and is 0.5" in train.reasons[0]
+    assert len(train.reasons) == 1 and "['momentum'] was 0.9 and is a tensor" in train.reasons[0]
+    opt.param_groups[0]["momentum"] = 0.25  # from now on in a cell
+    train(x, y)
+    assert len(train.reasons) == 1
+    opt.param_groups[0]["maximize"] = True
+    train(x, y)
+    assert len(train.reasons) == 2 and "['maximize'] was False and is True" in train.reasons[1]
 
 
 def test_gradients_are_used_up_unless_kept(way):

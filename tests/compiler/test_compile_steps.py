@@ -17,6 +17,7 @@ from backlit.compiler.entry import MISS
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import elementwise_gradients
+import runge_kutta
 from workloads import load
 
 STEPS = 6
@@ -36,9 +37,7 @@ WORKLOADS = {
 def test_workloads(name, monkeypatch):
     monkeypatch.setattr(elementwise_gradients, "SIZE", 1009)
     if name == "W7c":
-        import pendulum  # its constant is looked up where it is used
-
-        monkeypatch.setattr(pendulum, "STEPS" if hasattr(pendulum, "STEPS") else "N_STEPS", 50)
+        monkeypatch.setattr(runge_kutta, "N_STEPS", 50)
     dims = WORKLOADS[name]
     if dims is not None:
         dims = {key: dims.get(key, 8) for key in load(name).dims}

@@ -172,6 +172,8 @@ def same(got, want, what):
     np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9, err_msg=what)
 
 
+# gradients that nobody resets are part of the programs
+@pytest.mark.filterwarnings("ignore::backlit.optim.AuditWarning")
 @pytest.mark.parametrize("part", range(-(-N_PROGRAMS // (8 * EACH))))
 def test_random_steps(part):
     @search(
