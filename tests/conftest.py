@@ -1,6 +1,7 @@
 """Shared settings of the tests: modules that several folders use are found by name; the user's cache is left alone."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import pytest
 
 # NumPy's own threads wait for each other in busy loops: where the workers share the cores a convolution takes fifty times as long
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# a shell that starts a run in the background lets it ignore Ctrl-C, and whatever that starts
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import backlit
 
