@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import mmap
 import os
 import resource
 import shutil
@@ -31,6 +32,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -122,7 +124,12 @@ def large(folder: Path, how: str, batch_size: int) -> None:
     labels = np.load(folder / "labels.npy")
     bl.random.seed(0)
     path = folder / "rows.raw"
-    rows = data.open_raw(path, np.uint8, (ROW,)) if how == "read" else np.memmap(path, np.uint8, "r").reshape(-1, ROW)
+    if how == "read":
+        rows: Any = data.open_raw(path, np.uint8, (ROW,))
+    else:
+        whole = np.memmap(path, np.uint8, "r")
+        whole._mmap.madvise(mmap.MADV_RANDOM)  # a fault brings one page, not the 2 MB around it
+        rows = whole.reshape(-1, ROW)
     loader = data.DataLoader(
         data.TensorDataset(rows, labels), batch_size, shuffle=True, prefetch_factor=4,
         transform=transforms.Compose([transforms.ToFloat(), transforms.Normalize(0.5, 0.25)]),
