@@ -33,7 +33,7 @@ def _count(graph):
     return sum(1 + _count(r) for e in graph.eqns for r in e.regions)
 
 
-def agree(f, *args, rtol=1e-12):
+def assert_agree(f, *args, rtol=1e-12):
     """The function step by step, its graph, its simplified graph and its programs give the same."""
     expected = arrays(f(*args))
     graph = make_graph(f)(*args)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from loops import agree
+from loops import assert_agree
 
 import backlit as bl
 from backlit import cond, fori_loop, grad, jvp, scan, switch, vmap, while_loop
@@ -110,19 +110,19 @@ def loss_of(f):
 def check(seed, kind):
     f, args = program(seed, smooth=kind in ("grad", "second"))
     if kind == "value":
-        agree(f, *args, rtol=1e-9)
+        assert_agree(f, *args, rtol=1e-9)
     elif kind == "grad":
-        agree(grad(loss_of(f), argnums=(0, 1, 2)), *args, rtol=1e-8)
+        assert_agree(grad(loss_of(f), argnums=(0, 1, 2)), *args, rtol=1e-8)
     elif kind == "push":
         directions = tuple([np.cos(x) for x in part] for part in args)
-        agree(lambda *args: jvp(f, args, directions), *args, rtol=1e-8)
+        assert_agree(lambda *args: jvp(f, args, directions), *args, rtol=1e-8)
     elif kind == "second":
         squares = lambda *args: sum(bl.sum(g * g) for part in grad(loss_of(f), argnums=(0, 1, 2))(*args) for g in part)
-        agree(grad(squares), *args, rtol=1e-6)
+        assert_agree(grad(squares), *args, rtol=1e-6)
     else:
         init, xs, around = args
         batched = [np.stack([x, np.sin(x), x + 1.0]) for x in init]
-        agree(lambda init: vmap(lambda init: f(init, xs, around))(init), batched, rtol=1e-9)
+        assert_agree(lambda init: vmap(lambda init: f(init, xs, around))(init), batched, rtol=1e-9)
 
 
 KINDS = ("value", "grad", "push", "second", "batch")

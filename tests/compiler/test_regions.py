@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from loops import agree, arrays, programs
+from loops import arrays, assert_agree, programs
 from test_instruction_sets import ALLOWED, called
 
 import backlit as bl
@@ -41,32 +41,32 @@ def loss(W, U, h, xs, **kwargs):
 @pytest.mark.parametrize("argnums", [(0, 1, 2, 3), 0, 3])
 def test_scan_and_its_gradients(reverse, argnums):
     f = lambda *args: loss(*args, reverse=reverse)
-    agree(lambda *args: recurrent(*args, reverse=reverse), W, U, H, XS)
-    agree(value_and_grad(f, argnums=argnums), W, U, H, XS)
+    assert_agree(lambda *args: recurrent(*args, reverse=reverse), W, U, H, XS)
+    assert_agree(value_and_grad(f, argnums=argnums), W, U, H, XS)
 
 
 def test_scan_in_higher_orders():
     args = (W, U, H, XS)
     directions = [RNG.standard_normal(np.shape(x)) for x in args]
-    agree(lambda *args: jvp(loss, args, directions), *args)
-    agree(lambda W: grad(lambda W: (grad(loss)(W, U, H, XS) ** 2).sum())(W), W)
-    agree(lambda *args: jvp(grad(loss, argnums=(0, 3)), args, directions), *args)
-    agree(lambda W: grad(lambda W: jvp(lambda W: loss(W, U, H, XS), (W,), (directions[0],))[1])(W), W)
-    agree(lambda W: vjp(lambda W: grad(loss)(W, U, H, XS), W)[1](directions[0]), W)
+    assert_agree(lambda *args: jvp(loss, args, directions), *args)
+    assert_agree(lambda W: grad(lambda W: (grad(loss)(W, U, H, XS) ** 2).sum())(W), W)
+    assert_agree(lambda *args: jvp(grad(loss, argnums=(0, 3)), args, directions), *args)
+    assert_agree(lambda W: grad(lambda W: jvp(lambda W: loss(W, U, H, XS), (W,), (directions[0],))[1])(W), W)
+    assert_agree(lambda W: vjp(lambda W: grad(loss)(W, U, H, XS), W)[1](directions[0]), W)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_vmap_of_scan(reverse):
     batch, starts = RNG.standard_normal((4, 5, 2)), RNG.standard_normal((4, 3))
     f = lambda *args: loss(*args, reverse=reverse)
-    agree(vmap(lambda xs: recurrent(W, U, H, xs, reverse=reverse)), batch)
-    agree(vmap(grad(f, argnums=(0, 2)), in_axes=(None, None, 0, None)), W, U, starts, XS)
-    agree(
+    assert_agree(vmap(lambda xs: recurrent(W, U, H, xs, reverse=reverse)), batch)
+    assert_agree(vmap(grad(f, argnums=(0, 2)), in_axes=(None, None, 0, None)), W, U, starts, XS)
+    assert_agree(
         lambda W, U, h, xs: grad(lambda W: vmap(f, in_axes=(None, None, None, 0))(W, U, h, xs).sum())(W), W, U, H, batch
     )
-    agree(vmap(vmap(lambda a, x: scan(lambda c, x: (c * a + x, c), 1.0 * a, x)[1], (None, 0)), (0, None)), H, XS)
+    assert_agree(vmap(vmap(lambda a, x: scan(lambda c, x: (c * a + x, c), 1.0 * a, x)[1], (None, 0)), (0, None)), H, XS)
     shared = vmap(lambda a: scan(lambda c, x: ((c[0] * x, c[1] + a), c[0]), (np.float64(1.0), a), H))
-    graph = agree(shared, starts[:, 0])
+    graph = assert_agree(shared, starts[:, 0])
     (loop,) = (e for e in graph.eqns if e.regions)
     assert [v.aval.shape for v in loop.outs] == [(), (4,), (3,)]  # batched only where it differs by example
 
@@ -81,10 +81,10 @@ def test_nested_scans():
 
     total = lambda w, rows: table(w, rows)[0] + (table(w, rows)[1][0] ** 2).sum()
     w = np.float64(0.7)
-    agree(table, w, LENGTHS)
-    agree(value_and_grad(total, argnums=(0, 1)), w, LENGTHS)
-    agree(grad(lambda w: grad(total)(w, LENGTHS) ** 2), w)
-    agree(vmap(grad(total), in_axes=(0, None)), H, LENGTHS)
+    assert_agree(table, w, LENGTHS)
+    assert_agree(value_and_grad(total, argnums=(0, 1)), w, LENGTHS)
+    assert_agree(grad(lambda w: grad(total)(w, LENGTHS) ** 2), w)
+    assert_agree(vmap(grad(total), in_axes=(0, None)), H, LENGTHS)
 
 
 def test_the_body_is_traced_once_and_the_text_does_not_depend_on_the_length():
@@ -113,21 +113,25 @@ def test_few_steps_and_small_shapes(n, reverse):
 
     xs = {"u": RNG.standard_normal((n, 1, 0, 2)), "k": np.arange(n, dtype=np.int32)}
     c = (RNG.standard_normal((1, 2)), np.int32(3), np.bool_(True))
-    agree(run, c, xs)
+    assert_agree(run, c, xs)
     xs["u"] = RNG.standard_normal((n, 1, 2))
-    agree(run, c, xs)
-    agree(grad(lambda u: run(c, {**xs, "u": u})[0].sum()), xs["u"])
+    assert_agree(run, c, xs)
+    assert_agree(grad(lambda u: run(c, {**xs, "u": u})[0].sum()), xs["u"])
 
 
 def test_length_only_and_unused_parts():
-    agree(lambda x: scan(lambda c, _: (c * 2, c), x, length=4), np.float64(1.0))
-    graph = agree(lambda x: scan(lambda c, _: ((c[0] * x, c[1] + 1.0, c[2]), c[1]), (x, x, x), length=4)[0][0], H)
+    assert_agree(lambda x: scan(lambda c, _: (c * 2, c), x, length=4), np.float64(1.0))
+    graph = assert_agree(
+        lambda x: scan(lambda c, _: ((c[0] * x, c[1] + 1.0, c[2]), c[1]), (x, x, x), length=4)[0][0], H
+    )
     (loop,) = (e for e in graph.eqns if e.regions)
     assert len(loop.outs) == 1 and len(loop.inputs) == 2  # the other carries are gone
 
 
 def test_what_a_loop_takes_from_around_it_moves_out_of_it():
-    graph = agree(lambda w, x: scan(lambda c, x: (c * bl.exp(w) + x, None), np.float64(0.0), x)[0], np.float64(0.1), H)
+    graph = assert_agree(
+        lambda w, x: scan(lambda c, x: (c * bl.exp(w) + x, None), np.float64(0.0), x)[0], np.float64(0.1), H
+    )
     (loop,) = (e for e in graph.eqns if e.regions)
     assert [e.op.name for e in loop.regions[0].eqns] == ["mul", "add"]
 
@@ -137,13 +141,13 @@ def test_cond_runs_the_chosen_branch_only_and_is_differentiated():
         return cond(x.sum() > 0, lambda a, b: (a * b, bl.sin(b)), lambda a, b: (bl.exp(a), a - b), x, y)
 
     for x in (H, -np.abs(H)):
-        agree(f, x, H)
-        agree(lambda x: grad(lambda x: f(x, H)[0].sum() + (f(x, H)[1] ** 2).sum())(x), x)
-        agree(lambda x: jvp(lambda x: f(x, H), (x,), (H,)), x)
-        agree(grad(lambda x: (grad(lambda x: f(x, H)[0].sum())(x) ** 2).sum()), x)
-    agree(vmap(f), LENGTHS, LENGTHS)
-    agree(vmap(grad(lambda x: f(x, H)[0].sum())), LENGTHS)
-    agree(lambda x: vmap(lambda y: f(x, y))(LENGTHS), H)
+        assert_agree(f, x, H)
+        assert_agree(lambda x: grad(lambda x: f(x, H)[0].sum() + (f(x, H)[1] ** 2).sum())(x), x)
+        assert_agree(lambda x: jvp(lambda x: f(x, H), (x,), (H,)), x)
+        assert_agree(grad(lambda x: (grad(lambda x: f(x, H)[0].sum())(x) ** 2).sum()), x)
+    assert_agree(vmap(f), LENGTHS, LENGTHS)
+    assert_agree(vmap(grad(lambda x: f(x, H)[0].sum())), LENGTHS)
+    assert_agree(lambda x: vmap(lambda y: f(x, y))(LENGTHS), H)
 
 
 def test_switch_holds_its_index():
@@ -154,31 +158,31 @@ def test_switch_holds_its_index():
     for k, value, slope in ((-5, 2, 1), (0, 2, 1), (1, 4, 4), (2, np.exp(2), np.exp(2)), (9, np.exp(2), np.exp(2))):
         index = bl.tensor(np.int64(k))
         np.testing.assert_allclose([f(index, x).item(), g(index, x).item()], [value, slope], rtol=1e-12)
-        agree(lambda k, x: switch(k, branches, x), np.int64(k), np.float64(2.0))
-        agree(lambda k, x: switch(k, branches, x), np.uint8(max(k, 0)), np.float64(2.0))
-    agree(vmap(lambda i: grad(lambda x: switch(i, branches, x))(np.float64(2.0))), np.array([-1, 0, 1, 2, 7]))
+        assert_agree(lambda k, x: switch(k, branches, x), np.int64(k), np.float64(2.0))
+        assert_agree(lambda k, x: switch(k, branches, x), np.uint8(max(k, 0)), np.float64(2.0))
+    assert_agree(vmap(lambda i: grad(lambda x: switch(i, branches, x))(np.float64(2.0))), np.array([-1, 0, 1, 2, 7]))
 
 
 def test_loops_until_a_condition():
     def root(a):
         return while_loop(lambda v: bl.abs(v * v - a) > 1e-12, lambda v: 0.5 * (v + a / v), 0.0 * a + 1.0)
 
-    agree(root, np.float64(2.0))
-    agree(lambda a: jvp(root, (a,), (np.float64(1.0),)), np.float64(2.0))
-    agree(vmap(root), np.array([1.0, 2.0, 100.0]))
-    agree(vmap(lambda a: jvp(root, (a,), (np.float64(1.0),))), np.array([1.0, 2.0, 100.0]))
-    agree(vmap(lambda x: while_loop(lambda s: s[1] < 3, lambda s: (s[0] * x, s[1] + 1), (x, 0))), H)
+    assert_agree(root, np.float64(2.0))
+    assert_agree(lambda a: jvp(root, (a,), (np.float64(1.0),)), np.float64(2.0))
+    assert_agree(vmap(root), np.array([1.0, 2.0, 100.0]))
+    assert_agree(vmap(lambda a: jvp(root, (a,), (np.float64(1.0),))), np.array([1.0, 2.0, 100.0]))
+    assert_agree(vmap(lambda x: while_loop(lambda s: s[1] < 3, lambda s: (s[0] * x, s[1] + 1), (x, 0))), H)
     with pytest.raises(GradientError, match="scan"):
         make_graph(grad(root))(np.float64(2.0))
 
 
 def test_a_counted_loop():
     power = lambda x: fori_loop(0, 5, lambda i, v: v * x + i, 0.0 * x + 1.0)
-    agree(power, np.float64(1.3))
-    agree(grad(power), np.float64(1.3))
-    agree(lambda n, x: fori_loop(1, n, lambda i, v: v * x + i, 0.0 * x + 1.0), np.int64(4), np.float64(1.3))
-    agree(lambda v: fori_loop(0, 4, lambda i, v: v + i, v), np.int32(3))  # a Python integer does not widen
-    agree(lambda v: fori_loop(3, 3, lambda i, v: v + i, v), np.float64(3))
+    assert_agree(power, np.float64(1.3))
+    assert_agree(grad(power), np.float64(1.3))
+    assert_agree(lambda n, x: fori_loop(1, n, lambda i, v: v * x + i, 0.0 * x + 1.0), np.int64(4), np.float64(1.3))
+    assert_agree(lambda v: fori_loop(0, 4, lambda i, v: v + i, v), np.int32(3))  # a Python integer does not widen
+    assert_agree(lambda v: fori_loop(3, 3, lambda i, v: v + i, v), np.float64(3))
 
 
 def test_each_in_each():
@@ -191,18 +195,18 @@ def test_each_in_each():
 
         return scan(step, x, xs)
 
-    agree(f, np.float64(0.3), H)
-    agree(lambda x: jvp(lambda x: f(x, H), (x,), (np.float64(1.0),)), np.float64(0.3))
-    agree(vmap(f, in_axes=(0, None)), H, H)
+    assert_agree(f, np.float64(0.3), H)
+    assert_agree(lambda x: jvp(lambda x: f(x, H), (x,), (np.float64(1.0),)), np.float64(0.3))
+    assert_agree(vmap(f, in_axes=(0, None)), H, H)
 
     def smooth(x, xs):
         step = lambda c, x: (cond(c > x, bl.sin, lambda c: c * x, c), cond(x > 0, lambda x: x * c, bl.cos, x))
         last, ys = scan(step, x, xs)
         return last + (ys * H).sum()
 
-    agree(value_and_grad(smooth, argnums=(0, 1)), np.float64(0.3), H)
-    agree(vmap(grad(smooth, argnums=1), in_axes=(0, None)), H, H)
-    agree(grad(lambda x: grad(smooth)(x, H) ** 2), np.float64(0.3))
+    assert_agree(value_and_grad(smooth, argnums=(0, 1)), np.float64(0.3), H)
+    assert_agree(vmap(grad(smooth, argnums=1), in_axes=(0, None)), H, H)
+    assert_agree(grad(lambda x: grad(smooth)(x, H) ** 2), np.float64(0.3))
 
 
 def test_structural_zeros_stay_zero_from_step_to_step():
@@ -217,17 +221,19 @@ def test_structural_zeros_stay_zero_from_step_to_step():
 
     xs = np.array([1.0, -1.0, 0.5])
     c = np.float64(0.0)
-    agree(grad(f, argnums=(0, 1)), c, xs)
+    assert_agree(grad(f, argnums=(0, 1)), c, xs)
     assert arrays(compile(grad(f))(bl.tensor(c), bl.tensor(xs)))[0] == 0.0
-    agree(lambda c: jvp(lambda c: f(c, xs), (c,), (np.float64(1.0),)), c)
-    agree(grad(lambda w: f(bl.sqrt(w), bl.sqrt(bl.abs(w)) + xs)), np.float64(0.0))
+    assert_agree(lambda c: jvp(lambda c: f(c, xs), (c,), (np.float64(1.0),)), c)
+    assert_agree(grad(lambda w: f(bl.sqrt(w), bl.sqrt(bl.abs(w)) + xs)), np.float64(0.0))
 
     def chosen(w):  # what a closed-over root gives is never chosen
         root = bl.sqrt(w)
         return scan(lambda c, x: (bl.where(x > 9.0, root * c, c + x), None), np.float64(1.0), np.ones(3))[0]
 
-    agree(grad(chosen), np.float64(0.0))
-    agree(grad(lambda w: cond(w > 9, lambda r: r, lambda r: bl.where(w > 9.0, r, 1.0), bl.sqrt(w))), np.float64(0.0))
+    assert_agree(grad(chosen), np.float64(0.0))
+    assert_agree(
+        grad(lambda w: cond(w > 9, lambda r: r, lambda r: bl.where(w > 9.0, r, 1.0), bl.sqrt(w))), np.float64(0.0)
+    )
 
 
 def test_derivatives_that_end_inside():
@@ -239,8 +245,8 @@ def test_derivatives_that_end_inside():
 
         return scan(step, x, xs)[0]
 
-    agree(grad(f, argnums=(0, 1)), np.float64(0.3), H)
-    agree(lambda x: jvp(lambda x: f(x, H), (x,), (np.float64(1.0),)), np.float64(0.3))
+    assert_agree(grad(f, argnums=(0, 1)), np.float64(0.3), H)
+    assert_agree(lambda x: jvp(lambda x: f(x, H), (x,), (np.float64(1.0),)), np.float64(0.3))
 
 
 def test_functions_with_rules_of_their_own():
@@ -256,9 +262,11 @@ def test_functions_with_rules_of_their_own():
 
     doubled.defjvp(lambda primals, tangents: (doubled(*primals), tangents[0] * 3.0))
     f = lambda x, xs: scan(lambda c, x: (clipped(c) * x + doubled(c), doubled(x)), x, xs)[0]
-    agree(grad(f, argnums=(0, 1)), np.float64(0.3), H)
-    agree(vmap(grad(f), in_axes=(0, None)), H, H)
-    agree(lambda x: jvp(lambda x: scan(lambda c, x: (doubled(c) * x, None), x, H)[0], (x,), (x,)), np.float64(0.3))
+    assert_agree(grad(f, argnums=(0, 1)), np.float64(0.3), H)
+    assert_agree(vmap(grad(f), in_axes=(0, None)), H, H)
+    assert_agree(
+        lambda x: jvp(lambda x: scan(lambda c, x: (doubled(c) * x, None), x, H)[0], (x,), (x,)), np.float64(0.3)
+    )
 
 
 def steps(make, n=3, rtol=1e-10):
@@ -393,9 +401,9 @@ def test_gradients_inside_a_body():
 
         return scan(step, w, xs)
 
-    agree(descent, np.float64(0.3), XS)
-    agree(grad(lambda w: descent(w, XS)[0] + descent(w, XS)[1].sum()), np.float64(0.3))
-    agree(lambda xs: jvp(lambda xs: descent(np.float64(0.3), xs), (xs,), (np.cos(XS),)), XS)
+    assert_agree(descent, np.float64(0.3), XS)
+    assert_agree(grad(lambda w: descent(w, XS)[0] + descent(w, XS)[1].sum()), np.float64(0.3))
+    assert_agree(lambda xs: jvp(lambda xs: descent(np.float64(0.3), xs), (xs,), (np.cos(XS),)), XS)
 
 
 SCAN = """\
@@ -511,8 +519,8 @@ def test_a_gated_recurrence():
         (h, c), ys = scan(step, (np.zeros((2, 3)), np.zeros((2, 3))), xs)
         return (ys**2).mean() + (h * c).sum()
 
-    agree(f, p, xs)
-    agree(value_and_grad(f), p, xs)
+    assert_agree(f, p, xs)
+    assert_agree(value_and_grad(f), p, xs)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -545,7 +553,7 @@ def test_what_does_not_wait_for_the_carry_is_computed_before():
         return scan(step, h, xs)
 
     w, h, xs = U, np.float64(0.5), XS
-    graph = fission(agree(f, w, h, xs))
+    graph = fission(assert_agree(f, w, h, xs))
     (loop,) = (e for e in graph.eqns if e.regions)
     names = [e.op.name for e in loop.regions[0].eqns]
     assert "exp" not in names and "matmul" not in names and len(loop.outs) == 3  # one result is there already
@@ -553,7 +561,7 @@ def test_what_does_not_wait_for_the_carry_is_computed_before():
     assert [e.out.aval.shape for e in products] == [(5, 3)]  # one product for all steps
     for a, b in zip(evaluate(verify(graph), w, h, xs), arrays(f(w, h, xs)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-13)
-    agree(value_and_grad(lambda *args: f(*args)[0] ** 2 + f(*args)[1][0].sum(), argnums=(0, 1, 2)), w, h, xs)
+    assert_agree(value_and_grad(lambda *args: f(*args)[0] ** 2 + f(*args)[1][0].sum(), argnums=(0, 1, 2)), w, h, xs)
 
 
 def test_what_is_large_is_not_computed_before():
@@ -578,8 +586,8 @@ def test_carries_of_every_dtype(dtype):
 
         return scan(step, c, xs)
 
-    agree(f, np.array(3, kind), np.arange(1, 7).astype(kind))
-    agree(f, np.arange(1, 5).astype(kind), (np.arange(1, 25) % 5 + 1).reshape(6, 4).astype(kind))
+    assert_agree(f, np.array(3, kind), np.arange(1, 7).astype(kind))
+    assert_agree(f, np.arange(1, 5).astype(kind), (np.arange(1, 25) % 5 + 1).reshape(6, 4).astype(kind))
 
 
 def test_a_sort_with_integers_and_branches():
@@ -591,14 +599,14 @@ def test_a_sort_with_integers_and_branches():
 
         return fori_loop(0, xs.shape[0], lambda _, xs: fori_loop(0, xs.shape[0] - 1, swap, xs), xs)
 
-    agree(bubble, np.array([5, 3, 9, -1, 4], np.int64))
-    agree(bubble, RNG.standard_normal(6))
+    assert_agree(bubble, np.array([5, 3, 9, -1, 4], np.int64))
+    assert_agree(bubble, RNG.standard_normal(6))
 
 
 def test_a_loop_over_an_empty_batch():
-    agree(vmap(lambda x: while_loop(lambda v: v < 3.0, lambda v: v + 1.0, x)), np.zeros((0,)))
-    agree(vmap(lambda x: scan(lambda c, y: (c + y, c), x, H)), np.zeros((0,)))
-    agree(grad(lambda xs: scan(lambda c, x: (c + x.sum(), None), np.float64(0.0), xs)[0]), np.zeros((3, 0)))
+    assert_agree(vmap(lambda x: while_loop(lambda v: v < 3.0, lambda v: v + 1.0, x)), np.zeros((0,)))
+    assert_agree(vmap(lambda x: scan(lambda c, y: (c + y, c), x, H)), np.zeros((0,)))
+    assert_agree(grad(lambda xs: scan(lambda c, x: (c + x.sum(), None), np.float64(0.0), xs)[0]), np.zeros((3, 0)))
 
 
 def test_results_that_are_moves_of_each_other():
@@ -610,7 +618,7 @@ def test_results_that_are_moves_of_each_other():
 
         return scan(step, a, xs)
 
-    agree(f, np.float64(0.7), RNG.standard_normal((2, 2, 3)))
+    assert_agree(f, np.float64(0.7), RNG.standard_normal((2, 2, 3)))
 
 
 @pytest.mark.parametrize("without", ["avx512f", "avx"])

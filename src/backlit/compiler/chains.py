@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 
 from backlit.compiler.ir import Var
@@ -37,7 +38,14 @@ def chained(works: list[Work], before: Sequence[set[int]], same: dict[Var, Var])
             for members in _chains(works, numbers, before, same, units):
                 chains[members[-1]] = members
     chains = _without_cycles(len(works), before, chains)
+    inside = {k for members in chains.values() for k in members}
+    works = [w if k in inside else _alone(w) for k, w in enumerate(works)]
     return _ordered(works, before, chains) if chains else works
+
+
+def _alone(w: Work) -> Work:
+    """The work with the kernel that it has where it is in no chain."""
+    return w if w.kernel is None or w.kernel.alone is None else replace(w, kernel=w.kernel.alone)
 
 
 def _without_cycles(n_works: int, before: Sequence[set[int]], chains: dict[int, list[int]]) -> dict[int, list[int]]:

@@ -21,7 +21,8 @@ class Kernel:
     by name: equal names have equal texts, so that kernels of one module share them.
 
     A loop over rows can be run a stretch of rows at a time beside others: `aligned` are the slots of buffers of which each
-    unit touches its own share only, and stretches begin at multiples of `step`; 0 where that cannot be done.
+    unit touches its own share only, and stretches begin at multiples of `step`; 0 where that cannot be done. `alone` does the
+    same faster where there is nothing to run beside.
 
     One that `shares` is given to one thread, and gives kernels that it calls to all threads of the program.
     """
@@ -36,6 +37,7 @@ class Kernel:
     aligned: frozenset[int] = frozenset()
     step: int = 0
     shares: bool = False
+    alone: Kernel | None = None
 
     @property
     def grains(self) -> int:

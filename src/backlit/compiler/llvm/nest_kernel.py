@@ -30,12 +30,13 @@ def nest_kernel(name: str, nest: Nest, axes: tuple[int, ...] | None) -> tuple[Ke
         return Kernel(name, w.text(), 0), None
     if nest.reductions and len(order.sizes) == order.n_kept:
         _copied(nest)
-    if dots := _dots(name, nest, order):
-        return dots, None
     kind = Maps if not nest.reductions else AlongRows if order.last_reduced else DownRows
     units, grain, blocks = kind(w, nest, order).write()
+    alone = _dots(name, nest, order)
+    if alone is not None and blocks is not None:  # no other kernel goes over parts of rows
+        return alone, None
     along, step = _chunked(nest, order, blocks)
-    return Kernel(name, w.text(), units, grain, aligned=along, step=step), blocks
+    return Kernel(name, w.text(), units, grain, aligned=along, step=step, alone=alone), blocks
 
 
 def _dots(name: str, nest: Nest, order: Order) -> Kernel | None:
