@@ -134,6 +134,8 @@ def test_ones_own_in_turn_assigned_and_removed():
     [
         (lambda: parametrizations.weight_norm(nn.Linear(1, 1), "w"), ValueError, "Linear has no 'w'; there are weight, bias"),
         (lambda: parametrizations.spectral_norm(nn.Linear(1, 1), "w"), ValueError, "Linear has no weight 'w'"),
+        (lambda: parametrizations.weight_norm(nn.Linear(1, 1), dim=2), bl.ShapeError, "weight_norm"),
+        (lambda: parametrizations.spectral_norm(nn.Linear(1, 1), dim=2), bl.ShapeError, "spectral_norm"),
         (lambda: parametrizations.spectral_norm(nn.Linear(1, 1), n_power_iterations=0), ValueError, "above 0, got 0"),
         (lambda: parametrize.remove_parametrizations(nn.Linear(1, 1), "weight"), ValueError, "'weight' of Linear is not parametrized"),
         (lambda: parametrize.remove_parametrizations(parametrizations.weight_norm(nn.Linear(1, 1)), "weight", False), ValueError, "has several originals"),

@@ -213,6 +213,8 @@ Sequential     [500, 400]    1,200     400    1.6 M     1.6 M  781 KiB
 1.6 MFLOP forward, 1.6 MFLOP backward, 781 KiB kept for the gradient"""
     )
     assert len(nn.summary(model, (5, 3), depth=0).__str__().splitlines()) == 6 and len(found) == 4
+    assert "\n1 MFLOP forward" in str(nn.summary(nn.ReLU(), (999_999,)))
+    assert "255 parameters: 0.996 KiB with buffers" in str(nn.summary(nn.Linear(254, 1), (1, 254)))
     from rich.console import Console
 
     console = Console(file=io.StringIO(), width=100)

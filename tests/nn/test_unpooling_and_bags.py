@@ -123,6 +123,14 @@ def test_bags(mode, padding, how):
     np.testing.assert_allclose(compiled.numpy(), out.detach().numpy(), **CLOSE)
 
 
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_bags_of_many_examples(mode):
+    weight, numbers, offsets = normal(4, 3), np.array([[0, 1, 2, 3], [3, 2, 1, 0]]), np.array([[0, 1, 1], [0, 2, 4]])
+    call = lambda n, o: F.embedding_bag(n, weight, o, mode=mode)
+    each = np.stack([call(n, o).numpy() for n, o in zip(numbers, offsets, strict=True)])
+    np.testing.assert_allclose(bl.vmap(call)(numbers, offsets).numpy(), each, **CLOSE)
+
+
 @with_torch
 def test_bags_as_a_layer():
     ours, theirs = (
@@ -150,11 +158,15 @@ def test_bags_as_a_layer():
         (lambda: F.fractional_max_pool2d(bl.ones((1, 4, 4)), 2, output_ratio=1.5), ValueError, "between 0 and 1, got 1.5"),
         (lambda: F.fractional_max_pool2d(bl.ones((1, 4, 4)), 2, 2, _random_samples=bl.ones(3)), bl.ShapeError, "_random_samples [1, 1, 2]"),
         (lambda: nn.FractionalMaxPool2d(2), ValueError, "FractionalMaxPool2d: expected one of"),
+        (lambda: nn.FractionalMaxPool2d(2, output_ratio=1), ValueError, "output_ratio must be between 0 and 1, got 1"),
         (lambda: nn.FractionalMaxPool3d(2, output_ratio=2.0), ValueError, "FractionalMaxPool3d: output_ratio"),
         (lambda: F.embedding_bag(np.array([1]), bl.ones((2, 2))), bl.ShapeError, "numbers [bags, n] without offsets, or [total] with them"),
         (lambda: F.embedding_bag(np.array([[1]]), bl.ones((2, 2)), np.array([0])), bl.ShapeError, "without offsets"),
         (lambda: F.embedding_bag(np.array([1]), bl.ones((2, 2)), np.array([0.0])), bl.DTypeError, "expected integers as offsets"),
         (lambda: F.embedding_bag(np.array([1]), bl.ones((2, 2)), np.array([[0]])), bl.ShapeError, "expected offsets [bags]"),
+        (lambda: F.embedding_bag(np.array([1, 0]), bl.ones((2, 2)), np.array([1])), ValueError, "offsets that begin at 0"),
+        (lambda: F.embedding_bag(np.array([1, 0]), bl.ones((2, 2)), np.array([0, 2, 1])), ValueError, "do not go down"),
+        (lambda: F.embedding_bag(np.array([1, 0]), bl.ones((2, 2)), np.array([0, 3])), ValueError, "end at 2 at most, got int64[2] from 0 to 3"),
         (lambda: F.embedding_bag(np.array([[1]]), bl.ones((2, 2)), mode="min"), ValueError, "got 'min'"),
         (lambda: F.embedding_bag(np.array([[1]]), bl.ones((2, 2)), mode="sum", per_sample_weights=bl.ones(3)), bl.ShapeError, "expected weights [1, 1]"),
         (lambda: F.embedding_bag(np.array([[2]]), bl.ones((2, 2))), bl.BacklitError, "2"),

@@ -128,6 +128,18 @@ class CustomJoint(Joint):
         self.n_outs = 0
         self.residuals: Any = None
 
+    def live(self, parents: Sequence[Node | None]) -> list[bool] | None:
+        """Which outputs have derivatives, given the nodes of the arguments; None for all."""
+        return None
+
+    @abstractmethod
+    def pull(self, cotangent: Any, out: Value, inputs: Sequence[Value], node: Node) -> tuple[Masked | None, ...]:
+        """Cotangents of the leaves of the arguments, from those of the outputs, None where there is none."""
+
+
+class _RuleJoint(CustomJoint):
+    """One whose rule is written by a user, who gets zeros where there is no cotangent."""
+
     def pull(self, cotangent: Any, out: Value, inputs: Sequence[Value], node: Node) -> tuple[Masked | None, ...]:
         filled = [
             zeros(shape, dtype if is_float(dtype) else "float32") if c is None else c[0]
@@ -136,16 +148,12 @@ class CustomJoint(Joint):
         found = self.pull_custom(tree.unflatten(self.structure, filled), node)
         return tuple(None if c is None else (c, None) for c in found)
 
-    def live(self, parents: Sequence[Node | None]) -> list[bool] | None:
-        """Which outputs have derivatives, given the nodes of the arguments; None for all."""
-        return None
-
     @abstractmethod
     def pull_custom(self, cotangent: Any, node: Node) -> list[Any]:
         """Cotangents of the leaves of the arguments."""
 
 
-class _VjpJoint(CustomJoint):
+class _VjpJoint(_RuleJoint):
     def kept(self) -> list[Any]:
         return tree.leaves(self.residuals)
 
@@ -184,7 +192,7 @@ class _VjpJoint(CustomJoint):
         return cotangent if cotangent.dtype == x.dtype else cotangent.astype(x.dtype)
 
 
-class _JvpJoint(CustomJoint):
+class _JvpJoint(_RuleJoint):
     def kept(self) -> list[Any]:
         return self.lowered
 

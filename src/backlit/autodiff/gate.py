@@ -93,6 +93,3 @@ class _GateJoint(CustomJoint):
                 raise ShapeError(f"{self.name}: expected a gradient {dtype}{list(shape)} or None, got {got}{here()}")
             pulled.append(None if now is None else (now if now.dtype == dtype else now.astype(dtype), None))
         return tuple(pulled)
-
-    def pull_custom(self, cotangent: Any, node: Node) -> list[Any]:
-        raise NotImplementedError  # `pull` does all of it

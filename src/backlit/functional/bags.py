@@ -11,11 +11,12 @@ from backlit.core.errors import ArgumentError, DTypeError, ShapeError
 from backlit.core.op import shown
 from backlit.core.record import scope
 from backlit.core.source import here
-from backlit.core.tensor import Tensor, as_tensor
+from backlit.core.tensor import Box, Tensor, as_tensor
 from backlit.functional.embedding import embedding
 from backlit.ops import elementwise as ew
 from backlit.ops.linear import sum
 from backlit.ops.shape import expand_dims
+from backlit.ops.sorting import searchsorted
 
 
 @scope
@@ -29,12 +30,12 @@ def embedding_bag(
     `input: [bags, n]` are bags of n numbers, or `input: [total]` all of them, of which bag k begins at `offsets[k]`; with
     `include_last_offset` one more offset says where the last one ends. `per_sample_weights`, like `input`, are factors, with
     `mode="sum"`. Numbers that are `padding_idx` do not count; of an empty bag the result is 0. The other arguments are those
-    of `embedding`.
+    of `embedding`. Offsets that are traced, as in a compiled function, are not looked at.
 
     Raises:
       ShapeError: shapes do not fit, or offsets are missing or too many.
       DTypeError: `input` or `offsets` are no integers.
-      ArgumentError: there is no such mode, weights with another mode, or offsets that do not begin at 0 or go down.
+      ArgumentError: there is no such mode, weights with another mode, or offsets that do not begin at 0, go down or end behind the last number.
     """
     numbers, table = as_tensor(input), as_tensor(weight)
     if mode not in ("sum", "mean", "max"):
@@ -80,9 +81,15 @@ def _of_stretches(rows: Tensor, counted: Tensor | None, offsets: Tensor, last: b
         raise ShapeError(f"embedding_bag: expected offsets [bags], got {shown(offsets)}{here()}")
     starts = offsets[:-1] if last else offsets
     n, total = starts.shape[0], rows.shape[0]
+    if not isinstance(offsets._value, Box):
+        ends = np.asarray(offsets._value)
+        if ends.size and (ends[0] or ends[-1] > total or (ends[1:] < ends[:-1]).any()):
+            raise ArgumentError(
+                f"embedding_bag: expected offsets that begin at 0, do not go down and end at {total} at most, got "
+                f"{shown(offsets)} from {ends.min()} to {ends.max()}{here()}"
+            )
     places = np.arange(total)
-    # the number of the bag: of all that begin here or before, the last
-    bags = sum((starts.reshape((1, n)) <= places.reshape(-1, 1)).astype(np.int64), axis=1) - 1
+    bags = searchsorted(starts, places, side="right") - 1  # of all that begin here or before, the last
     inside = bags >= 0 if not last else ew.logical_and(bags >= 0, ew.less(places, offsets[-1]))
     if counted is not None:
         inside = ew.logical_and(inside, counted)

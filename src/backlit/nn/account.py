@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -319,13 +318,19 @@ def _counted(n: int) -> str:
     """A number of operations with a letter for its thousands."""
     if not n:
         return ""
-    power = min(int(math.log10(n)) // 3, 5)
-    return f"{n / 1000**power:.3g} {' kMGTP'[power]}".rstrip() if power else f"{n}"
+    return _scaled(n, 1000, ("", "k", "M", "G", "T", "P")).rstrip()
 
 
 def _bytes(n: int) -> str:
     """A number of bytes with a unit."""
     if not n:
         return ""
-    power = min(int(math.log2(n)) // 10, 4)
-    return f"{n / 1024**power:.3g} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
+    return _scaled(n, 1024, ("B", "KiB", "MiB", "GiB", "TiB"))
+
+
+def _scaled(n: int, step: int, units: Sequence[str]) -> str:
+    """Three digits and the unit in which they are below 1000."""
+    size, power = float(n), 0
+    while size >= 999.5 and power < len(units) - 1:  # which three digits would round to 1000
+        size, power = size / step, power + 1
+    return f"{size:.3g} {units[power]}"

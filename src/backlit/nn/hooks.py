@@ -51,7 +51,7 @@ def register(module: Any, kind: str, hook: Callable[..., Any], *options: bool, p
     if not callable(hook):
         raise TypeError(f"{type(module).__name__}: a hook must be a function, got {type(hook).__name__}")
     entry = (hook, *options)
-    tables: Tables = module.__dict__["_hooks"] or {}
+    tables: Tables = module._hooks or {}
     there = tables.get(kind, ())
     _replace(module, {**tables, kind: (entry, *there) if prepend else (*there, entry)})
     return Handle(module, kind, entry)

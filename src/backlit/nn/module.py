@@ -162,9 +162,7 @@ class Module(Hooked):
             if name in found:
                 return found[name]
         if "_modules" not in self.__dict__:
-            raise AttributeError(
-                f"{type(self).__name__} has no {name!r}: call super().__init__() first in its __init__"
-            )
+            raise AttributeError(f"{type(self).__name__}: call super().__init__() first in its __init__")
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:

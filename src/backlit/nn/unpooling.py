@@ -65,8 +65,9 @@ class _FractionalMaxPool(Module):
         self.kernel_size = _all(kernel_size, self.n)
         self.return_indices = return_indices
         self.output_size = None if output_size is None else _all(output_size, self.n)
-        ratio = (output_ratio,) * self.n if isinstance(output_ratio, float) else output_ratio
-        self.output_ratio = None if ratio is None else tuple(ratio)
+        several = isinstance(output_ratio, (tuple, list))
+        ratio = None if output_ratio is None else tuple(output_ratio) if several else (output_ratio,) * self.n
+        self.output_ratio = ratio
         if self.output_ratio is not None and not all(0 < r < 1 for r in self.output_ratio):
             raise ArgumentError(f"{type(self).__name__}: output_ratio must be between 0 and 1, got {output_ratio!r}")
         self.register_buffer("_random_samples", _random_samples)

@@ -11,7 +11,7 @@ from backlit.nn.convolution import ConvTranspose1d, ConvTranspose2d, ConvTranspo
 from backlit.nn.module import Module
 from backlit.nn.utils.parametrize import register_parametrization
 from backlit.ops.elementwise import sqrt
-from backlit.ops.linear import sum
+from backlit.ops.linear import normalize_axes, sum
 
 
 class _WeightNorm(Module):
@@ -22,7 +22,8 @@ class _WeightNorm(Module):
     def _norm(self, x: Tensor) -> Tensor:
         if self.dim == -1:
             return sqrt(sum(x * x, axis=tuple(range(x.ndim))))
-        return sqrt(sum(x * x, axis=tuple(a for a in range(x.ndim) if a != self.dim % x.ndim), keepdims=True))
+        (dim,) = normalize_axes("weight_norm", self.dim, x.ndim)
+        return sqrt(sum(x * x, axis=tuple(a for a in range(x.ndim) if a != dim), keepdims=True))
 
     def forward(self, g: Tensor, v: Tensor) -> Tensor:
         return v * (g / self._norm(v))
@@ -38,6 +39,7 @@ def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Mo
 
     Raises:
       ArgumentError: `module` has no such parameter.
+      ShapeError: the parameter has no axis `dim`.
     """
     return register_parametrization(module, name, _WeightNorm(-1 if dim is None else dim), unsafe=True)
 
@@ -48,7 +50,7 @@ class _SpectralNorm(Module):
 
     def __init__(self, weight: Tensor, n_power_iterations: int, dim: int, eps: float) -> None:
         super().__init__()
-        self.dim = dim % weight.ndim
+        (self.dim,) = normalize_axes("spectral_norm", dim, weight.ndim)
         self.eps = eps
         self.n_power_iterations = n_power_iterations
         if weight.ndim > 1:
@@ -95,6 +97,7 @@ def spectral_norm(
 
     Raises:
       ArgumentError: `module` has no such parameter, or there are no iterations.
+      ShapeError: the parameter has no axis `dim`.
     """
     if n_power_iterations <= 0:
         raise ArgumentError(f"spectral_norm: n_power_iterations must be above 0, got {n_power_iterations}")
