@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -227,6 +228,22 @@ def test_state_taken_over_and_names_behind_a_prefix():
     assert list(m.state_dict(prefix="a.")) == ["a.weight", "a.bias"]
     assert m.state_dict(keep_vars=True)["weight"] is weight
     m.load_state_dict(m.state_dict(keep_vars=True))
+
+
+def test_pickles():
+    view = bl.ones((3, 2))[:2]
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(view)).numpy(), view.numpy())
+    layer = nn.Linear(3, 2)
+    layer.twin = layer.weight
+    layer(bl.ones((1, 3))).sum().backward()
+    found = pickle.loads(pickle.dumps(layer))
+    assert isinstance(found.weight, nn.Parameter) and found.weight.requires_grad and found.twin is found.weight
+    np.testing.assert_array_equal(found.weight.detach().numpy(), layer.weight.detach().numpy())
+    np.testing.assert_array_equal(found.bias.grad.numpy(), layer.bias.grad.numpy())
+    found(bl.ones((1, 3))).sum().backward()
+    np.testing.assert_array_equal(found.bias.grad.numpy(), 2 * layer.bias.grad.numpy())
+    with pytest.raises(bl.GradientError, match="pickle: .* is part of a recorded graph; pickle .detach"):
+        pickle.dumps(layer(bl.ones((1, 3))))
 
 
 def test_a_class_that_forgets_super_is_told_so():

@@ -469,6 +469,21 @@ class Tensor:
         made._grad = self._grad.__deepcopy__(memo) if isinstance(self._grad, Tensor) else self._grad
         return made
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if not self.is_leaf:
+            raise GradientError(f"pickle: {self.node} is part of a recorded graph; pickle .detach() of it")
+        grad = self._grad if isinstance(self._grad, Tensor) else None
+        return _unpickled, (type(self), np.asarray(self._concrete()), self.requires_grad, grad)
+
+
+def _unpickled(kind: type[Tensor], array: Any, requires_grad: bool, grad: Tensor | None) -> Tensor:
+    made = kind.__new__(kind)
+    Tensor.__init__(made, array)
+    if requires_grad:
+        made.requires_grad_()
+    made._grad = grad
+    return made
+
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A new tensor with a copy of `data`.
