@@ -175,6 +175,8 @@ def test_points_between_weights_fall_on_rows_that_have_some():
     [
         (lambda: data.RandomSampler([], num_samples=3), ArgumentError),
         (lambda: data.RandomSampler([1], num_samples=-1), ArgumentError),
+        (lambda: data.RandomSampler([1], num_samples=2.5), ArgumentError),
+        (lambda: data.WeightedRandomSampler([1.0], 2.5), ArgumentError),
         (lambda: data.BatchSampler([1], 0), ArgumentError),
         (lambda: data.WeightedRandomSampler([0.0, 0.0], 1), DataError),
         (lambda: data.WeightedRandomSampler([1.0, -1.0], 1), DataError),

@@ -158,8 +158,10 @@ def test_in_a_loader_the_stream_is_the_batches():
 @pytest.mark.parametrize(
     ("use", "error", "message"),
     [
-        (lambda: T.RandomCrop(0), ArgumentError, "a size of at least 1"),
-        (lambda: T.RandomCrop(2, padding=-1), ArgumentError, "padding of at least 0"),
+        (lambda: T.RandomCrop(0), ArgumentError, "size must be an integer of at least 1"),
+        (lambda: T.RandomCrop(2, padding=-1), ArgumentError, "padding must be an integer of at least 0"),
+        (lambda: T.RandomCrop(2.5), ArgumentError, "size must be an integer of at least 1, got 2.5"),
+        (lambda: T.RandomCrop((2, 2, 3)), ArgumentError, r"one number or \(height, width\), got \(2, 2, 3\)"),
         (lambda: T.RandomCrop(2, padding_mode="wrap"), ArgumentError, "padding_mode must be"),
         (
             lambda: T.RandomCrop(9)(pixels()),

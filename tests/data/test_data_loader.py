@@ -327,6 +327,13 @@ def test_arguments_that_are_refused(arguments, message):
         data.DataLoader(arguments.pop("dataset", numbers()), **arguments)
 
 
+@pytest.mark.parametrize("rows", [[0.5, 1.7], np.ones(10, bool)])
+def test_rows_of_a_batch_sampler_that_are_no_numbers_of_rows(rows):
+    loader = data.DataLoader(np.arange(20.0).reshape(10, 2), batch_sampler=[rows])
+    with pytest.raises(DataError, match="DataLoader: expected row numbers, integers on one axis"):
+        next(iter(loader))
+
+
 def test_a_dataset_without_a_length():
     with pytest.raises(DataError, match="Nameless has no length; state __len__"):
         data.DataLoader(type("Nameless", (data.Dataset,), {})())

@@ -47,9 +47,9 @@ FAULTS = [
     Fault("ignored examples counted", "functional/classification.py", "    counts = labels != ignore_index\n", "    counts = labels != -99999\n"),
     Fault("margins not squared", "functional/margin.py", "    over = over * over if p == 2 else over", "    pass"),
     # optimizers
-    Fault("eps under the root", "optim/adam.py", "(sqrt(second) * scale + like(group.value(\"eps\"), value))", "sqrt(second * scale * scale + like(group.value(\"eps\"), value))"),
-    Fault("eps before the correction of the bias", "optim/adam.py", "(sqrt(second) * scale + like(group.value(\"eps\"), value))", "((sqrt(second) + like(group.value(\"eps\"), value)) * scale)"),
-    Fault("no correction of the second moment", "optim/adam.py", "scale = (1.0 / sqrt(1.0 - beta2**step)).astype(value.dtype)", "scale = 1.0"),
+    Fault("eps under the root", "optim/moments.py", "sqrt(second) * scale + like(group.value(\"eps\"), second)", "sqrt(second * scale * scale + like(group.value(\"eps\"), second))"),
+    Fault("eps before the correction of the bias", "optim/moments.py", "sqrt(second) * scale + like(group.value(\"eps\"), second)", "(sqrt(second) + like(group.value(\"eps\"), second)) * scale"),
+    Fault("no correction of the second moment", "optim/moments.py", "scale = (1.0 / sqrt(1.0 - beta**step)).astype(second.dtype)", "scale = 1.0"),
     Fault("no correction of the first moment", "optim/adam.py", "rate = (group.cell(\"lr\") / (1.0 - beta1**step)).astype(value.dtype)", "rate = group.cell(\"lr\").astype(value.dtype)"),
     Fault("steps counted from 0", "optim/adam.py", "state[\"step\"] + 1.0)", "state[\"step\"] + 1.0) + 1e-6"),
     Fault("decay of AdamW in the gradient", "optim/adam.py", "\"decoupled_weight_decay\": True", "\"decoupled_weight_decay\": False"),
@@ -64,7 +64,7 @@ FAULTS = [
     Fault("Lion's second beta for its first", "optim/large.py", "like(beta1, value) * first + like(1 - beta1, value) * grad\n        )", "like(beta2, value) * first + like(1 - beta2, value) * grad\n        )"),
     Fault("LAMB's trust of the decayed alone", "optim/large.py", "own, other = _norm(value), _norm(update)", "own, other = _norm(value), _norm(first)"),
     Fault("rate of Muon for wide matrices", "optim/large.py", "factor = max(1.0, rows / max(columns, 1)) ** 0.5", "factor = max(1.0, columns / max(rows, 1)) ** 0.5"),
-    Fault("decay of an ascent the wrong way", "optim/base.py", "self._update(value, -grad if group[\"maximize\"] else grad, state, group)", "self._update(value, grad, state, group)"),
+    Fault("decay of an ascent the wrong way", "optim/base.py", "self._update(value, -grad if group.get(\"maximize\") else grad, state, group)", "self._update(value, grad, state, group)"),
     Fault("clipping without its 1e-6", "nn/utils/clip.py", "factor = minimum(max_norm / (norm + 1e-6), 1.0)", "factor = minimum(max_norm / norm, 1.0)"),
     Fault("averages of the new with the decay", "optim/swa_utils.py", "count: decay * average + (1 - decay) * parameter", "count: decay * parameter + (1 - decay) * average"),
     # schedules

@@ -176,6 +176,7 @@ def test_groups_that_are_refused():
         (lambda: optim.SGD([{"params": [p], "nesterv": True}]), ArgumentError, "mean nesterov"),
         (lambda: optim.SGD([{"params": [p], "betas": (0.9, 0.9)}]), ArgumentError, "no setting of it"),
         (lambda: optim.Adam([{"params": [p], "momentum": 0.9}]), ArgumentError, "no setting of it"),
+        (lambda: optim.LBFGS([{"params": [p], "maximize": True}]), ArgumentError, "no setting of it"),
         (lambda: optim.SGD([{"params": [p], "nesterov": True}]), ArgumentError, "nesterov needs"),
         (lambda: optim.SGD([{"params": [p]}, {"params": p}]), ArgumentError, "given twice"),
     ):
@@ -183,6 +184,29 @@ def test_groups_that_are_refused():
             make()
         assert "\n" not in str(caught.value)
     assert optim.SGD([{"params": []}, {"params": p}]).param_groups[0]["params"] == []
+
+
+@pytest.mark.parametrize("cls", CLASSES.values(), ids=lambda c: c.__name__)
+def test_settings_of_other_optimizers_are_refused(cls):
+    own = set(cls([cell()]).defaults)
+    others = {name: value for other in CLASSES.values() for name, value in other([cell()]).defaults.items()}
+    for name in others.keys() - own:
+        with pytest.raises(ArgumentError, match=f"{name} is no setting of it"):
+            cls([{"params": [cell()], name: others[name]}])
+
+
+def test_an_optimizer_of_the_user_states_its_own_settings_only():
+    class Signs(optim.Optimizer):
+        def __init__(self, params):
+            super().__init__(params, {"lr": 0.5})
+
+        def _update(self, value, grad, state, group):
+            return value - group.cell("lr") * bl.sign(grad)
+
+    p = cell()
+    bl.sum(p).backward()
+    Signs([p]).step()
+    np.testing.assert_array_equal(p.detach().numpy(), START - 0.5)
 
 
 # Steps that are left out

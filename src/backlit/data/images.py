@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from backlit.core.errors import ArgumentError, DataError, FileFormatError
+from backlit.data.arguments import height_and_width
 from backlit.data.dataset import Dataset
 from backlit.io.replace import Path
 
@@ -39,9 +40,7 @@ class ImageFolder(Dataset[tuple[Any, Any]]):
         if mode not in _CHANNELS:
             raise ArgumentError(f"ImageFolder: mode must be 'RGB' or 'L', got {mode!r}")
         self.root, self.mode = os.fspath(root), mode
-        self.size = (size, size) if isinstance(size, int) else size
-        if self.size is not None and min(self.size) < 1:
-            raise ArgumentError(f"ImageFolder: size must be at least 1, got {size}")
+        self.size = None if size is None else height_and_width("ImageFolder", size)
         _pillow()
         if not os.path.isdir(self.root):
             raise DataError(f"ImageFolder: there is no folder {self.root}")

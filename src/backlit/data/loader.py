@@ -12,10 +12,11 @@ import numpy as np
 
 from backlit.core.errors import ArgumentError, DataError
 from backlit.core.rng import Generator, default_generator
+from backlit.data.arguments import integer
 from backlit.data.collate import collate, tensors
-from backlit.data.dataset import IterableDataset, fetch, length_of, takes_rows
+from backlit.data.dataset import IterableDataset, fetch, length_of, row_numbers, takes_rows
 from backlit.data.prefetch import Prefetched
-from backlit.data.sampler import BatchSampler, RandomSampler, SequentialSampler, positive_integer
+from backlit.data.sampler import BatchSampler, RandomSampler, SequentialSampler
 from backlit.data.stream import BatchStream, drawing_from
 
 Array = np.ndarray[Any, Any]
@@ -69,7 +70,7 @@ class DataLoader:
             sampler = RandomSampler(dataset, generator=self.generator) if shuffle else SequentialSampler(dataset)
         self.batch_size = None
         if batch_size is not None and batch_sampler is None:
-            self.batch_size = positive_integer("DataLoader", "batch_size", batch_size)
+            self.batch_size = integer("DataLoader", "batch_size", batch_size)
             if sampler is not None:
                 batch_sampler = BatchSampler(sampler, self.batch_size, drop_last)
         self.sampler, self.batch_sampler = sampler, batch_sampler
@@ -241,7 +242,7 @@ class DataLoader:
         if join is not None:
             return lambda rows: join([dataset[row] for row in np.asarray(rows).tolist()])
         if takes_rows(dataset):
-            return lambda rows: fetch(dataset, np.asarray(rows, np.int64))
+            return lambda rows: fetch(dataset, row_numbers("DataLoader", rows))
         return lambda rows: collate([dataset[row] for row in np.asarray(rows).tolist()])
 
 
@@ -278,12 +279,11 @@ class _Pass(Iterator[Any]):
 
 
 def _threads(num_workers: Any, prefetch_factor: Any) -> tuple[int, int]:
-    for name, value in (("num_workers", num_workers), ("prefetch_factor", prefetch_factor)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0):
-            raise ArgumentError(f"DataLoader: {name} must be an integer of at least 0, got {value!r}")
+    workers = integer("DataLoader", "num_workers", num_workers or 0, 0)
     if prefetch_factor is None:
-        return int(num_workers or 0), 2
-    return (max(int(num_workers or 0), 1), int(prefetch_factor)) if prefetch_factor else (0, 2)
+        return workers, 2
+    ahead = integer("DataLoader", "prefetch_factor", prefetch_factor, 0)
+    return (max(workers, 1), ahead) if ahead else (0, 2)
 
 
 def _make(

@@ -10,6 +10,7 @@ import numpy as np
 
 from backlit.core.errors import ArgumentError, DataError
 from backlit.core.rng import Generator, default_generator
+from backlit.data.arguments import integer
 from backlit.data.dataset import as_array, length_of, row_numbers
 
 Array = np.ndarray[Any, Any]
@@ -82,9 +83,9 @@ class RandomSampler(_Random):
         super().__init__(generator)
         self.data_source, self.replacement = data_source, replacement
         n = length_of("RandomSampler", data_source)
-        if num_samples is not None and (num_samples < 0 or (num_samples > 0 and n == 0)):
+        self._num_samples = None if num_samples is None else integer("RandomSampler", "num_samples", num_samples, 0)
+        if self._num_samples and n == 0:
             raise ArgumentError(f"RandomSampler: {num_samples} samples cannot be drawn from {n} rows")
-        self._num_samples = num_samples
 
     @property
     def num_samples(self) -> int:
@@ -137,17 +138,18 @@ class WeightedRandomSampler(_Random):
     ) -> None:
         super().__init__(generator)
         self.weights = np.asarray(as_array(weights), np.float64)
-        self.num_samples, self.replacement = num_samples, replacement
+        self.num_samples = integer("WeightedRandomSampler", "num_samples", num_samples)
+        self.replacement = replacement
         w = self.weights
         if w.ndim != 1 or not np.isfinite(w).all() or (w < 0).any() or not w.sum() > 0:
             raise DataError(
                 f"WeightedRandomSampler: expected weights [rows], finite, none negative, not all zero, got {w.dtype}{list(w.shape)}"
             )
         possible = np.count_nonzero(w)
-        if num_samples < 1 or (not replacement and num_samples > possible):
+        if not replacement and num_samples > possible:
             raise ArgumentError(
-                f"WeightedRandomSampler: {num_samples} samples cannot be drawn from {possible} rows of positive weight"
-                f"{'' if replacement else ' without replacement'}"
+                f"WeightedRandomSampler: {num_samples} samples cannot be drawn from {possible} rows of positive weight "
+                "without replacement"
             )
 
     def rows(self) -> Array:
@@ -176,7 +178,7 @@ class BatchSampler:
 
     def __init__(self, sampler: Iterable[Any], batch_size: int, drop_last: bool = False) -> None:
         self.sampler, self.drop_last = sampler, drop_last
-        self.batch_size = positive_integer("BatchSampler", "batch_size", batch_size)
+        self.batch_size = integer("BatchSampler", "batch_size", batch_size)
 
     def __iter__(self) -> Iterator[Array]:
         if isinstance(self.sampler, Sampler) and type(self.sampler).__iter__ is Sampler.__iter__:
@@ -193,14 +195,3 @@ class BatchSampler:
     def __len__(self) -> int:
         n = len(self.sampler)  # type: ignore[arg-type]
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
-
-
-def positive_integer(who: str, name: str, value: Any) -> int:
-    """`value` as an int.
-
-    Raises:
-      ArgumentError: it is no integer of at least 1.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ArgumentError(f"{who}: {name} must be an integer of at least 1, got {value!r}")
-    return int(value)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from backlit.core.errors import FileFormatError
+from backlit.data.arguments import integer
 from backlit.data.dataset import IterableDataset
-from backlit.data.sampler import positive_integer
 from backlit.data.stream import current_generator
 from backlit.io.replace import Path
 
@@ -28,7 +28,7 @@ class ShuffleBuffer(IterableDataset[Any]):
     """
 
     def __init__(self, dataset: Any, size: int) -> None:
-        self.dataset, self.size = dataset, positive_integer("ShuffleBuffer", "size", size)
+        self.dataset, self.size = dataset, integer("ShuffleBuffer", "size", size)
 
     def __iter__(self) -> Iterator[Any]:
         source = current_generator()

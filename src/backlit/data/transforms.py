@@ -6,6 +6,7 @@ one, else from `data.current_generator()`: in a `DataLoader` the stream of the b
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from backlit.core.dtypes import default_dtype, is_float
 from backlit.core.errors import ArgumentError, DataError
 from backlit.core.rng import Generator
+from backlit.data.arguments import height_and_width, integer
 from backlit.data.dataset import as_array
 from backlit.data.stream import current_generator
 
@@ -33,15 +35,15 @@ class Compose:
         return images
 
 
-class _Random:
+class _Random(ABC):
     """A transform that draws."""
 
     def __call__(self, images: Any, generator: Generator | None = None) -> Array:
         return self.apply(_images(type(self).__name__, images), generator or current_generator())
 
+    @abstractmethod
     def apply(self, images: Array, generator: Generator) -> Array:
         """The images transformed."""
-        raise NotImplementedError
 
 
 class RandomCrop(_Random):
@@ -58,12 +60,8 @@ class RandomCrop(_Random):
     def __init__(
         self, size: int | tuple[int, int], padding: int = 0, fill: float = 0, padding_mode: str = "constant"
     ) -> None:
-        self.size = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-        self.padding, self.fill, self.padding_mode = padding, fill, padding_mode
-        if min(self.size) < 1 or padding < 0:
-            raise ArgumentError(
-                f"RandomCrop: expected a size of at least 1 and padding of at least 0, got {size}, {padding}"
-            )
+        self.size, self.padding = height_and_width("RandomCrop", size), integer("RandomCrop", "padding", padding, 0)
+        self.fill, self.padding_mode = fill, padding_mode
         if padding_mode not in ("constant", "reflect"):
             raise ArgumentError(f"RandomCrop: padding_mode must be 'constant' or 'reflect', got {padding_mode!r}")
 
@@ -111,9 +109,7 @@ class Cutout(_Random):
     """
 
     def __init__(self, size: int, fill: float = 0) -> None:
-        if size < 1:
-            raise ArgumentError(f"Cutout: size must be at least 1, got {size}")
-        self.size, self.fill = size, fill
+        self.size, self.fill = integer("Cutout", "size", size), fill
 
     def apply(self, images: Array, generator: Generator) -> Array:
         inside = []

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from backlit.core.errors import DataError
+from backlit.data.arguments import integer
 from backlit.data.dataset import Dataset, as_array
 from backlit.data.on_disk import FileArray
-from backlit.data.sampler import positive_integer
 
 Array = np.ndarray[Any, Any]
 
@@ -29,8 +29,8 @@ class TokenWindows(Dataset[tuple[Any, Any]]):
 
     def __init__(self, tokens: Any, length: int, stride: int | None = None) -> None:
         self.tokens = as_array(tokens)
-        self.length = positive_integer("TokenWindows", "length", length)
-        self.stride = self.length if stride is None else positive_integer("TokenWindows", "stride", stride)
+        self.length = integer("TokenWindows", "length", length)
+        self.stride = self.length if stride is None else integer("TokenWindows", "stride", stride)
         if self.tokens.ndim != 1 or self.tokens.dtype.kind not in "iu" or len(self.tokens) <= self.length:
             raise DataError(
                 f"TokenWindows: expected at least {self.length + 1} tokens, integers on one axis, "

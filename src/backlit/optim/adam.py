@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from backlit.core.tensor import Tensor
-from backlit.ops.elementwise import maximum, sqrt
+from backlit.ops.elementwise import maximum
 from backlit.optim.base import zeros
-from backlit.optim.group import Group, like
+from backlit.optim.group import Group
 from backlit.optim.moments import Moments
 
 
@@ -61,10 +61,8 @@ class Adam(Moments):
         first, second = self._first(grad, state, beta1), self._second(grad, state, beta2)
         if group["amsgrad"]:
             second = self._keep(state, "max_exp_avg_sq", maximum(state["max_exp_avg_sq"], second))
-        # the corrections of the zero start are of one element, and in double precision
-        scale = (1.0 / sqrt(1.0 - beta2**step)).astype(value.dtype)
         rate = (group.cell("lr") / (1.0 - beta1**step)).astype(value.dtype)
-        updated: Tensor = value - rate * (first / (sqrt(second) * scale + like(group.value("eps"), value)))
+        updated: Tensor = value - rate * (first / self._divisor(second, step, beta2, group))
         return updated
 
 

@@ -18,15 +18,12 @@ from backlit.optim import watch
 from backlit.optim.group import NUMBERS, Group, check_range, is_zero, like
 from backlit.optim.skipping import Skipping
 
+# of all optimizers, with `NUMBERS`: a group of one that has not the setting refuses it
 SETTINGS = {
-    "betas",
-    "nesterov",
-    "amsgrad",
-    "centered",
-    "initial_accumulator_value",
-    "decoupled_weight_decay",
-    "ns_steps",
-}
+    "betas", "maximize", "nesterov", "amsgrad", "centered", "initial_accumulator_value", "decoupled_weight_decay",
+    "ns_steps", "ns_coefficients", "adjust_lr_fn",
+    "max_iter", "max_eval", "tolerance_grad", "tolerance_change", "history_size", "line_search_fn",
+}  # fmt: skip
 _REFUSED = {
     "foreach": "a compiled step is one program for all parameters; leave it out",
     "fused": "a compiled step is one program for all parameters; leave it out",
@@ -167,8 +164,12 @@ class Optimizer(ABC):
         for name in cls.not_negative:
             if name in group:
                 check_range(name, group[name])
-        for i, beta in enumerate(group.get("betas", ())):
-            check_range(f"betas[{i}]", beta, below=1.0)
+        if "betas" in group:
+            betas = group["betas"]
+            if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+                raise ArgumentError(f"optimizer: betas must be two numbers, got {betas!r}")
+            for i, beta in enumerate(betas):
+                check_range(f"betas[{i}]", beta, below=1.0)
 
     def _initial(self, cell: Tensor, group: Group) -> dict[str, Tensor]:
         """What is kept for a parameter before its first step."""
@@ -281,7 +282,7 @@ class Optimizer(ABC):
                 for index, cell, group, grad in todo:
                     value = Tensor(cell._value)  # as it is now, whatever is written meanwhile
                     state = self._state_of(index, cell, group)
-                    self._assign(cell, self._update(value, -grad if group["maximize"] else grad, state, group))
+                    self._assign(cell, self._update(value, -grad if group.get("maximize") else grad, state, group))
                     for listener in record.current():
                         listener.updated(cell, value, grad)
             finally:

@@ -14,12 +14,16 @@ from backlit.core.tensor import Tensor, assign
 
 
 def check_range(name: str, value: float, below: float | None = None) -> None:
-    """Refuses an argument outside `[0, below)`; NaN is outside.
+    """Refuses an argument outside `[0, below)`; NaN and what is no number are outside.
 
     Raises:
       ArgumentError: the value is outside.
     """
-    if not (value >= 0.0 and (below is None or value < below)):
+    try:
+        is_inside = value >= 0.0 and (below is None or value < below)
+    except TypeError:
+        is_inside = False
+    if not is_inside:
         limit = "at least 0.0" if below is None else f"in [0.0, {below})"
         raise ArgumentError(f"optimizer: {name} must be {limit}, got {value}")
 
@@ -57,7 +61,7 @@ class Group(dict[str, Any]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name == "lr":
-            check_range("lr", float(value))
+            check_range("lr", value)
             self._write(name, value)
             return
         if self._check is not None:

@@ -88,15 +88,10 @@ class LAMB(Moments):
         self._refuse_complex(value)
         beta1, beta2 = group.value("betas")
         step = self._keep(state, "step", state["step"] + 1.0)
-        first = like(beta1, value) * state["exp_avg"] + like(1 - beta1, value) * grad
-        first = self._keep_moment(state, "exp_avg", first)
-        second = self._second(grad, state, beta2)
+        first, second = self._first(grad, state, beta1), self._second(grad, state, beta2)
         grow = (1.0 / (1.0 - beta1**step)).astype(value.dtype)
-        scale = (1.0 / sqrt(1.0 - beta2**step)).astype(value.dtype)
-        update = (
-            first * grow / (sqrt(second) * scale + like(group.value("eps"), value))
-            + like(group.value("weight_decay"), value) * value
-        )
+        update = first * grow / self._divisor(second, step, beta2, group)
+        update = update + like(group.value("weight_decay"), value) * value
         own, other = _norm(value), _norm(update)
         both = (own > 0) & (other > 0)
         trust = where(both, own / where(both, other, 1.0), 1.0)

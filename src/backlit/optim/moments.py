@@ -27,6 +27,13 @@ class Moments(Optimizer):
         square = like(beta, grad) * state["exp_avg_sq"] + like(1 - beta, grad) * (grad * grad)
         return self._keep_moment(state, "exp_avg_sq", square)
 
+    @staticmethod
+    def _divisor(second: Tensor, step: Tensor, beta: Any, group: Group) -> Tensor:
+        """`sqrt(second / (1 - beta**step)) + eps`; the correction of the zero start is of one element, in double precision."""
+        scale = (1.0 / sqrt(1.0 - beta**step)).astype(second.dtype)
+        divisor: Tensor = sqrt(second) * scale + like(group.value("eps"), second)
+        return divisor
+
 
 class Adamax(Moments):
     """Adam by the largest gradient (Kingma and Ba, 2015, algorithm 2). Keeps two arrays per parameter.
@@ -112,12 +119,9 @@ class NAdam(Moments):
         product = self._keep(state, "mu_product", state["mu_product"] * now)
         first = self._first(grad, state, beta1)
         second = self._second(grad, state, beta2)
-        scale = (1.0 / sqrt(1.0 - beta2**step)).astype(value.dtype)
         of_grad = (lr * (1.0 - now) / (1.0 - product)).astype(value.dtype)
         of_first = (lr * after / (1.0 - product * after)).astype(value.dtype)
-        updated: Tensor = value - (of_grad * grad + of_first * first) / (
-            sqrt(second) * scale + like(group.value("eps"), value)
-        )
+        updated: Tensor = value - (of_grad * grad + of_first * first) / self._divisor(second, step, beta2, group)
         return updated
 
 

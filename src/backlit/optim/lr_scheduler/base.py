@@ -100,10 +100,13 @@ class LRScheduler(ABC):
         Raises:
           DataError: the state is of another kind of schedule, or of another number of groups. Nothing has changed.
         """
+        self._check_state(state_dict)
+        self.__dict__.update(copy.deepcopy({k: v for k, v in state_dict.items() if k not in self._not_state}))
+
+    def _check_state(self, state_dict: Mapping[str, Any]) -> None:
         own = {k for k in self.__dict__ if k not in self._not_state}
         if set(state_dict) != own:
             names = ", ".join(sorted(own ^ set(state_dict)))
             raise DataError(f"load_state_dict: {type(self).__name__}: the state differs in {names}")
         if len(state_dict.get("_last_lr", ())) != len(self.optimizer.param_groups):
             raise DataError(f"load_state_dict: {type(self).__name__}: the state is of another number of groups")
-        self.__dict__.update(copy.deepcopy(dict(state_dict)))

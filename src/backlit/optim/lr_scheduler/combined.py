@@ -44,17 +44,22 @@ class _Several(LRScheduler):
         """Continues from what `state_dict` gave.
 
         Raises:
-          DataError: the state is of other schedules.
+          DataError: the state is of other schedules. Nothing has changed.
         """
+        super().load_state_dict(state_dict)
+        for scheduler, state in zip(self._schedulers, state_dict["_schedulers"], strict=True):
+            scheduler.load_state_dict(state)
+
+    def _check_state(self, state_dict: Mapping[str, Any]) -> None:
         states = state_dict.get("_schedulers", ())
         if len(states) != len(self._schedulers):
             raise DataError(
                 f"load_state_dict: {type(self).__name__}: {len(self._schedulers)} schedulers, "
                 f"and the state is of {len(states)}"
             )
-        super().load_state_dict({k: v for k, v in state_dict.items() if k != "_schedulers"})
+        super()._check_state({k: v for k, v in state_dict.items() if k != "_schedulers"})
         for scheduler, state in zip(self._schedulers, states, strict=True):
-            scheduler.load_state_dict(state)
+            scheduler._check_state(state)
 
     def _undo(self) -> None:
         for scheduler in self._schedulers:

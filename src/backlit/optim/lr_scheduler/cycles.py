@@ -216,10 +216,13 @@ class OneCycleLR(_WithMomentum):
         """The rates at `last_epoch`; writes the momentum."""
         step, last = self.last_epoch, len(self._ends) - 1
         if step > self.total_steps:
-            raise ArgumentError(f"OneCycleLR: step {step} of {self.total_steps}")
+            raise ArgumentError(
+                f"OneCycleLR: step {step}, but total_steps is {self.total_steps}; give it all steps there will be"
+            )
         phase = next((i for i, end in enumerate(self._ends) if step <= end), last)
         start = self._ends[phase - 1] if phase else 0.0
-        part = (step - start) / (self._ends[phase] - start)
+        length = self._ends[phase] - start
+        part = (step - start) / length if length else 1.0  # the rise may be over at the first step
         rates = []
         for low, high, least in zip(self.low_lrs, self.max_lrs, self.min_lrs, strict=True):
             places = [low, high, low, least] if last == 2 else [low, high, least]

@@ -1,0 +1,32 @@
+"""Arguments that are numbers, as the classes of this package take them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from backlit.core.errors import ArgumentError
+
+
+def integer(who: str, name: str, value: Any, least: int = 1) -> int:
+    """`value` as an int.
+
+    Raises:
+      ArgumentError: it is no integer of at least `least`.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ArgumentError(f"{who}: {name} must be an integer of at least {least}, got {value!r}")
+    return int(value)
+
+
+def height_and_width(who: str, size: Any) -> tuple[int, int]:
+    """A size given as one number, or as (height, width).
+
+    Raises:
+      ArgumentError: it is neither, or a number is below 1.
+    """
+    lengths = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    if len(lengths) != 2:
+        raise ArgumentError(f"{who}: size must be one number or (height, width), got {size!r}")
+    return integer(who, "size", lengths[0]), integer(who, "size", lengths[1])
