@@ -94,22 +94,21 @@ def test_a_cycle_of_the_momentum_is_compiled_once(cls, make):
 
 def test_momentum_that_is_switched_on_later_gets_its_buffer():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    for cls, other in ((optim.SGD, torch.optim.SGD), (optim.SGD, torch.optim.SGD)):
-        p, q, r = cell(), cell(), torch.tensor(START, requires_grad=True)
-        eager, made, theirs = cls([p], lr=0.1), cls([q], lr=0.1), other([r], lr=0.1)
-        step, compiled = stepper(p, eager), bl.compile(stepper(q, made))
-        for k in range(5):
-            if k == 2:
-                for optimizer in (eager, made, theirs):
-                    optimizer.param_groups[0]["momentum"] = 0.9
-            step()
-            compiled()
-            theirs.zero_grad()
-            ((r - 0.5) ** 2 / 2 + torch.cos(3 * r)).sum().backward()
-            theirs.step()
-            for x in (p, q):
-                np.testing.assert_allclose(x.detach().numpy(), r.detach().numpy(), rtol=1e-12)
-        assert len(compiled.reasons) == 1
+    p, q, r = cell(), cell(), torch.tensor(START, requires_grad=True)
+    eager, made, theirs = optim.SGD([p], lr=0.1), optim.SGD([q], lr=0.1), torch.optim.SGD([r], lr=0.1)
+    step, compiled = stepper(p, eager), bl.compile(stepper(q, made))
+    for k in range(5):
+        if k == 2:
+            for optimizer in (eager, made, theirs):
+                optimizer.param_groups[0]["momentum"] = 0.9
+        step()
+        compiled()
+        theirs.zero_grad()
+        ((r - 0.5) ** 2 / 2 + torch.cos(3 * r)).sum().backward()
+        theirs.step()
+        for x in (p, q):
+            np.testing.assert_allclose(x.detach().numpy(), r.detach().numpy(), rtol=1e-12)
+    assert len(compiled.reasons) == 1
 
 
 def test_a_setting_out_of_range_is_refused_when_it_is_written():
@@ -259,6 +258,8 @@ def test_the_parameter_is_named_as_in_the_model():
     with pytest.warns(RuntimeWarning, match=r"gradient of 1\.weight is not finite"):
         optimizer.step()
     assert model[1].weight.tolist() == before and optimizer.skipped == 1 and optimizer.skip_nonfinite
+    optimizer.skip_nonfinite = 1  # as it is: the count goes on
+    assert optimizer.skipped == 1
     optimizer.skip_nonfinite = False
     assert optimizer.skipped == 0
 

@@ -318,7 +318,7 @@ class Optimizer(ABC):
 
     @skip_nonfinite.setter
     def skip_nonfinite(self, skip: bool) -> None:
-        if skip is not self.skip_nonfinite:
+        if bool(skip) != self.skip_nonfinite:
             self._skipping = Skipping() if skip else None
 
     @property
