@@ -18,11 +18,36 @@ from backlit.inspector.page import page as page_of
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
 SIZE = {"width": 1680, "height": 1000}
+AXE = Path(__file__).parents[2] / "inspector" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 def pytest_terminal_summary(terminalreporter):
     if not CHROMIUM:
         terminalreporter.write_line("NO CHROMIUM HERE: the tests of the inspector's page were skipped", red=True)
+    elif not AXE.exists():
+        terminalreporter.write_line(
+            "NO AXE-CORE HERE (make inspector): whether the page can be read by everybody was not tried", red=True
+        )
+
+
+@pytest.fixture(scope="session")
+def serious():
+    """What axe finds in a tab that is serious or worse, with the elements."""
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed (make inspector)")
+    axe = AXE.read_text(encoding="utf-8") + "; undefined"
+
+    def found(tab) -> list[str]:
+        tab.evaluate(axe)
+        violations = tab.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")["violations"]
+        return [
+            f"{v['id']}: {n['target']} {n.get('failureSummary', '')}"
+            for v in violations
+            if v["impact"] in ("serious", "critical")
+            for n in v["nodes"]
+        ]
+
+    return found
 
 
 @pytest.fixture(scope="session")

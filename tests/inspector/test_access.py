@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-
-AXE = Path(__file__).parents[2] / "inspector" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 def state(tab, what: str):
     return tab.evaluate(f"() => inspector.{what}")
 
 
-def serious(tab) -> list[str]:
-    """What axe finds that is serious or worse, with the elements."""
-    if not AXE.exists():
-        pytest.skip("axe-core is not installed (make inspector)")
-    tab.evaluate(AXE.read_text(encoding="utf-8") + "; undefined")
-    found = tab.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
-    return [
-        f"{v['id']}: {n['target']} {n.get('failureSummary', '')}"
-        for v in found["violations"]
-        if v["impact"] in ("serious", "critical")
-        for n in v["nodes"]
-    ]
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["S", "M"])
-def test_axe_finds_nothing_serious(opened, shapes, name, scheme):
+def test_axe_finds_nothing_serious(serious, opened, shapes, name, scheme):
     node = "y" if name == "S" else "layers.1/matmul#0"
     tab = opened(shapes(name), f"#n={node}", color_scheme=scheme)
     assert tab.locator("html").get_attribute("data-theme") == scheme

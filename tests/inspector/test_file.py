@@ -126,6 +126,30 @@ def test_only_what_has_a_gradient_is_followed(tmp_path):
         backlit.load_recording(tmp_path / "a.blt").save(tmp_path / "b.html", follow=["0"])
 
 
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"follow": "x"}, r"follow is a list, such as \['x'\]"),
+        ({"checkpoints": "10"}, r"checkpoints is a list, such as \['10'\]"),
+        ({"bands": {"amber": 2}}, r"such as Bands\(amber=2\)"),
+    ],
+)
+def test_options_of_another_kind_are_refused(tmp_path, options, said):
+    with backlit.record() as recording:
+        backlit.tensor(np.ones(3), requires_grad=True).sum().backward()
+    with pytest.raises(ArgumentError, match=said):
+        recording.save(tmp_path / "x.html", **options)
+
+
+@pytest.mark.parametrize("options", [{"follow": ["0"]}, {"checkpoints": ["0"]}, {"tree_depth": 2}])
+def test_nothing_more_is_asked_of_statistics(tmp_path, options):
+    net = nn.Sequential(nn.Linear(2, 2))
+    with backlit.record(statistics=True) as recording:
+        net(np.ones((1, 2), "f4")).sum().backward()
+    with pytest.raises(ArgumentError, match="in a recording of statistics"):
+        recording.save(tmp_path / "x.html", **options)
+
+
 def test_contents_shrink_until_the_file_fits(tmp_path):
     net = nn.Sequential(nn.Linear(6, 500), nn.GELU(), nn.Linear(500, 3))
     made = trained(1, net)

@@ -16,7 +16,7 @@ import backlit
 from backlit import nn
 from backlit.functional import cross_entropy
 from backlit.inspector.live import LiveServer
-from backlit.inspector.session import latest, understood
+from backlit.inspector.session import Conversation, Session, latest, understood
 from backlit.inspector.wire import unpack
 
 
@@ -87,6 +87,35 @@ def test_what_cannot_be_edited_is_told(served, edit):
         socket.send(json.dumps(dict(zip(("name", "element", "value"), edit, strict=True))))
         assert edit[0] in json.loads(socket.recv(timeout=20))["error"]
     assert all(np.array_equal(a, p.detach()) for a, p in zip(before, net.parameters(), strict=True))
+
+
+def test_an_edit_of_what_the_run_computes_itself_is_refused():
+    net, rows = nn.Linear(3, 2), np.ones((4, 3), "f4")
+    optimizer = backlit.optim.SGD(net.parameters(), lr=0.1)
+
+    def run():
+        for _ in range(2):  # what an optimizer moved is no edit that was lost
+            optimizer.zero_grad()
+            x = backlit.tensor(rows) * 2.0
+            (net(x) ** 2).mean().backward()
+            optimizer.step()
+
+    session = Session(run)
+    conversation = Conversation(session)
+
+    def say(*messages):
+        for message in messages:
+            assert conversation.hear(json.dumps(message))
+        return conversation.answer()
+
+    first = loss_of(session.packed(False))
+    lost, kept = ({"name": name, "element": 1, "value": 7.0} for name in ("x", "weight"))
+    assert "run computes 'x' itself" in json.loads(say(lost))["error"]
+    edited = loss_of(say(kept))
+    assert edited != first
+    assert "run computes 'x' itself" in json.loads(say(lost))["error"]
+    assert loss_of(say({"undo": True})) == first, "the edit before the one that was refused is taken back"
+    assert loss_of(say(lost, {"undo": True}, kept)) == edited
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import models
 import numpy as np
 import pytest
 from screen import cells, mismatches, value_of, written_as
-from test_access import serious
 
 import backlit
 from backlit.inspector.pictures import Limits
@@ -565,7 +564,7 @@ def test_nothing_sticks_out(runs, opened, theme, width):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_serious_in_any_panel(runs, opened, theme, tmp_path):
+def test_axe_finds_nothing_serious_in_any_panel(serious, runs, opened, theme, tmp_path):
     from backlit.inspector.tour import bundled, tour_page
 
     tab = opened(runs("S").path, color_scheme=theme)

@@ -122,6 +122,9 @@ def test_what_is_put_back_after_an_error():
     [
         ({"lr": []}, "some values are needed"),
         ({"lr": 0.1}, "some values are needed"),
+        (["lr"], "a dictionary of values by variable"),
+        ({("0/weight", 0, 1): [0.1]}, "a variable is a name or"),
+        ({3: [0.1]}, "a variable is a name or"),
         ({"rate": [0.1]}, "run has no argument 'rate', and records no"),
         ({"0/wieght": [0.1]}, "did you mean 0/weight"),
         ({"0/weight": [0.1]}, r"has shape \[6, 4\], and one of its values \[\]"),
@@ -147,6 +150,17 @@ def test_what_the_run_computes_itself_cannot_be_swept():
         list(recorded({"x": [np.zeros((4, 3))]}, run))
     with pytest.raises(ArgumentError, match="give 'rate' a default"):
         list(recorded({"rate": [1.0]}, lambda rate: run()))
+
+
+def test_a_parameter_that_moves_within_the_run_is_swept_from_its_first_step():
+    program = Program()
+
+    def run():
+        program.run()
+        program.run()
+
+    found = list(recorded({("0/weight", 0): [0.0, 5.0]}, run))
+    assert [swept.recording[0, "0/weight"].value.flat[0] for swept in found] == [0.0, 5.0]
 
 
 def test_saving_says_what_a_sweep_needs(tmp_path):

@@ -12,7 +12,7 @@ from backlit.core.errors import ArgumentError, DataError, FileFormatError
 from backlit.diagnose.bands import Bands
 from backlit.diagnose.checkpoints import Chosen
 from backlit.diagnose.recording import Recording
-from backlit.inspector.diagnosed import Followed
+from backlit.inspector.diagnosed import Followed, keeps_values
 from backlit.inspector.loading import recording_of
 from backlit.inspector.page import added, page
 from backlit.inspector.pictures import Limits
@@ -57,7 +57,8 @@ def save(
 
     Raises:
       ArgumentError: the name ends in neither, or `follow` has what got no gradient, or `checkpoints` what is no call, or they
-        ask for more of a recording that was read from a file, or `sweep` has a variable that `run` has not.
+        ask for more of a recording that was read from a file or has statistics alone, or `sweep` has a variable that `run`
+        has not.
       DataError: the file cannot be written, or not be made so small.
     """
     name = os.fspath(path)
@@ -65,9 +66,17 @@ def save(
         raise ArgumentError(f"save: {name} must end in .html (a page) or .blt (data)")
     if tree_depth is not None and (type(tree_depth) is not int or tree_depth < 1):
         raise ArgumentError(f"save: tree_depth is a positive number of levels, not {tree_depth!r}")
-    if (follow or checkpoints or tree_depth) and recording.packed is not None:
+    if bands is not None and not isinstance(bands, Bands):
+        raise ArgumentError(f"save: bands are diagnose.bands.Bands, such as Bands(amber=2), not {bands!r}")
+    for option, listed in (("follow", follow), ("checkpoints", checkpoints)):
+        if isinstance(listed, str):
+            raise ArgumentError(f"save: {option} is a list, such as [{listed!r}], not {listed!r}")
+    if follow or checkpoints or tree_depth:
         what = "followed" if follow else "compared" if checkpoints else "opened"
-        raise ArgumentError(f"save: nothing more can be {what} in a recording that was read from a file")
+        if recording.packed is not None:
+            raise ArgumentError(f"save: nothing more can be {what} in a recording that was read from a file")
+        if not keeps_values(recording):
+            raise ArgumentError(f"save: nothing can be {what} in a recording of statistics, or of nothing")
     source = _source(recording, sources, follow, checkpoints, bands, tree_depth)
     title = os.path.basename(name).rsplit(".", 1)[0]
     swept: list[tuple[Swept, Source]] = []

@@ -43,7 +43,8 @@ class Session:
     def __init__(self, run: Callable[[], Any]) -> None:
         self.call = run
         self.cells: dict[str, Tensor] = {}  # of parameters and inputs that the last run recorded
-        self._undo: list[Callable[[], None]] = []
+        self._undo: list[tuple[str, Callable[[], None]]] = []  # what was edited, and how it is taken back
+        self._edited: set[tuple[str, int]] = set()  # elements, since the last run
         self.asked = Asked()
         self._known: tuple[Any, dict[str, Any]] = None, {}  # what was found out of a recording, whatever is asked of it
         cells, generators = reached_by(run)
@@ -97,7 +98,8 @@ class Session:
             raise ArgumentError(f"live: {name} has no element {element}")
         before = array.reshape(-1)[element]
         self._put(name, element, value)
-        self._undo.append(lambda: self._put(name, element, before))
+        self._edited.add((name, element))
+        self._undo.append((name, lambda: self._put(name, element, before)))
 
     def set(self, name: str, value: float) -> None:
         """Sets a number of an optimizer or module.
@@ -111,14 +113,14 @@ class Session:
         self.rewind()
         before = setting.read()
         setting.write(value)
-        self._undo.append(lambda: setting.write(before))
+        self._undo.append((f"setting {name}", lambda: setting.write(before)))
 
     def undo(self) -> bool:
         """Takes the last edit back; whether there was one."""
         if not self._undo:
             return False
         self.rewind()
-        self._undo.pop()()
+        self._undo.pop()[1]()
         return True
 
     def _array(self, name: str) -> Any:
@@ -133,8 +135,26 @@ class Session:
         self.cells[name]._value = changed
 
     def run(self) -> None:
-        """Runs again."""
+        """Runs again.
+
+        Raises:
+          ArgumentError: the run computed with something else than what was edited since the last; those edits are forgotten.
+        """
+        edited = {(name, element): self._array(name).reshape(-1)[element] for name, element in self._edited}
+        self._edited.clear()
         self.recording = self._recorded()
+        for (name, element), value in edited.items():
+            used = self.used(name)
+            if used is not None and (element >= used.size or used.reshape(-1)[element].tobytes() != value.tobytes()):
+                self._undo = [(what, back) for what, back in self._undo if what != name]
+                raise ArgumentError(
+                    f"live: run computes {name!r} itself; make it outside of run, then it can be edited"
+                )
+
+    def used(self, name: str) -> Any:
+        """The array that the last run computed with, in its first step, as that parameter or input; None where it had none."""
+        node = next((n for n in self.recording.nodes if n.name == name), None)
+        return None if node is None else np.asarray(node.value)
 
     def packed(self, complete: bool) -> bytes:
         """What the page gets: everything, or without what takes long to find out."""

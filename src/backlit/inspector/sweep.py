@@ -47,7 +47,11 @@ def recorded(sweep: Sweep, run: Callable[..., Any]) -> Iterator[Swept]:
     for name, argument in arguments.items():
         if argument.default is argument.empty and argument.kind not in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
             raise ArgumentError(f"sweep: run is called without arguments too; give {name!r} a default")
+    if not isinstance(sweep, Mapping):
+        raise ArgumentError(f"sweep: a dictionary of values by variable is needed, not {sweep!r}")
     for variable, values in sweep.items():
+        if not isinstance(variable[0] if isinstance(variable, tuple) and len(variable) == 2 else variable, str):
+            raise ArgumentError(f"sweep: a variable is a name or (name, element), not {variable!r}")
         if not isinstance(values, (Mapping, Sequence, np.ndarray)) or isinstance(values, str) or not len(values):
             raise ArgumentError(
                 f"sweep: of {variable!r} some values are needed, in a list or a dictionary, not {values!r}"
@@ -116,8 +120,7 @@ def _put(cells: Mapping[str, Tensor], variable: Variable, value: Any) -> None:
 def _check_put(session: Session, variable: Variable, value: Any) -> None:
     """Raises where the run computed with something else: what it makes itself is made anew each time."""
     name, element = (variable, None) if isinstance(variable, str) else variable
-    cell = session.cells.get(name)
-    found = None if cell is None else np.asarray(session.recording[name].value)
+    found = session.used(name)
     if found is not None and element is not None:
         found = found.reshape(-1)[element] if isinstance(element, (int, np.integer)) else found[element]
     if found is None or not np.array_equal(found, np.asarray(value, found.dtype), equal_nan=True):
