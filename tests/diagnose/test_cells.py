@@ -86,6 +86,7 @@ def test_what_cannot_be_taken_apart_is_an_error():
     for node, element, argnum, message in (
         (product, (9, 9), FORWARD, "is no element"),
         (product, 100, FORWARD, "is no element"),
+        (product, -1, FORWARD, "is no element"),
         (product, 0, 2, "passed nothing to argument 2"),
         (product.args[0], 0, FORWARD, "not made of products"),
     ):
@@ -147,8 +148,9 @@ def test_nudges_say_what_they_cannot_do():
     with pytest.raises(ArgumentError, match="only its program can compute"):
         nudge(recording, recording.nodes[0], 0)
     assert nudge(recording, "cubed#0", 0).error < 1e-7
-    with pytest.raises(ArgumentError, match="is no element"):
-        nudge(recording, "cubed#0", 7)
+    for element in (7, -1, (0, 0)):
+        with pytest.raises(ArgumentError, match="is no element"):
+            nudge(recording, "cubed#0", element)
     found = list(sampled_nudges(residual_network(np.float64), most=9))
     assert len(found) == 9 and all(n.node.kind == "parameter" for n in found) and all(n.error < 1e-6 for n in found)
     assert list(sampled_nudges(residual_network(np.float64), work=10.0)) == []

@@ -135,6 +135,9 @@ def test_elements_directions_and_modules():
     for bad in ("nothing", weight.name):
         with pytest.raises(ArgumentError):
             provenance(recording, bad, element=None if bad == "nothing" else (9, 9))
+    for element in (-1, (-1, 0), (2,), weight.value.size):  # (2,) is a row
+        with pytest.raises(ArgumentError, match="is no element"):
+            provenance(recording, weight, element=element)
     with pytest.raises(ArgumentError):
         provenance(recording, weight, direction=[np.ones(3)])
 

@@ -13,7 +13,7 @@ from backlit.core.errors import ArgumentError
 from backlit.core.op import REGISTRY, Elementwise, LinearOp, Masked
 from backlit.core.tensor import Tensor
 from backlit.diagnose.recording import Contribution, Node, Recording
-from backlit.diagnose.replay import Replay, check_runs, is_joint
+from backlit.diagnose.replay import Replay, check_runs, is_joint, place_of
 
 Array = np.ndarray[Any, Any]
 FORWARD = -1
@@ -78,13 +78,8 @@ def cell(recording: Recording, node: str | Node, element: int | tuple[int, ...],
     array = found.value if argnum == FORWARD else _passed(found, argnum).value
     if _is_complex(found):
         raise ArgumentError(f"cell: {found.name!r} is of complex numbers, which are not taken apart")
-    try:
-        place = (
-            int(element) if isinstance(element, (int, np.integer)) else int(np.ravel_multi_index(element, array.shape))
-        )
-        total = float(np.asarray(array).reshape(-1)[place])
-    except (ValueError, IndexError, TypeError):
-        raise ArgumentError(f"cell: {element} is no element of an array {list(np.shape(array))}") from None
+    place = place_of(element, np.shape(array), "cell")
+    total = float(np.asarray(array).reshape(-1)[place])
     terms = _forward(found, place) if argnum == FORWARD else _backward(found, argnum, place)
     return Cell(found, argnum, place, total, _cut(terms), _latex(found, argnum))
 

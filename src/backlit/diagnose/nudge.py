@@ -13,7 +13,7 @@ from backlit.core.dtypes import is_float
 from backlit.core.errors import ArgumentError
 from backlit.core.quiet import silence, variable
 from backlit.diagnose.recording import Node, Recording
-from backlit.diagnose.replay import check_runs, is_joint, raised
+from backlit.diagnose.replay import check_runs, is_joint, place_of, raised
 
 Array = np.ndarray[Any, Any]
 STEPS = tuple(10.0**-k for k in range(1, 11))
@@ -64,14 +64,9 @@ def nudge(
         raise ArgumentError(f"nudge: no gradient reached {node.name!r}")
     if node.dtype.kind == "c":
         raise ArgumentError(f"nudge: {node.name!r} is complex; a nudge moves a real number")
-    try:
-        place = (
-            int(element) if isinstance(element, (int, np.integer)) else int(np.ravel_multi_index(element, node.shape))
-        )
-        delta = float(np.asarray(node.cotangent).reshape(-1)[place])
-        start = float(np.asarray(node.value).reshape(-1)[place])
-    except (ValueError, IndexError, TypeError):
-        raise ArgumentError(f"nudge: {element} is no element of {node.name!r} {list(node.shape)}") from None
+    place = place_of(element, node.shape, "nudge", repr(node.name))
+    delta = float(np.asarray(node.cotangent).reshape(-1)[place])
+    start = float(np.asarray(node.value).reshape(-1)[place])
     loss = _Loss(recording, node)
     size = max(1.0, abs(start))
     points = []

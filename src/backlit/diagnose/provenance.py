@@ -13,7 +13,7 @@ from backlit.core.errors import ArgumentError
 from backlit.core.op import Masked
 from backlit.core.tensor import Tensor
 from backlit.diagnose.recording import Contribution, Node, Recording
-from backlit.diagnose.replay import Replay, check_runs, is_joint, results_of
+from backlit.diagnose.replay import Replay, check_runs, is_joint, place_of, results_of
 
 Array = np.ndarray[Any, Any]
 
@@ -115,13 +115,7 @@ def _along(
         if len(targets) != 1:
             raise ArgumentError("provenance: an element is of one target")
         made = np.zeros_like(gradients[0])
-        try:
-            place = np.unravel_index(element, made.shape) if isinstance(element, (int, np.integer)) else element
-            made[place] = 1
-        except (ValueError, IndexError):
-            raise ArgumentError(
-                f"provenance: {element} is no element of {targets[0].name!r} {list(made.shape)}"
-            ) from None
+        made.flat[place_of(element, made.shape, "provenance", repr(targets[0].name))] = 1
         return [made], ""
     finite = [np.isfinite(g) for g in gradients]
     if not all(np.all(f) for f in finite):

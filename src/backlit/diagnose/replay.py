@@ -6,7 +6,9 @@ The one exception is a function with a rule of its own, whose tangent is pushed 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -43,6 +45,20 @@ def check_runs(recording: Recording, who: str) -> None:
         raise ArgumentError(f"{who}: a recording that was read from a file can be looked at, not be run again")
     if any(n.statistics is not None for n in recording.nodes):
         raise ArgumentError(f"{who}: the recording holds statistics, not arrays; record without statistics=True")
+
+
+def place_of(element: int | tuple[int, ...], shape: tuple[int, ...], who: str, what: str = "an array") -> int:
+    """The place in the flattened array of an element: that place itself, or an index for each axis; none counts from the end.
+
+    Raises:
+      ArgumentError: there is no such element.
+    """
+    with suppress(ValueError, IndexError, TypeError):
+        if not isinstance(element, (int, np.integer)):
+            return int(np.ravel_multi_index(element, shape))
+        if 0 <= element < math.prod(shape):
+            return int(element)
+    raise ArgumentError(f"{who}: {element} is no element of {what} {list(shape)}")
 
 
 def is_joint(node: Node) -> bool:

@@ -16,6 +16,7 @@ from backlit.diagnose.flow import flow
 from backlit.diagnose.nonfinite import not_finite
 from backlit.diagnose.provenance import Provenance, provenance
 from backlit.diagnose.recording import Node, Recording, Scope
+from backlit.diagnose.replay import place_of
 from backlit.diagnose.rules import RuleBook
 from backlit.inspector.columns import Columns
 from backlit.inspector.sankey import Flow, views
@@ -173,8 +174,7 @@ def _followed(recording: Recording, follow: Sequence[Followed]) -> Iterator[tupl
         elif isinstance(way, (int, np.integer, tuple)):
             element = way if isinstance(way, tuple) else int(way)
             found = provenance(recording, of, element=element)
-            place = np.ravel_multi_index(element, found.targets[0].shape) if isinstance(element, tuple) else element
-            yield found, int(place), None
+            yield found, place_of(element, found.targets[0].shape, "follow"), None
         else:
             yield provenance(recording, of, direction=[way]), -1, f"{of} in a given direction"
 
