@@ -156,6 +156,7 @@ BAD = {
     "not enough rows": (["train", "few.csv", "--target", "y"], "10"),
     "unknown task": (["train", "good.csv", "--target", "y", "--task", "magic"], "magic"),
     "no epochs": (["train", "digits", "--epochs", "0"], "--epochs"),
+    "too much momentum": (["train", "digits", "--momentum", "1.5"], "at least 0 and below 1, got 1.5"),
     "lr not a number": (["train", "digits", "--lr", "nan"], "--lr"),
     "lr zero": (["train", "digits", "--lr", "0"], "--lr"),
     "words for a number": (["train", "digits", "--epochs", "many"], "--epochs"),

@@ -68,6 +68,10 @@ def test_of_tokens_some_of_which_do_not_count(compiled):
     guess = output.argmax(1)
     assert fed(Accuracy(), output, true, compiled) == (guess == true)[kept].mean()
     assert fed(ConfusionMatrix(4), output, true, compiled).sum() == kept.sum()
+    padded = np.where(kept, true, 0)  # a class stands for what does not count, and is guessed as often as others
+    real = padded != 0
+    assert fed(Accuracy(ignore_index=0), output, padded, compiled) == (guess == padded)[real].mean()
+    assert fed(ConfusionMatrix(4, ignore_index=0), output, padded, compiled).sum() == real.sum()
     last = np.moveaxis(output, 1, -1)
     assert fed(Accuracy(axis=-1), last, true, compiled) == (guess == true)[kept].mean()
     order = np.argsort(-output, axis=1)[:, :3]

@@ -131,6 +131,32 @@ def test_what_is_not_finite_can_be_ignored(compile):
     assert math.isnan(model.weight.item()) and "skipped" not in history.epochs[0]
 
 
+@pytest.mark.parametrize("nonfinite", ["raise", "skip"])
+@pytest.mark.parametrize("compile", [False, True])
+def test_a_step_that_updates_itself_changes_nothing_either_where_its_loss_is_not_finite(compile, nonfinite):
+    x, _, model = line()
+    optimizer = optim.Adam(model.parameters(), lr=0.1)
+
+    def step(model, batch):
+        optimizer.zero_grad()
+        loss = ((model(batch) - 1.0) ** 2.0).mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    trainer = Trainer(model, [optimizer], step=step, compile=compile, nonfinite=nonfinite)
+    trainer.fit(x, 1)
+    before = {name: value.numpy().copy() for name, value in model.state_dict().items()}
+    steps = optimizer.state[0]["step"].item()
+    if nonfinite == "raise":
+        with pytest.raises(TrainingDivergedError, match="every parameter was finite before it"):
+            trainer.fit(x * np.nan, 1)
+    else:
+        assert trainer.fit(x * np.nan, 1)["skipped"] == [math.ceil(len(x) / 32)]
+    assert all((value.numpy() == before[name]).all() for name, value in model.state_dict().items())
+    assert optimizer.state[0]["step"].item() == steps > 0
+
+
 @pytest.mark.parametrize("compile", [False, True])
 @pytest.mark.parametrize("where", ["loss", "gradient"])
 def test_steps_that_are_not_finite_are_passed_over_and_said_once(compile, where, capsys):
@@ -369,11 +395,30 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path):
         "different numbers of rows": lambda: Trainer(model, optimizer, nn.MSELoss()).fit((x, y[1:]), 1),
         "iterable of batches, got int": lambda: Trainer(model, optimizer, nn.MSELoss()).fit(3, 1),
         "needs checkpoints": lambda: Trainer(model, optimizer, nn.MSELoss()).fit((x, y), 1, resume=True),
+        "every must be at least 1": lambda: Trainer(model, optimizer, nn.MSELoss()).fit((x, y), 1, every=0),
+        "make arrays of lists": lambda: Trainer(model, optimizer, nn.MSELoss()).fit((x.tolist(), y.tolist()), 1),
     }.items():
         with pytest.raises(ArgumentError, match=words):
             make()
     with pytest.raises(DataError, match="cannot write"):
         Trainer(model, optimizer, nn.MSELoss()).fit((x, y), 1, history=tmp_path / "no" / "h.jsonl")
+    for empty in ((x[:0], y[:0]), [], Once([(x, y)])):
+        with pytest.raises(DataError, match=r"no batches in epoch [12]"):
+            Trainer(model, optimizer, nn.MSELoss()).fit(empty, 2)
+    with pytest.raises(DataError, match="no rows"):
+        Trainer(model, optimizer, nn.MSELoss()).predict(x[:0])
+    with pytest.raises(DataError, match="no step had a finite loss"):
+        _ = Trainer(model, optimizer, nn.MSELoss()).find_lr((x * np.nan, y)).suggestion
+
+
+class Once:
+    """Batches that are there once, behind an `__iter__` that does not tell."""
+
+    def __init__(self, batches):
+        self.rest = iter(batches)
+
+    def __iter__(self):
+        return self.rest
 
 
 def test_what_falls_back_is_said_once(capsys):

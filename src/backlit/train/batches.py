@@ -24,7 +24,9 @@ class Rows(Dataset[Any]):
     def __init__(self, arrays: Any) -> None:
         leaves, self._structure = tree.flatten(arrays)
         self._arrays = [as_array(leaf) for leaf in leaves]
-        lengths = {len(a) if a.ndim else 0 for a in self._arrays}
+        if not all(a.ndim for a in self._arrays):
+            raise ArgumentError("fit: expected arrays with rows, got a number; make arrays of lists by np.asarray")
+        lengths = {len(a) for a in self._arrays}
         if len(lengths) != 1:
             raise ArgumentError(f"fit: the arrays have different numbers of rows: {sorted(lengths)}")
         (self._rows,) = lengths

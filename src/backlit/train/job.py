@@ -61,8 +61,8 @@ class Settings:
         ):  # fmt: skip
             value = getattr(self, name)
             if not low <= value < high or (name == "lr" and value == 0):
-                option = name.replace("_", "-")
-                raise ArgumentError(f"--{option} must be {'above' if name == 'lr' else 'at least'} {low}, got {value}")
+                option, bound = name.replace("_", "-"), "above" if name == "lr" else "at least"
+                raise ArgumentError(f"--{option} must be {bound} {low} and below {high:g}, got {value}")
         if self.optimizer not in OPTIMIZERS:
             raise ArgumentError(f"--optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
 

@@ -29,8 +29,10 @@ class LRFinder:
         """The rate at which the smoothed loss falls fastest with the logarithm of the rate, before it is lowest.
 
         Raises:
-          DataError: the loss never falls.
+          DataError: the loss never falls, or was not finite from the first step on.
         """
+        if not self.losses:
+            raise DataError("find_lr: no step had a finite loss; look at the data, or begin with a smaller rate, low=")
         end = int(np.argmin(self.smoothed)) + 1
         if end < 3:
             raise DataError("find_lr: the loss never falls; begin with a smaller rate, low=")

@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-SILENT_S = (
-    30.0  # a run that is not on a terminal says something after so many seconds, and again each time they are over
-)
+SILENT_S = 30.0  # off a terminal a run says something when so many seconds are over, and again each time they are
 
 
 class Reporter:

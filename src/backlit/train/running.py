@@ -151,8 +151,9 @@ class Accuracy(Metric):
     def update(self, output: Any, target: Any) -> None:
         """Takes a batch."""
         guess, true = _guessed(output, target, self.axis)
-        self.add("right", total((guess == true).astype(np.int64)))
-        self.add("count", total((true != self.ignore_index).astype(np.int64)))
+        counts = true != self.ignore_index
+        self.add("right", total(((guess == true) & counts).astype(np.int64)))
+        self.add("count", total(counts.astype(np.int64)))
 
     def compute(self) -> float:
         """The share; NaN of nothing."""

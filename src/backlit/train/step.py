@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -99,29 +100,19 @@ class Stepper:
         for optimizer in self.optimizers:
             optimizer.prepare_state()
         micro = accumulate(self.optimizers) if accumulated else None
-        self._parts = (
-            model,
-            self.optimizers,
-            forward,
-            metrics,
-            micro,
-            clip_norm,
-            clip_value,
-            ema,
-            nonfinite,
-            norms,
-            updates_itself,
-        )
-        self._plain = update_of(*self._parts, guarded=None)
-        self._forward, self._nonfinite, self._updates_itself = forward, nonfinite, updates_itself
-        self._compiled: Compiled | None = None
-        self._is_compiled = compiled
+        self._update_of = functools.partial(
+            update_of, model, self.optimizers, forward, metrics, micro, clip_norm=clip_norm, clip_value=clip_value, ema=ema,
+            nonfinite=nonfinite, norms=norms, updates_itself=updates_itself,
+        )  # fmt: skip
+        self._forward, self._metrics, self._ema = forward, metrics, ema
+        self._nonfinite, self._updates_itself, self._is_compiled = nonfinite, updates_itself, compiled
+        self._update: Callable[..., dict[str, Any]] | None = None  # made when the first step is taken
         self._measured: dict[int, tuple[Any, ...]] = {}
 
     def _cells(self) -> list[Tensor]:
         """All that a step changes."""
-        model, optimizers, _, metrics, _, _, _, ema, *_ = self._parts
-        found = [*model.parameters(), *model.buffers()]
+        optimizers = self.optimizers
+        found = [*self.model.parameters(), *self.model.buffers()]
         found += [
             cell
             for o in optimizers
@@ -130,9 +121,9 @@ class Stepper:
             if isinstance(cell, Tensor)
         ]
         found += [p for o in optimizers for group in o.param_groups for p in group["params"]]
-        found += [cell for metric in metrics.values() for cell in metric.cells.values()]
-        if ema is not None:
-            found += [*ema.parameters(), *ema.buffers()]
+        found += [cell for metric in self._metrics.values() for cell in metric.cells.values()]
+        if self._ema is not None:
+            found += [*self._ema.parameters(), *self._ema.buffers()]
         return list({id(cell): cell for cell in found}.values())
 
     def step(self, *batches: Any) -> dict[str, Any]:
@@ -140,13 +131,11 @@ class Stepper:
 
         Where the loss is not finite nothing has changed, with "skip" also where a gradient is not.
         """
-        if not self._is_compiled:
-            return _numbers(self._plain(*batches))
-        if self._compiled is None:
+        if self._update is None:
             self.renew()
-        assert self._compiled is not None
+        assert self._update is not None
         try:
-            return _numbers(self._compiled(*batches))
+            return _numbers(self._update(*batches))
         except TraceError as error:
             error.add_note("Trainer(..., compile=False) runs steps op by op")
             raise
@@ -155,9 +144,11 @@ class Stepper:
         """The cells of a step may be others than before: another program is made."""
         for optimizer in self.optimizers:
             optimizer.prepare_state()
-        self._plain = update_of(*self._parts, guarded=None)
-        guarded = [] if self._nonfinite == "ignore" else self._cells()
-        self._compiled = compile(update_of(*self._parts, guarded=guarded)) if self._is_compiled else None
+        guarded = None  # op by op the loss is looked at before the update
+        if self._is_compiled or self._updates_itself:
+            guarded = [] if self._nonfinite == "ignore" else self._cells()
+        update = self._update_of(guarded=guarded)
+        self._update = compile(update) if self._is_compiled else update
 
     def measure(self, batch: Any, model: Module, metrics: Mapping[str, Metric]) -> dict[str, Any]:
         """Loss and numbers of a batch, without a step; the metrics take it."""
@@ -177,7 +168,7 @@ class Stepper:
 
     def reports(self) -> list[Report]:
         """What the compiled steps are made of, a report for each program."""
-        return [] if self._compiled is None else self._compiled.reports()
+        return self._update.reports() if isinstance(self._update, Compiled) else []
 
     def how(self) -> str:
         """How the steps ran, in words."""
@@ -195,15 +186,18 @@ class Stepper:
         return list(dict.fromkeys(f"{k.ops[0]}: {k.why}" for r in self.reports() for k in r.callbacks))
 
     def diverged(self, *batches: Any) -> str:
-        """Which parameters and gradients are not finite at a step whose loss was not, in words."""
-        kept = [(cell, cell._value) for cell in self.buffers]
-        if not self._updates_itself:
-            self.optimizers[0].zero_grad()
-            for batch in batches:
-                self._forward(self.model, batch).loss.backward()
-        for cell, value in kept:
-            cell._value = value
+        """Which parameters and gradients are not finite at a step whose loss was not, in words.
+
+        Of a step that updates itself the gradients are not known: it may have several, and a compiled one keeps none.
+        """
         values = [n for n, p in self.model.named_parameters() if not _finite(p)]
+        if self._updates_itself:
+            return f"not finite: values of {', '.join(values)}" if values else "every parameter was finite before it"
+        kept = _values(self.buffers)
+        self.optimizers[0].zero_grad()
+        for batch in batches:
+            self._forward(self.model, batch).loss.backward()
+        _put(self.buffers, kept)
         gradients = [n for n, p in self.model.named_parameters() if p.grad is not None and not _finite(p.grad)]
         return (
             f"not finite: values of {', '.join(values) or 'no parameter'}; "
@@ -212,11 +206,15 @@ class Stepper:
 
 
 def update_of(
-    model: Module, optimizers: Sequence[Optimizer], forward: Forward, metrics: Mapping[str, Metric], micro: accumulate | None,
+    model: Module, optimizers: Sequence[Optimizer], forward: Forward, metrics: Mapping[str, Metric], micro: accumulate | None, *,
     clip_norm: float | None, clip_value: float | None, ema: AveragedModel | None, nonfinite: str, norms: bool, updates_itself: bool,
-    *, guarded: list[Tensor] | None,
+    guarded: list[Tensor] | None,
 ) -> Callable[..., dict[str, Any]]:  # fmt: skip
-    """A step as a function of the batch, or of several, which can be compiled where `guarded` has all cells that it changes."""
+    """A step as a function of the batch, or of several.
+
+    Where the loss is not finite it puts back the cells `guarded`, which is all that can be done in a compiled step; with None
+    it looks at the loss before the update.
+    """
     # what this function names is part of what a compiled step watches, so ops stand in the functions below
     parameters = list(model.parameters())
     buffers = list(model.buffers())

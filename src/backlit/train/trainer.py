@@ -54,7 +54,7 @@ class Trainer:
       step, of which the means count by their rows; all n are in one program. `ema=0.999` keeps an exponential average of the weights,
       `trainer.ema`, which validation, `evaluate` and `predict` use.
     - `nonfinite="raise"` ends the run where the loss is not finite; "skip" passes over steps whose loss or gradients are not,
-      and says so. Either way such a step changes nothing; "ignore" looks at nothing, which is quicker where weights are large
+      and says so; of a step that updates itself the loss alone is looked at. Either way such a step changes nothing; "ignore" looks at nothing, which is quicker where weights are large
       and batches small (by a seventh for 784-512-256-10, Adam, 128 rows).
     - `gradient_norms`: the mean norm of every parameter's gradient goes into the history.
     - `generators`: further random generators that checkpoints keep, beside the default one and those that the step reaches.
@@ -164,9 +164,12 @@ class Trainer:
         Raises:
           TrainingDivergedError: the loss is not finite; the step and what else is not finite are named. The model is as
             before that step.
-          DataError: the folder holds checkpoints and `resume` is not given; or they are of another model.
+          DataError: the folder holds checkpoints and `resume` is not given; or they are of another model; or an epoch has no batches.
+          ArgumentError: the data is nothing that has rows or batches, or `every` is below 1.
           FileFormatError: every checkpoint is damaged.
         """
+        if every is not None and every < 1:
+            raise ArgumentError(f"fit: every must be at least 1 step, got {every}")
         self._loader = loader = as_loader(data, batch_size, shuffle, generator)
         self._held_out = held_out = None if validation is None else as_loader(validation, batch_size, False)
         with ExitStack() as stack:
@@ -188,6 +191,8 @@ class Trainer:
                             stop.check()
                             if self._is_due(every, every_s):
                                 self.save_checkpoint()
+                        if self.batch == 0:
+                            raise DataError(f"fit: the data gives no batches in epoch {self.epoch + 1}")
                         self._trained = True
                     self._end_epoch(held_out, stop)
                     last = self.epoch >= epochs or self.should_stop
@@ -386,6 +391,9 @@ class Trainer:
         """The model's outputs for `inputs`, arrays or an iterable of batches of inputs, in evaluation mode.
 
         A tuple of arrays are the arguments of the model, a dictionary those by name. Outputs are joined along the first axis.
+
+        Raises:
+          DataError: there are none.
         """
         model = self.evaluated
         loader = as_loader(inputs, batch_size, False)
@@ -395,6 +403,8 @@ class Trainer:
             for batch in loader:
                 apply = self._predictor(model) if several and self._is_compiled else called
                 found.append(apply(model, tree.map(_as_array, batch)))
+        if not found:
+            raise DataError("predict: the inputs have no rows")
         if len(found) == 1:
             return found[0]
         return tree.map(lambda *parts: Tensor(np.concatenate([np.asarray(p) for p in parts])), *found)
