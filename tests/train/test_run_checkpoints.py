@@ -234,6 +234,16 @@ def test_the_last_few_stay_and_leftovers_of_a_killed_write_go(tmp_path):
     }
 
 
+def test_the_checkpoint_of_another_optimizer_is_refused(tmp_path):
+    model = nn.Linear(6, 3)
+    sgd, adam = optim.SGD(model.parameters()), optim.Adam(model.parameters())  # SGD keeps nothing that Adam could miss
+    Trainer(model, sgd, nn.CrossEntropyLoss(), compile=False).fit(arrays(), 1, checkpoints=tmp_path, verbose=False)
+    before = model.weight.numpy().copy()
+    with pytest.raises(DataError, match=r"other optimizers than this trainer: \['SGD'\], expected \['Adam'\]"):
+        Trainer(model, adam, nn.CrossEntropyLoss(), compile=False).fit(arrays(), 2, checkpoints=tmp_path, resume=True)
+    assert (model.weight.numpy() == before).all()
+
+
 def test_a_folder_with_checkpoints_is_resumed_or_refused(tmp_path):
     fitted(everything, tmp_path)
     with pytest.raises(DataError, match="holds the checkpoints of a run; continue it with resume=True"):

@@ -11,7 +11,7 @@ import pytest
 
 import backlit as bl
 from backlit import Generator, nn, optim
-from backlit.core.errors import ArgumentError, DataError
+from backlit.core.errors import ArgumentError, DataError, TraceError
 from backlit.optim import lr_scheduler
 from backlit.train import (
     Accuracy,
@@ -409,6 +409,19 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path):
         Trainer(model, optimizer, nn.MSELoss()).predict(x[:0])
     with pytest.raises(DataError, match="no step had a finite loss"):
         _ = Trainer(model, optimizer, nn.MSELoss()).find_lr((x * np.nan, y)).suggestion
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_steps_op_by_op_are_named_as_the_way_out_where_they_are_compiled(compile):
+    x, y, model = line()
+
+    def loss(output, target):
+        raise TraceError("no program can do this")
+
+    trainer = Trainer(model, optim.SGD(model.parameters()), loss, compile=compile)
+    with pytest.raises(TraceError) as raised:
+        trainer.train_step((x, y))
+    assert ("compile=False" in "".join(getattr(raised.value, "__notes__", ()))) is compile
 
 
 class Once:

@@ -137,7 +137,8 @@ class Stepper:
         try:
             return _numbers(self._update(*batches))
         except TraceError as error:
-            error.add_note("Trainer(..., compile=False) runs steps op by op")
+            if self._is_compiled:
+                error.add_note("Trainer(..., compile=False) runs steps op by op")
             raise
 
     def renew(self) -> None:

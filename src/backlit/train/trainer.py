@@ -462,7 +462,7 @@ class Trainer:
             },
             "history": self.history.position(),
             "model": self.model.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "optimizers": [[type(o).__name__, o.state_dict()] for o in self.optimizers],
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
             "metrics": {name: metric.state_dict() for name, metric in self.metrics.items()},
@@ -488,12 +488,11 @@ class Trainer:
             raise DataError(f"load_state_dict: this is no state of such a trainer ({error!r})") from error
 
     def _load(self, state: Mapping[str, Any]) -> None:
-        callbacks, generators = state["callbacks"], self._generators
-        names = [name for name, _ in callbacks]
+        callbacks, optimizers, generators = state["callbacks"], state["optimizers"], self._generators
         for what, saved, own in (
-            ("callbacks", names, [type(c).__name__ for c in self.callbacks]),
+            ("callbacks", [name for name, _ in callbacks], [type(c).__name__ for c in self.callbacks]),
             ("metrics", sorted(state["metrics"]), sorted(self.metrics)),
-            ("optimizers", len(state["optimizers"]), len(self.optimizers)),
+            ("optimizers", [name for name, _ in optimizers], [type(o).__name__ for o in self.optimizers]),
             ("random generators", len(state["generators"]), len(generators)),
             ("a scheduler", state["scheduler"] is not None, self.scheduler is not None),
             ("validation", state["validation"] is not None, self._held_out is not None),
@@ -506,7 +505,7 @@ class Trainer:
         progress = state["progress"]
         sums = {n: (_as_array(t), int(c)) for n, (t, c) in progress["sums"].items()}
         self.model.load_state_dict(state["model"])
-        for optimizer, part in zip(self.optimizers, state["optimizers"], strict=True):
+        for optimizer, (_, part) in zip(self.optimizers, optimizers, strict=True):
             optimizer.load_state_dict(part)
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
