@@ -36,7 +36,7 @@ test: .venv/test
 	$(BIN)/pytest -q -n auto
 
 exhaustive: .venv/test
-	$(BIN)/pytest -q -n auto -m slow
+	$(BIN)/pytest -q -n auto -m slow --timeout 0
 
 # another seed each time, unless given: make fuzz FUZZ_SEED=7
 FUZZ_PROGRAMS ?= 10000
@@ -44,7 +44,7 @@ FUZZ_SEED ?= $(shell date +%s)
 
 fuzz: .venv/test
 	@echo "seed $(FUZZ_SEED), $(FUZZ_PROGRAMS) programs; again with: make fuzz FUZZ_SEED=$(FUZZ_SEED)"
-	FUZZ_SEED=$(FUZZ_SEED) FUZZ_PROGRAMS=$(FUZZ_PROGRAMS) $(BIN)/pytest -q -n auto tests/compiler/test_random_compiled.py
+	FUZZ_SEED=$(FUZZ_SEED) FUZZ_PROGRAMS=$(FUZZ_PROGRAMS) $(BIN)/pytest -q -n auto --timeout 0 tests/compiler/test_random_compiled.py
 
 # faults planted in the source of the compiler, the recorder and the layers, and which test notices each
 faults: .venv/test

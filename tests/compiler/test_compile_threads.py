@@ -17,6 +17,7 @@ import backlit as bl
 from backlit import nn, optim
 from backlit.compiler import entry, layout, running
 from backlit.compiler import step as steps
+from backlit.compiler.llvm.target import Code
 from backlit.nn import functional as F
 
 N = 150
@@ -259,6 +260,40 @@ def test_a_signal_finds_a_step_whole_or_not_at_all(way):
     assert n_interrupted == 60
     step(x)
     assert count.item() == n + 1
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers")
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals reach the main thread only"
+)
+def test_other_threads_compile_after_a_signal_while_compiling(monkeypatch):
+    """An exception just behind the taking of a lock must not leave it taken."""
+    monkeypatch.setenv("BACKLIT_CACHE", "0")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    code = Code("define void @nothing() {\n  ret void\n}\n")
+    before = signal.signal(signal.SIGALRM, interrupt)
+    n_interrupted, end, kept = 0, time.monotonic() + 3.0, []  # nothing is freed meanwhile
+    try:
+        while time.monotonic() < end:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0003 + 0.0007 * (n_interrupted % 97) / 97)
+                while True:
+                    code.function("nothing")
+                    kept.append(Code(code.text))
+            except KeyboardInterrupt:
+                n_interrupted += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert n_interrupted > 100
+    found = []
+    thread = threading.Thread(target=lambda: found.append(bl.compile(lambda x: x + 1.0)(bl.tensor(2.0)).item()), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert found == [3.0]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

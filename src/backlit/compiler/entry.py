@@ -87,7 +87,7 @@ class Entry:
             (table, Words([[id(key), id(value)] for key, value in zip(keys, then, strict=True)], (keys, then)))
             for table, keys, then in reached.dicts
         ]
-        calls = [[*call, *[0] * (CALL_WORDS - len(call))] for call in native.calls() or ()]
+        calls = [[*call, *[0] * (CALL_WORDS - len(call))] for call in native.calls()]
         variables = [
             *reached.variables,
             (vars(changes), "count", reached.count),

@@ -335,14 +335,17 @@ class Program:
                     self._call(eqn, held, made)
         return [self._output(k, held, made) for k in range(len(made))]
 
-    def calls(self) -> list[tuple[int, ...]] | None:
+    @property
+    def always_raises(self) -> bool:
+        """Whether an index is known to be out of bounds, whatever the inputs."""
+        return self.flag is None and bool(self._flag[0] == OUTSIDE)
+
+    def calls(self) -> list[tuple[int, ...]]:
         """Native functions with their operands that are all of a run, once `dynamic` holds the addresses of inputs and
-        outputs and for as long as the number of threads stays the same; None where an index is known to be out of bounds.
+        outputs and for as long as the number of threads stays the same.
 
         They need not hold the GIL; what an op's forward raises ends the run, and is then in `raised`.
         """
-        if self.flag is None and self._flag[0] == OUTSIDE:
-            return None
         bind, run = (native().address(name) for name in ("bind", "run"))
         found: list[tuple[int, ...]] = [(bind, *self._bound())]
         for number, (start, stop, eqn) in enumerate(self._segments):

@@ -243,7 +243,7 @@ class Step:
         return found
 
     def _run(self, given: Arguments) -> Any:
-        shared = process() if self.native.calls() is not None and not self._reads_gradient_of_argument() else None
+        shared = None if self.native.always_raises or self._reads_gradient_of_argument() else process()
         if shared is None:
             return self._run_in_python(given)
         with exclusive():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from backlit.compiler import cache as cache_on_disk
+from backlit.compiler.llvm.aside import aside
 from backlit.core.version import __version__
 
 
@@ -72,6 +74,7 @@ def restricted(allowed: Features) -> Iterator[None]:
         _restricted.reset(token)
 
 
+_DEFINED = re.compile(r"^define (?!internal )[^@\n]*@([\w.$]+)\(", re.MULTILINE)
 OPTIONS = {"opt": 3, "reloc": "pic", "codemodel": "default"}
 
 
@@ -113,8 +116,13 @@ def _parsed(text: str, machine: Any) -> Any:
 
 def assembly(text: str, allowed: Features | None = None) -> str:
     """The assembly of LLVM IR, for any machine."""
-    machine = _machine(allowed or features())
-    return str(machine.emit_assembly(_parsed(text, machine)))
+    chosen = allowed or features()
+
+    def made() -> str:
+        machine = _machine(chosen)
+        return str(machine.emit_assembly(_parsed(text, machine)))
+
+    return aside(made)
 
 
 class Code:
@@ -124,11 +132,14 @@ class Code:
     """
 
     def __init__(self, text: str, allowed: Features | None = None) -> None:
-        allowed = allowed or features()
+        self.text = text
+        self._allowed = allowed or features()
+        aside(self._make)
+
+    def _make(self) -> None:
+        allowed, text = self._allowed, self.text
         machine = _machine(allowed)
         llvm = binding()
-        self.text = text
-        self._machine = machine
         target = (machine.triple, llvm.get_host_cpu_name(), allowed.flags, repr(sorted(OPTIONS.items())))
         name = cache_on_disk.key(*_versions(), *target, text)
         made = cache_on_disk.load(name)
@@ -142,10 +153,11 @@ class Code:
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(made))
         self._engine.finalize_object()
+        self._addresses = {name: int(self._engine.get_function_address(name)) for name in _DEFINED.findall(text)}
 
     def address(self, name: str) -> int:
         """Where a function begins."""
-        return int(self._engine.get_function_address(name))
+        return self._addresses[name]
 
     def function(self, name: str, *kinds: Any) -> Any:
         """A function as a ctypes callable, which releases the GIL; `name(pointers, n)` unless its types are given."""
@@ -153,4 +165,4 @@ class Code:
 
     def asm(self) -> str:
         """The machine code as assembly text."""
-        return str(self._machine.emit_assembly(_parsed(self.text, self._machine)))
+        return assembly(self.text, self._allowed)
