@@ -118,6 +118,7 @@ def test_only_what_has_a_gradient_is_followed(tmp_path):
         ("absent", "no node 'absent'"),
         (("0/weight", 99), "99 is no element of '0/weight'"),
         (("0/weight", np.ones(3)), "a direction is an array for each target, of its shape"),
+        (3, "names of nodes or modules, or pairs .*, not 3"),
     ]:
         with pytest.raises(ArgumentError, match=why):
             made.save(tmp_path / "a.blt", follow=[asked])
@@ -131,6 +132,7 @@ def test_only_what_has_a_gradient_is_followed(tmp_path):
     [
         ({"follow": "x"}, r"follow is a list, such as \['x'\]"),
         ({"checkpoints": "10"}, r"checkpoints is a list, such as \['10'\]"),
+        ({"max_mb": "1"}, "max_mb must be a finite number above 0, got '1'"),
         ({"bands": {"amber": 2}}, r"such as Bands\(amber=2\)"),
     ],
 )

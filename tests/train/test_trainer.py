@@ -395,7 +395,16 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path):
         "different numbers of rows": lambda: Trainer(model, optimizer, nn.MSELoss()).fit((x, y[1:]), 1),
         "iterable of batches, got int": lambda: Trainer(model, optimizer, nn.MSELoss()).fit(3, 1),
         "needs checkpoints": lambda: Trainer(model, optimizer, nn.MSELoss()).fit((x, y), 1, resume=True),
-        "every must be at least 1": lambda: Trainer(model, optimizer, nn.MSELoss()).fit((x, y), 1, every=0),
+        "every must be an integer of at least 1": lambda: Trainer(model, optimizer, nn.MSELoss()).fit(
+            (x, y), 1, every=0
+        ),
+        "epochs must be an integer of at least 0": lambda: Trainer(model, optimizer, nn.MSELoss()).fit((x, y), -1),
+        "keep must be an integer of at least 1": lambda: Trainer(model, optimizer, nn.MSELoss()).fit((x, y), 1, keep=0),
+        "every_s must be a finite number of at least 0": lambda: Trainer(model, optimizer, nn.MSELoss()).fit(
+            (x, y), 1, every_s=-1.0
+        ),
+        "clip_norm must be a finite number above 0": lambda: Trainer(model, optimizer, nn.MSELoss(), clip_norm=-1.0),
+        "clip_value must be a finite number above 0": lambda: Trainer(model, optimizer, nn.MSELoss(), clip_value="1"),
         "make arrays of lists": lambda: Trainer(model, optimizer, nn.MSELoss()).fit((x.tolist(), y.tolist()), 1),
     }.items():
         with pytest.raises(ArgumentError, match=words):
@@ -487,7 +496,7 @@ def test_accumulated_gradients_are_those_of_one_large_batch(compile):
         np.testing.assert_allclose(small[name], large[name], rtol=1e-5)
     for a, b in zip(weights, others, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
-    with pytest.raises(ArgumentError, match="accumulate must be at least 1"):
+    with pytest.raises(ArgumentError, match="accumulate must be an integer of at least 1"):
         Trainer(model, optimizer, nn.MSELoss(), accumulate=0)
 
 

@@ -1,23 +1,11 @@
-"""Arguments that are numbers, as the classes of this package take them."""
+"""Arguments that are sizes, as the classes of this package take them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from backlit.core.arguments import integer
 from backlit.core.errors import ArgumentError
-
-
-def integer(who: str, name: str, value: Any, least: int = 1) -> int:
-    """`value` as an int.
-
-    Raises:
-      ArgumentError: it is no integer of at least `least`.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ArgumentError(f"{who}: {name} must be an integer of at least {least}, got {value!r}")
-    return int(value)
 
 
 def height_and_width(who: str, size: Any) -> tuple[int, int]:

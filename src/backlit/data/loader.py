@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core.arguments import integer
 from backlit.core.errors import ArgumentError, DataError
 from backlit.core.rng import Generator, default_generator
-from backlit.data.arguments import integer
 from backlit.data.collate import collate, tensors
 from backlit.data.dataset import IterableDataset, fetch, length_of, row_numbers, takes_rows
 from backlit.data.prefetch import Prefetched

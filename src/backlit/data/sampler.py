@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core.arguments import integer
 from backlit.core.errors import ArgumentError, DataError
 from backlit.core.rng import Generator, default_generator
-from backlit.data.arguments import integer
 from backlit.data.dataset import as_array, length_of, row_numbers
 
 Array = np.ndarray[Any, Any]

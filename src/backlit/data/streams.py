@@ -8,8 +8,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
+from backlit.core.arguments import integer
 from backlit.core.errors import FileFormatError
-from backlit.data.arguments import integer
 from backlit.data.dataset import IterableDataset
 from backlit.data.stream import current_generator
 from backlit.io.replace import Path

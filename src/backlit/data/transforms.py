@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core.arguments import integer
 from backlit.core.dtypes import default_dtype, is_float
 from backlit.core.errors import ArgumentError, DataError
 from backlit.core.rng import Generator
-from backlit.data.arguments import height_and_width, integer
+from backlit.data.arguments import height_and_width
 from backlit.data.dataset import as_array
 from backlit.data.stream import current_generator
 

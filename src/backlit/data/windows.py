@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core.arguments import integer
 from backlit.core.errors import DataError
-from backlit.data.arguments import integer
 from backlit.data.dataset import Dataset, as_array
 from backlit.data.on_disk import FileArray
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from backlit.core.arguments import positive
 from backlit.core.errors import ArgumentError, DataError, FileFormatError
 from backlit.diagnose.bands import Bands
 from backlit.diagnose.checkpoints import Chosen
@@ -71,6 +72,15 @@ def save(
     for option, listed in (("follow", follow), ("checkpoints", checkpoints)):
         if isinstance(listed, str):
             raise ArgumentError(f"save: {option} is a list, such as [{listed!r}], not {listed!r}")
+    for asked in follow:
+        if not isinstance(asked, str) and not (
+            isinstance(asked, (tuple, list)) and len(asked) == 2 and isinstance(asked[0], str)
+        ):
+            raise ArgumentError(
+                f"save: follow has names of nodes or modules, or pairs of one and an element or direction, not {asked!r}"
+            )
+    if max_mb is not None:
+        max_mb = positive("save", "max_mb", max_mb)
     if follow or checkpoints or tree_depth:
         what = "followed" if follow else "compared" if checkpoints else "opened"
         if recording.packed is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from backlit.core.arguments import integer
 from backlit.core.errors import ArgumentError
 from backlit.train.callbacks import Callback
 
@@ -18,7 +19,7 @@ class TensorBoard(Callback):
     A resumed run writes on; TensorBoard hides what an earlier process wrote of later steps.
 
     Raises:
-      ArgumentError: tensorboardX is not installed.
+      ArgumentError: tensorboardX is not installed, or `every` is no integer of at least 1.
     """
 
     def __init__(self, folder: str | os.PathLike[str], every: int | None = None) -> None:
@@ -29,7 +30,8 @@ class TensorBoard(Callback):
                 "TensorBoard: writing its files needs tensorboardX; pip install 'backlit[tensorboard]'"
             ) from None
         self._make = tensorboardX.SummaryWriter
-        self.folder, self.every = os.fspath(folder), every
+        self.folder = os.fspath(folder)
+        self.every = None if every is None else integer("TensorBoard", "every", every)
         self._writer: Any = None
 
     def on_fit_start(self, trainer: Trainer) -> None:

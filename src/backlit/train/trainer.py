@@ -17,6 +17,7 @@ from backlit.compiler.compile import compile as compiled
 from backlit.compiler.report import Report
 from backlit.compiler.state import Reached
 from backlit.core import tree
+from backlit.core.arguments import integer, positive
 from backlit.core.errors import ArgumentError, BacklitError, DataError
 from backlit.core.rng import Generator, default_generator
 from backlit.core.tensor import Tensor, no_grad
@@ -85,8 +86,10 @@ class Trainer:
             raise ArgumentError("Trainer: several optimizers need a step, which does backward and updates itself")
         if self._updates_itself and (clip_norm, clip_value, accumulate) != (None, None, 1):
             raise ArgumentError("Trainer: with several optimizers the step clips and accumulates gradients itself")
-        if accumulate < 1:
-            raise ArgumentError(f"Trainer: accumulate must be at least 1, got {accumulate}")
+        accumulate = integer("Trainer", "accumulate", accumulate)
+        for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+            if limit is not None:
+                positive("Trainer", name, limit)
         self.metrics = as_metrics(metrics)
         self._validation_metrics = copy.deepcopy(self.metrics)
         self.callbacks = list(callbacks)
@@ -165,11 +168,14 @@ class Trainer:
           TrainingDivergedError: the loss is not finite; the step and what else is not finite are named. The model is as
             before that step.
           DataError: the folder holds checkpoints and `resume` is not given; or they are of another model; or an epoch has no batches.
-          ArgumentError: the data is nothing that has rows or batches, or `every` is below 1.
+          ArgumentError: the data is nothing that has rows or batches, or a number is out of range.
           FileFormatError: every checkpoint is damaged.
         """
-        if every is not None and every < 1:
-            raise ArgumentError(f"fit: every must be at least 1 step, got {every}")
+        epochs, keep = integer("fit", "epochs", epochs, least=0), integer("fit", "keep", keep)
+        if every is not None:
+            every = integer("fit", "every", every)
+        if every_s is not None:
+            positive("fit", "every_s", every_s, or_zero=True)
         self._loader = loader = as_loader(data, batch_size, shuffle, generator)
         self._held_out = held_out = None if validation is None else as_loader(validation, batch_size, False)
         with ExitStack() as stack:
