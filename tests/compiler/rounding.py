@@ -90,7 +90,7 @@ def _bound(e, operands, d, out):
     if name == "matmul":
         return _product(operands, d, out)
     if name in ("max", "min"):
-        return np.max(d[0], axis=e.params["axis"], keepdims=e.params["keepdims"]) if d[0].size else 0.0
+        return _extreme(e, operands[0], d[0], out)
     if name in ("cumsum", "cumprod", "recurrence"):
         return 0.0 if sure else _run_along(e, operands, d, out)
     if name == "prod":
@@ -122,6 +122,19 @@ def _bound(e, operands, d, out):
         rounded = 0.0 if kept else _unit(np.abs(out) + shift, dtype)
         return np.where(sum(d) > 0, shift + rounded, 0.0)
     return np.where(np.full(out.shape, True), np.inf, 0.0)
+
+
+def _extreme(e, x, d, out):
+    """Zeros of both signs are equal: which of them comes out is up to the order, NumPy's own with the layout of memory."""
+    if not d.size:
+        return 0.0
+    along = {"axis": e.params["axis"], "keepdims": e.params["keepdims"]}
+    shift = np.max(d, **along)
+    if not is_float(out.dtype):
+        return shift
+    negative = np.signbit(x)
+    both = np.any((x == 0) & negative, **along) & np.any((x == 0) & ~negative, **along)
+    return shift + np.where((out == 0) & both, float(_info(out.dtype).smallest_subnormal), 0.0)
 
 
 def _moved(e, operands, d):
