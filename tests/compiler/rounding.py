@@ -306,8 +306,16 @@ def _compared(operands, d):
 def _shift(e, operands, d, out):
     """The greatest change of an elementwise result within the bounds of its operands.
 
-    The ops here are monotone in each operand between the corners, or change no faster than their operand.
+    The ops here are monotone in each operand between the corners, or change no faster than their operand. An operand of which
+    nothing is known may be NaN, as a product whose parts overflow before a 0 comes, and then so is the result.
     """
+    unknown = np.isinf(sum(d))
+    shift = _shift_of_known(e, operands, d, out)
+    return np.where(unknown, np.inf, shift) if np.any(unknown) else shift
+
+
+def _shift_of_known(e, operands, d, out):
+    """The same where something is known of every operand."""
     name = e.op.name
     x = [np.asarray(o).astype(float) for o in operands]
     if name in ("sin", "cos"):
