@@ -269,7 +269,7 @@ def test_functions_with_rules_of_their_own():
     )
 
 
-def steps(make, n=3, rtol=1e-10):
+def assert_same_steps(make, n=3, rtol=1e-10):
     """The states after some steps of what `make` gives, eager and compiled."""
     found = []
     for wrap in (lambda f: f, lambda f: compile(f, keep_grads=True)):
@@ -302,7 +302,7 @@ def test_backward_inside_a_compiled_step(twice):
 
         return step, lambda: [w, u, h, w.grad, h.grad]
 
-    steps(make)
+    assert_same_steps(make)
 
 
 def test_an_optimizer_step_through_a_loop():
@@ -325,7 +325,7 @@ def test_an_optimizer_step_through_a_loop():
 
         return step, lambda: list(cell.parameters())
 
-    steps(make, rtol=5e-6)
+    assert_same_steps(make, rtol=5e-6)
 
 
 def test_what_a_loop_may_not_do_in_a_graph():
@@ -386,7 +386,7 @@ def test_draws_inside_loops():
 
         return step, lambda: [w.grad, np.array([generator.counter, other.counter])]
 
-    steps(make, rtol=1e-9)
+    assert_same_steps(make, rtol=1e-9)
 
 
 def test_gradients_inside_a_body():

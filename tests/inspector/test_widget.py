@@ -170,10 +170,10 @@ def collected():
 
 def test_each_view_gets_its_own_answers_and_all_share_the_run():
     """Without a loop of a kernel everything is answered at once."""
-    in_its_own_thread(two_views)
+    in_its_own_thread(assert_two_views_are_apart)
 
 
-def two_views():
+def assert_two_views_are_apart():
     net, run, views, sent = collected()
     for name in "ab":
         views.hear({"view": name, "open": True})

@@ -17,7 +17,7 @@ def normal(*shape, seed=0):
     return bl.tensor(np.random.default_rng(seed).standard_normal(shape))
 
 
-def close(a, b):
+def assert_close(a, b):
     np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-10, atol=1e-12)
 
 
@@ -48,12 +48,12 @@ def test_attention_step_by_step(parts, batch_first, rotary):
     for part in in_parts(6, parts):
         piece = (slice(None), part) if batch_first else part
         out, seen = layer(x[piece], x[piece], x[piece], cache=cache)
-        close(out, whole[piece])
-        close(seen, weights[:, part, : part.stop])
+        assert_close(out, whole[piece])
+        assert_close(seen, weights[:, part, : part.stop])
     assert cache.length.item() == 6
     cache.reset()
     first = (slice(None), slice(0, 2)) if batch_first else slice(0, 2)
-    close(layer(x[first], x[first], x[first], cache=cache)[0], whole[first])
+    assert_close(layer(x[first], x[first], x[first], cache=cache)[0], whole[first])
 
 
 @pytest.mark.parametrize("float_mask", [False, True])
@@ -66,7 +66,9 @@ def test_padding_of_what_is_in_the_cache(float_mask):
     )[0]
     cache = layer.make_cache(2, 7)
     for k in range(5):
-        close(layer(x[:, k : k + 1], x[:, k : k + 1], x[:, k : k + 1], mask, cache=cache)[0], whole[:, k : k + 1])
+        assert_close(
+            layer(x[:, k : k + 1], x[:, k : k + 1], x[:, k : k + 1], mask, cache=cache)[0], whole[:, k : k + 1]
+        )
 
 
 @pytest.mark.parametrize("norm_first", [False, True])
@@ -92,7 +94,7 @@ def test_stacks_step_by_step_and_compiled(norm_first):
             cache.reset()
         for k in range(5):
             for found, wanted in zip(f(x[:, k : k + 1], given), (encoded, decoded), strict=True):
-                close(found, wanted[:, k : k + 1])
+                assert_close(found, wanted[:, k : k + 1])
     assert not compiled.reasons and not compiled.report().callbacks
     assert [cache.length.item() for cache in caches] == [5, 5]
     compiled(x[:, :1], None)
@@ -108,7 +110,7 @@ def test_a_whole_transformer_decodes():
     memory = model.encoder(source)
     cache = model.decoder.make_cache(memory, 3)
     for k in range(3):
-        close(model.decoder(target[:, k : k + 1], None, cache=cache), wanted[:, k : k + 1])
+        assert_close(model.decoder(target[:, k : k + 1], None, cache=cache), wanted[:, k : k + 1])
 
 
 def test_gradients_of_a_call_with_a_cache():
@@ -117,9 +119,9 @@ def test_gradients_of_a_call_with_a_cache():
     wanted = bl.grad(lambda m, x: (m(x, x, x, is_causal=True)[0] ** 2).sum(), argnums=(0, 1))(layer, x)
     cache = layer.make_cache(2, 6)
     (layer(x, x, x, cache=cache)[0] ** 2).sum().backward()
-    close(x.grad, wanted[1])
+    assert_close(x.grad, wanted[1])
     for name, p in layer.named_parameters():
-        close(p.grad, wanted[0].get_parameter(name))
+        assert_close(p.grad, wanted[0].get_parameter(name))
     assert not cache.keys.requires_grad and not cache.values.requires_grad  # nothing is held of the graph
     layer.zero_grad()
     last = x[:, 3:].detach()
@@ -137,7 +139,7 @@ def test_rows_of_a_cache_in_another_order():
         layer(x[:, k : k + 1], x[:, k : k + 1], x[:, k : k + 1], cache=one)
         layer(y[:, k : k + 1], y[:, k : k + 1], y[:, k : k + 1], cache=other)
     one.reorder(order)
-    close(layer(y[:, 2:], y[:, 2:], y[:, 2:], cache=one)[0], layer(y[:, 2:], y[:, 2:], y[:, 2:], cache=other)[0])
+    assert_close(layer(y[:, 2:], y[:, 2:], y[:, 2:], cache=one)[0], layer(y[:, 2:], y[:, 2:], y[:, 2:], cache=other)[0])
 
 
 def test_what_does_not_go_with_a_cache():
@@ -223,8 +225,8 @@ def test_sines_and_rows_of_positions():
     rows = nn.PositionEmbedding(7, 6, dtype=np.float64, generator=bl.Generator(0))
     assert list(rows.state_dict()) == ["weight"] and rows.weight.shape == (7, 6)
     assert 0.01 < rows.weight.detach().numpy().std() < 0.03
-    close(rows(x), x + rows.weight[:5])
-    close(rows(x[:, :1], np.array([6])), x[:, :1] + rows.weight[6])
+    assert_close(rows(x), x + rows.weight[:5])
+    assert_close(rows(x[:, :1], np.array([6])), x[:, :1] + rows.weight[6])
     rows(x).sum().backward()
     np.testing.assert_array_equal(rows.weight.grad.numpy()[:, 0], [2, 2, 2, 2, 2, 0, 0])
     assert (

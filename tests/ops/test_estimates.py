@@ -17,7 +17,7 @@ HOLES = np.where(np.random.default_rng(1).random((4, 5)) < 0.3, NAN, X)
 HOLES[2] = NAN
 
 
-def near(got, want):
+def assert_near(got, want):
     assert isinstance(got, bl.Tensor)
     got, want = got.numpy(), np.asarray(want)
     assert got.shape == want.shape and got.dtype == want.dtype
@@ -30,11 +30,11 @@ def test_reductions_without_nan_are_numpys(name):
     f = getattr(np, f"nan{name}")
     for axis in (None, 0, 1, (0, 1)):
         for keepdims in (False, True):
-            near(f(bl.tensor(HOLES), axis=axis, keepdims=keepdims), f(HOLES, axis=axis, keepdims=keepdims))
+            assert_near(f(bl.tensor(HOLES), axis=axis, keepdims=keepdims), f(HOLES, axis=axis, keepdims=keepdims))
     whole = np.array([[3, 1], [2, 5]])
-    near(f(bl.tensor(whole), axis=0), f(whole, axis=0))
+    assert_near(f(bl.tensor(whole), axis=0), f(whole, axis=0))
     if name in ("var", "std"):
-        near(f(bl.tensor(HOLES), axis=1, ddof=1), f(HOLES, axis=1, ddof=1))
+        assert_near(f(bl.tensor(HOLES), axis=1, ddof=1), f(HOLES, axis=1, ddof=1))
         small = bl.tensor(np.full(100, 300, np.float16))
         assert f(small).item() == 0.0 and f(small).dtype == np.float16
     kept = getattr(missing, f"nan{name}", None) or getattr(bl, f"nan{name}")
@@ -52,13 +52,13 @@ def test_places_and_running_totals_without_nan():
     for name in ("nanargmax", "nanargmin"):
         f = getattr(np, name)
         for axis in (None, 0, 1):
-            near(f(bl.tensor(holes), axis=axis), f(holes, axis=axis))
+            assert_near(f(bl.tensor(holes), axis=axis), f(holes, axis=axis))
         with pytest.raises(bl.BacklitError, match=f"{name}: all elements of a slice are NaN"):
             f(bl.tensor(HOLES), axis=1)
         assert vmap(getattr(bl, name))(HOLES).shape == (4,)
     for f in (np.nancumsum, np.nancumprod):
         for axis in (None, 0, 1):
-            near(f(bl.tensor(HOLES), axis=axis), f(HOLES, axis=axis))
+            assert_near(f(bl.tensor(HOLES), axis=axis), f(HOLES, axis=axis))
     assert bl.tensor(HOLES).nansum(dim=1).shape == (4,) and bl.nansum(np.array([1, 2])).dtype == np.int64
 
 
@@ -100,7 +100,7 @@ CALLS = {
 @pytest.mark.parametrize("name", CALLS)
 def test_numpys_statistics(name):
     f = CALLS[name]
-    near(f(bl.tensor(X)), f(X))
+    assert_near(f(bl.tensor(X)), f(X))
     weight = np.random.default_rng(3).standard_normal(np.shape(f(X)))
     gradcheck(lambda x: (f(x) * weight).sum(), X)
 
@@ -108,7 +108,7 @@ def test_numpys_statistics(name):
 def test_statistics_of_complex_numbers():
     z = X + 1j * X[::-1]
     for f in (np.cov, np.corrcoef):
-        near(f(bl.tensor(z)), f(z))
+        assert_near(f(bl.tensor(z)), f(z))
 
 
 @pytest.mark.parametrize("right", [False, True])
@@ -116,7 +116,7 @@ def test_bins(right):
     edges = np.array([-1.0, 0.0, 0.0, 1.5])
     x = np.array([[-2.0, -1.0, 0.0], [1.5, 0.7, 9.0]])
     for bins in (edges, edges[::-1], edges[:1]):
-        near(np.digitize(bl.tensor(x), bins, right=right), np.digitize(x, bins, right=right))
+        assert_near(np.digitize(bl.tensor(x), bins, right=right), np.digitize(x, bins, right=right))
     with pytest.raises(bl.BacklitError, match="digitize: the edges must rise or fall"):
         estimates.digitize(x, [0.0, 2.0, 1.0])
 
@@ -124,13 +124,13 @@ def test_bins(right):
 def test_sets():
     a, b = np.array([[3.0, 1.0], [NAN, 1.0]]), np.array([1.0, 7.0, 7.0, 2.0])
     for f in (np.union1d, np.intersect1d, np.setdiff1d, np.setxor1d):
-        near(f(bl.tensor(a[:1]), bl.tensor(b)), f(a[:1], b))
+        assert_near(f(bl.tensor(a[:1]), bl.tensor(b)), f(a[:1], b))
     for options in ({}, {"return_counts": True}, {"return_index": True, "return_inverse": True}):
         got, want = np.unique(bl.tensor(a), **options), np.unique(a, **options)
         for g, w in zip(got if options else [got], want if options else [want], strict=True):
-            near(g, w)
-    near(np.flatnonzero(bl.tensor(a)), np.flatnonzero(a))
-    near(np.argwhere(bl.tensor(a) > 1), np.argwhere(a > 1))
+            assert_near(g, w)
+    assert_near(np.flatnonzero(bl.tensor(a)), np.flatnonzero(a))
+    assert_near(np.argwhere(bl.tensor(a) > 1), np.argwhere(a > 1))
     assert grad(lambda x: estimates.union1d(x, b)[0])(np.array([5.0, -1.0])).tolist() == [0.0, 1.0]
 
 

@@ -25,7 +25,7 @@ def data(dtype, shape=(3, 4, 2), seed=0):
     return (x > 0 if dtype is bool else x * (1 if np.dtype(dtype).kind in "fV" else 2)).astype(dtype)
 
 
-def near(got, want, eps=None):
+def assert_near(got, want, eps=None):
     """Equal but for some roundings of the dtype."""
     got, want = got.numpy(), np.asarray(want)
     assert got.shape == want.shape
@@ -55,7 +55,7 @@ def test_values_and_dtypes_are_numpys(name, dtype):
                 want = np.asarray(getattr(np, name)(wide(x), axis=axis, keepdims=keepdims))
             small = x.dtype in (np.float16, bl.bfloat16) and name not in ("any", "all", "count_nonzero")
             assert got.dtype == (x.dtype if small else want.dtype), (axis, got.dtype, want.dtype)
-            near(got, want)
+            assert_near(got, want)
             by_method = getattr(bl.tensor(x), name)(axis, keepdims)
             np.testing.assert_array_equal(by_method.numpy(), got.numpy())
 
@@ -65,11 +65,13 @@ def test_choices_are_numpys(name):
     for dtype in (np.float32, np.float64, np.int8, np.uint64):
         x = data(dtype, (4, 3, 5))
         for axis in (None, 0, -1) if name.startswith("arg") else AXES[:-1]:
-            near(getattr(bl, name)(x, axis=axis, keepdims=True), getattr(np, name)(x, axis=axis, keepdims=True))
+            assert_near(getattr(bl, name)(x, axis=axis, keepdims=True), getattr(np, name)(x, axis=axis, keepdims=True))
     x = np.array([[1.0, NAN, 3.0], [-INF, INF, 0.0]])
-    near(getattr(bl, name)(x, axis=1), getattr(np, name)(x, axis=1))
+    assert_near(getattr(bl, name)(x, axis=1), getattr(np, name)(x, axis=1))
     if name != "median":
-        near(getattr(bl, name)(data(bl.bfloat16), axis=1), getattr(np, name)(data(bl.bfloat16).astype(float), axis=1))
+        assert_near(
+            getattr(bl, name)(data(bl.bfloat16), axis=1), getattr(np, name)(data(bl.bfloat16).astype(float), axis=1)
+        )
 
 
 def test_of_no_elements():
@@ -175,8 +177,8 @@ def test_variances_against_torch():
             weight = torch.arange(1.0, 5.0, dtype=torch.float64)
             (out * weight).sum().backward()
             got, pullback = bl.vjp(functools.partial(getattr(bl, name), axis=1, correction=correction), x)
-            near(got, out.detach().numpy())
-            near(pullback(weight.numpy())[0], t.grad.numpy())
+            assert_near(got, out.detach().numpy())
+            assert_near(pullback(weight.numpy())[0], t.grad.numpy())
     assert grad(bl.std)(np.full(3, 0.5)).tolist() == [0.0, 0.0, 0.0]
     for n, correction in ((1, 1), (1, 2), (3, 3)):
         with np.errstate(all="ignore"), pytest.warns(RuntimeWarning):
@@ -197,12 +199,12 @@ def test_norms_against_torch(order):
             out = torch.linalg.vector_norm(t, order, dim=axis, keepdim=keepdims)
             f = functools.partial(vector_norm, ord=order, axis=axis, keepdims=keepdims)
             got, pullback = bl.vjp(f, x)
-            near(got, out.detach().numpy())
-            near(bl.tensor(x).norm(order, axis, keepdims), out.detach().numpy())
+            assert_near(got, out.detach().numpy())
+            assert_near(bl.tensor(x).norm(order, axis, keepdims), out.detach().numpy())
             weight = np.random.default_rng(1).standard_normal(got.shape)
             if order != 0:
                 (out * torch.tensor(weight)).sum().backward()
-                near(pullback(weight)[0], t.grad.numpy())
+                assert_near(pullback(weight)[0], t.grad.numpy())
     assert vector_norm(data(np.int64), ord=order).dtype == np.float64
     assert vector_norm(data(np.float32), ord=order).dtype == np.float32
     assert vector_norm(data(np.complex64), ord=order).dtype == np.float32
@@ -243,10 +245,12 @@ def test_quantiles_are_numpys(method):
                 want = np.quantile(x, q, axis=axis, method=method, keepdims=keepdims) if axis != () else x
                 if axis == ():
                     want = np.broadcast_to(x, (*np.shape(q), *x.shape))
-                near(got, want)
+                assert_near(got, want)
     x = np.array([[1.0, NAN, 3.0], [1.0, 2.0, 4.0]])
-    near(bl.quantile(x, 0.25, axis=1, method=method), np.quantile(x, 0.25, axis=1, method=method))
-    near(bl.nanquantile(x, [0.25, 1.0], axis=1, method=method), np.nanquantile(x, [0.25, 1.0], axis=1, method=method))
+    assert_near(bl.quantile(x, 0.25, axis=1, method=method), np.quantile(x, 0.25, axis=1, method=method))
+    assert_near(
+        bl.nanquantile(x, [0.25, 1.0], axis=1, method=method), np.nanquantile(x, [0.25, 1.0], axis=1, method=method)
+    )
     assert bl.nanquantile(np.full(3, NAN), 0.5, method=method).numpy() != 0.0
     inf = bl.quantile(np.array([-INF, 1.0, INF, INF]), [0.0, 0.9, 1.0], method=method).tolist()
     assert inf == [-INF, INF, INF]
@@ -255,8 +259,8 @@ def test_quantiles_are_numpys(method):
 def test_medians():
     x = np.array([[3.0, 1.0, 2.0, NAN], [5.0, 4.0, 7.0, 6.0]])
     assert math.isnan(bl.median(x).item()) and bl.median(x, axis=1).numpy()[1] == 5.5
-    near(bl.nanmedian(x, axis=1), np.nanmedian(x, axis=1))
-    near(bl.nanmedian(x), np.nanmedian(x))
+    assert_near(bl.nanmedian(x, axis=1), np.nanmedian(x, axis=1))
+    assert_near(bl.nanmedian(x), np.nanmedian(x))
     assert bl.median(np.array([1, 2])).item() == 1.5 and bl.median(np.array([1.0, 2.0], np.float32)).dtype == np.float32
     assert bl.tensor(x).median(dim=1, keepdim=True).shape == (2, 1)
     assert bl.tensor(x).quantile(0.5, dim=1).shape == (2,)
@@ -273,7 +277,7 @@ def test_gradients_of_quantiles_go_to_what_is_taken():
     rooted = grad(lambda x: bl.median(bl.sqrt(x)))(x)  # the slope at 0 is infinite, and not taken
     assert rooted.tolist() == [0.125, 0.0, 0.0, 0.25]
     rows = np.stack([x, x + 1, x[::-1]])
-    near(vmap(lambda r: bl.quantile(r, 0.3))(rows), np.quantile(rows, 0.3, axis=1))
+    assert_near(vmap(lambda r: bl.quantile(r, 0.3))(rows), np.quantile(rows, 0.3, axis=1))
 
 
 @pytest.mark.parametrize(
@@ -304,7 +308,7 @@ def test_numpys_functions_come_here():
         lambda a: np.prod(a, axis=1), lambda a: np.median(a, axis=(0, 1)), lambda a: np.quantile(a, [0.1, 0.2], axis=0),
     ):  # fmt: skip
         assert isinstance(f(t), bl.Tensor)
-        near(f(t).detach(), f(x))
+        assert_near(f(t).detach(), f(x))
 
 
 def test_kinks_of_norms_are_counted():
@@ -321,5 +325,5 @@ def test_compiled_as_loops():
         )
     )  # fmt: skip
     for got, want in zip(program(bl.tensor(x)), program.__wrapped__(bl.tensor(x)), strict=True):
-        near(got, want.numpy())
+        assert_near(got, want.numpy())
     assert not program.report().callbacks

@@ -14,7 +14,7 @@ from backlit.ops.scan import cumprod, cumsum, recurrence
 INF, NAN = math.inf, math.nan
 
 
-def near(got, want, rtol=1e-13):
+def assert_near(got, want, rtol=1e-13):
     got, want = got.numpy(), np.asarray(want)
     assert got.shape == want.shape
     np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol)
@@ -40,12 +40,12 @@ def test_values_and_dtypes_are_numpys(name, dtype):
         assert got.dtype == np.int16
         np.testing.assert_array_equal(got.numpy(), want)
     for empty in (x[:0], x[:, :, :0]):
-        near(
+        assert_near(
             getattr(bl, name)(empty, axis=0, include_initial=True),
             getattr(np, name)(empty, axis=0, include_initial=True),
         )
     one = np.arange(4.0)
-    near(getattr(bl, name)(one), getattr(np, name)(one))
+    assert_near(getattr(bl, name)(one), getattr(np, name)(one))
 
 
 @pytest.mark.parametrize("zeros", [(), (0,), (1, 3), (0, 1, 2, 3)])
@@ -66,7 +66,7 @@ def test_products_with_zeros_to_second_order(zeros, reverse, exclusive):
 
     f = lambda x: (cumprod(x, axis=0, reverse=reverse, exclusive=exclusive) * weight).sum()
     for of in (lambda f: grad(f), lambda f: hessian(f), lambda f: bl.jacfwd(f), lambda f: bl.jacfwd(hessian(f))):
-        near(of(f)(x), of(written_out)(x).numpy())
+        assert_near(of(f)(x), of(written_out)(x).numpy())
 
 
 def test_logsumexps_against_torch():
@@ -78,13 +78,13 @@ def test_logsumexps_against_torch():
         out = torch.logcumsumexp(t, axis)
         (out * torch.tensor(weight)).sum().backward()
         got, pullback = vjp(lambda x, axis=axis: bl.logcumsumexp(x, axis), x)
-        near(got, out.detach().numpy())
-        near(bl.cumulative_logsumexp(x, axis=axis), out.detach().numpy())
-        near(pullback(weight)[0], t.grad.numpy(), rtol=1e-12)
-    near(bl.cumulative_logsumexp(np.array([-INF, 0.0]), include_initial=True), [-INF, -INF, 0.0])
+        assert_near(got, out.detach().numpy())
+        assert_near(bl.cumulative_logsumexp(x, axis=axis), out.detach().numpy())
+        assert_near(pullback(weight)[0], t.grad.numpy(), rtol=1e-12)
+    assert_near(bl.cumulative_logsumexp(np.array([-INF, 0.0]), include_initial=True), [-INF, -INF, 0.0])
     far = np.array([1000.0, -1000.0, 1000.0, -INF])
     assert bl.logcumsumexp(far, 0).tolist() == [1000.0, 1000.0, 1000.0 + math.log(2), 1000.0 + math.log(2)]
-    near(grad(lambda x: bl.logcumsumexp(x, 0)[3])(far), [0.5, 0.0, 0.5, 0.0])
+    assert_near(grad(lambda x: bl.logcumsumexp(x, 0)[3])(far), [0.5, 0.0, 0.5, 0.0])
     low = np.array([-INF, -INF, 0.0])
     assert grad(lambda x: bl.logcumsumexp(x, 0)[2])(low).tolist() == [0.0, 0.0, 1.0]
     assert jvp(lambda x: bl.logcumsumexp(x, 0), (low,), (np.ones(3),))[1].tolist() == [0.0, 0.0, 1.0]
@@ -165,21 +165,21 @@ def test_differences_are_numpys():
     x = np.random.default_rng(0).integers(0, 9, (3, 5)).astype(float)
     for n in (0, 1, 2, 6):
         for axis in (0, -1):
-            near(bl.diff(x, n=n, axis=axis), np.diff(x, n=n, axis=axis))
-    near(bl.diff(x, prepend=0, append=x[:, :2]), np.diff(x, prepend=0, append=x[:, :2]))
-    near(bl.diff(x, axis=0, prepend=x[:1]), np.diff(x, axis=0, prepend=x[:1]))
+            assert_near(bl.diff(x, n=n, axis=axis), np.diff(x, n=n, axis=axis))
+    assert_near(bl.diff(x, prepend=0, append=x[:, :2]), np.diff(x, prepend=0, append=x[:, :2]))
+    assert_near(bl.diff(x, axis=0, prepend=x[:1]), np.diff(x, axis=0, prepend=x[:1]))
     assert bl.diff(np.array([True, True, False])).tolist() == [False, True]
     assert bl.diff(np.array([1, 4, 9], np.uint8)).dtype == np.uint8
-    near(np.diff(bl.tensor(x), 2), np.diff(x, 2))
-    near(grad(lambda x: (bl.diff(x) * np.arange(1.0, 5.0)).sum())(x), np.tile([-1.0, -1, -1, -1, 4], (3, 1)))
+    assert_near(np.diff(bl.tensor(x), 2), np.diff(x, 2))
+    assert_near(grad(lambda x: (bl.diff(x) * np.arange(1.0, 5.0)).sum())(x), np.tile([-1.0, -1, -1, -1, 4], (3, 1)))
 
 
 def test_per_example_gradients():
     x = np.random.default_rng(0).standard_normal((4, 6))
     for f in (bl.cumprod, bl.cumsum, bl.logcumsumexp):
         one = grad(lambda r, f=f: (f(r, 0) * np.arange(6.0)).sum())
-        near(vmap(one)(x), np.stack([one(r).numpy() for r in x]))
-        near(vmap(lambda r, f=f: f(r, 0), in_axes=1)(x), np.stack([f(r, 0).numpy() for r in x.T]))
+        assert_near(vmap(one)(x), np.stack([one(r).numpy() for r in x]))
+        assert_near(vmap(lambda r, f=f: f(r, 0), in_axes=1)(x), np.stack([f(r, 0).numpy() for r in x.T]))
 
 
 def test_compiled_as_loops():

@@ -433,12 +433,15 @@ def test_a_loop_as_it_should_be_is_not_mentioned(make, compiled):
 def test_gradients_set_to_zero_are_reset():
     model = nn.Linear(3, 3)
     optimizer = optim.SGD(model.parameters(), lr=0.1)
-    for _ in range(3):
-        for p in model.parameters():
-            if p.grad is not None:
-                p.grad[...] = 0.0
-        loss(model(X)).backward()
-        optimizer.step()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            for p in model.parameters():
+                if p.grad is not None:
+                    p.grad[...] = 0.0
+            loss(model(X)).backward()
+            optimizer.step()
+    assert not told
 
 
 def test_nothing_is_looked_at_after_the_second_step(monkeypatch):
